@@ -1,0 +1,124 @@
+"""The programs that carboy is measured against, each with storage of its own in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+IMAGE = "localhost/peer:1"
+
+
+class PeerError(Exception):
+    """The peer is not installed or does not work here; the text says which."""
+
+
+def _call(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise PeerError(f"{os.path.basename(command[0])} {command[-2]}: {last}")
+
+
+@contextmanager
+def open_podman(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
+    """Give the command line that starts a container of the root file system with podman."""
+    program = shutil.which("podman")
+    if program is None:
+        raise PeerError("podman is not installed")
+    storage = ["--root", f"{folder}/storage", "--runroot", f"{folder}/run", "--cgroup-manager", "cgroupfs"]
+    base = [program, *storage, "--storage-driver", "overlay"]
+    try:
+        _call(*base, "import", "--quiet", str(rootfs_tar), IMAGE)
+        # Its own limits are above this machine's, where CAP_SYS_RESOURCE may be missing.
+        files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
+        limits = ["--ulimit", f"nofile={files}:{files}", "--ulimit", "nproc=1000:1000"]
+        start = [*base, "run", "--rm", *limits, "--network", "none", IMAGE, "true"]
+        _call(*start)
+        yield start
+    finally:
+        subprocess.run([*base, "system", "reset", "--force"], capture_output=True, check=False)
+        subprocess.run(["umount", f"{folder}/storage/overlay"], capture_output=True, check=False)
+
+
+@contextmanager
+def open_docker(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
+    """Give the command line that starts a container of the root file system with docker, its daemon started for it."""
+    daemon = shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin:" + os.environ.get("PATH", ""))
+    if daemon is None:
+        raise PeerError("dockerd is not installed (Debian: docker.io)")
+    if os.getuid() != 0:
+        raise PeerError("dockerd can be started by root only")
+    beside = shutil.which("docker", path="/usr/bin")  # the client of the same version, where there are several
+    client = [beside or shutil.which("docker") or "docker", "--host", f"unix://{folder}/docker.sock"]
+    for driver in ("overlay2", "vfs"):
+        process = _start_daemon(daemon, folder / driver, client[2], driver)
+        try:
+            _wait_for_daemon(process, client)
+            _call(*client, "import", str(rootfs_tar), IMAGE)
+            start = [*client, "run", "--rm", "--network", "none", IMAGE, "true"]
+            _call(*start)
+        except PeerError:
+            _stop(process)
+            if driver == "vfs":
+                raise
+            continue
+        try:
+            yield start
+        finally:
+            _stop(process)
+        return
+
+
+def _start_daemon(daemon: str, folder: Path, address: str, driver: str) -> subprocess.Popen[bytes]:
+    folder.mkdir(parents=True)
+    places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+    network = ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+    with open(f"{folder}/log", "wb") as log:
+        return subprocess.Popen(
+            [daemon, "--host", address, *places, *network, "--storage-driver", driver],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _wait_for_daemon(process: subprocess.Popen[bytes], client: list[str]) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        if subprocess.run([*client, "version"], capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise PeerError("dockerd does not start here")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def open_mmdebstrap() -> Iterator[list[str]]:
+    """Give the command line (the target is still missing) that makes Debian's minbase from this machine's mirror."""
+    program = shutil.which("mmdebstrap")
+    if program is None:
+        raise PeerError("mmdebstrap is not installed")
+    yield [program, "--quiet", "--variant=minbase", "bookworm"]
+
+
+def find_apt_sources() -> list[str]:
+    """Return the files with this machine's Debian archives, so that both sides ask the same mirror."""
+    places = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"]
+    return [path for path in places if os.path.exists(path) and os.path.getsize(path)][:1]

@@ -1,0 +1,127 @@
+"""Files that survive a power cut, trees that can always be removed, and disk errors in plain words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MESSAGES = {
+    errno.ENOSPC: ("the disk is full", "free some space, or `carboy system prune`; CARBOY_HOME names another place"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or set CARBOY_HOME to another disk"),
+    errno.EROFS: ("the file system is read-only", "set CARBOY_HOME to a folder that can be written"),
+    errno.EIO: ("the disk reports an error", "check the disk, then `carboy system check`"),
+    errno.EMFILE: ("too many files are open", "raise the limit: ulimit -n 4096"),
+    errno.EACCES: ("permission denied", "check who owns it"),
+    errno.EPERM: ("not permitted", "check who owns it"),
+    errno.ENOENT: ("no such file or folder", "check the name"),
+}
+
+
+@contextmanager
+def translate_os_errors(doing: str) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into a ``CarboyError`` that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        brief, hint = _MESSAGES.get(error.errno or 0, (error.strerror or str(error), ""))
+        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        raise CarboyError(f"cannot {doing}: {brief}", details=f"{error.strerror}{where}", hint=hint) from error
+
+
+def fsync_dir(path: str) -> None:
+    """Make the entries of a directory durable. Raises ``OSError``."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_dir(path: str, *, mode: int = 0o700) -> None:
+    """Make a directory and its parents, durably; one that is there is left as it is. Raises ``OSError``."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        make_dir(parent, mode=mode)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    fsync_dir(parent or ".")
+
+
+@contextmanager
+def open_durable(path: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Return a file that appears at ``path``, whole and durable, when the block ends well; else not at all."""
+    temporary = f"{path}.{os.urandom(6).hex()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    fsync_dir(os.path.dirname(path) or ".")
+
+
+def write_durable(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace the file ``path`` by ``data``: after a crash it is the old one or the new one, never a part."""
+    with open_durable(path, mode=mode) as file:
+        file.write(data)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file or a tree, never following a link out of it; one that is not there is fine. Raises ``OSError``."""
+    parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _remove_at(parent, os.path.basename(path))
+    finally:
+        os.close(parent)
+
+
+def _remove_at(parent: int, name: str) -> None:
+    try:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=parent)
+            return
+    except FileNotFoundError:
+        return
+    # Depth is the tree's, which is hostile: a stack of our own instead of recursion, one descriptor per level.
+    stack = [(parent, name, _open_dir(parent, name))]
+    while stack:
+        above, own_name, fd = stack[-1]
+        inner = None
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    inner = entry.name
+                    break
+                os.unlink(entry.name, dir_fd=fd)
+        if inner is not None:
+            stack.append((fd, inner, _open_dir(fd, inner)))
+            continue
+        os.close(fd)
+        stack.pop()
+        os.rmdir(own_name, dir_fd=above)
+
+
+def _open_dir(parent: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except PermissionError:
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, flags, dir_fd=parent)

@@ -1,0 +1,57 @@
+"""The only place where processes start, each with a small fixed environment and no descriptor but the ones named."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DEFAULT_ENV: dict[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/",
+}
+_ABOVE_ALL_TARGETS = 64
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    fds: Mapping[int, int] | None = None,
+    new_session: bool = False,
+) -> int:
+    """Start ``argv`` (its first word is a path) and return its pid; the caller reaps it with :func:`wait`.
+
+    ``fds`` says which of this process's descriptors (values) the child has under which numbers (keys); 0, 1 and 2 are
+    /dev/null unless named. Raises ``CarboyError`` when the program cannot be started.
+    """
+    wanted = dict(fds or {})
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    opened = [null]
+    try:
+        # Sources are moved above all targets first, so that no dup2 overwrites a descriptor still to be used.
+        actions = []
+        for target in sorted({0, 1, 2} | set(wanted)):
+            source = fcntl.fcntl(wanted.get(target, null), fcntl.F_DUPFD_CLOEXEC, _ABOVE_ALL_TARGETS)
+            opened.append(source)
+            actions.append((os.POSIX_SPAWN_DUP2, source, target))
+        return os.posix_spawn(
+            argv[0], list(argv), dict(DEFAULT_ENV if env is None else env), file_actions=actions, setsid=new_session
+        )
+    except OSError as error:
+        raise CarboyError(f"{argv[0]} cannot be started", details=os.strerror(error.errno or 0)) from error
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def wait(pid: int) -> int:
+    """Reap a child and return its exit status, 128 + n when signal n ended it."""
+    _, status = os.waitpid(pid, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

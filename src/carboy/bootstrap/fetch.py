@@ -1,0 +1,317 @@
+"""Downloads: checked by size and hash, resumed, retried, kept by hash.
+
+The cache is one folder of files named by their SHA-256; ``NAME.part`` is a download on its way, held by ``flock`` by
+the process that writes it. A file is under its name only when its hash was right, and is hashed again before use.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from carboy.base.fs import translate_os_errors
+from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import httpx
+
+    from carboy.bootstrap.archive import ArchiveConfig
+
+_T = TypeVar("_T")
+
+CONNECTIONS = 8
+_TRIES = 3
+_CHUNK = 256 * 1024
+_CONNECT_TIMEOUT_S = 15.0
+_READ_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """One file to have: where it is, and what it must be; ``fallback_url`` is tried when ``url`` is not found."""
+
+    url: str
+    size_bytes: int
+    sha256: str
+    fallback_url: str | None = None
+
+
+class Cancelled(BootstrapError):
+    """Another download failed, so that this one is of no use any more."""
+
+
+class _Retry(Exception):
+    """What went wrong may go right the next time."""
+
+
+class Fetcher:
+    """Fetches from one archive, from any thread. Use it as a context manager: leaving it ends what is on its way."""
+
+    def __init__(
+        self,
+        archive: ArchiveConfig,
+        cache_dir: str,
+        *,
+        on_bytes: Callable[[int], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._archive = archive
+        self._cache_dir = cache_dir
+        self._on_bytes = on_bytes or (lambda _count: None)
+        self._sleep = sleep
+        self._stop = threading.Event()
+        self._client: httpx.Client | None = None
+
+    def __enter__(self) -> Fetcher:
+        import httpx
+
+        with translate_os_errors("making the download cache"):
+            os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
+        context = _make_tls_context(self._archive)
+        limits = httpx.Limits(max_connections=CONNECTIONS * 2, max_keepalive_connections=CONNECTIONS)
+        self._client = httpx.Client(
+            verify=context,
+            mounts={
+                pattern: httpx.HTTPTransport(proxy=proxy, verify=context, limits=limits) if proxy else None
+                for pattern, proxy in plan_proxies(self._archive).items()
+            },
+            limits=limits,
+            timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
+            follow_redirects=True,
+            trust_env=False,
+            headers={"User-Agent": "carboy", "Accept-Encoding": "identity"},
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        if self._client is not None:
+            self._client.close()
+
+    def cancel(self) -> None:
+        """Make every download that is on its way end soon, with ``Cancelled``."""
+        self._stop.set()
+
+    def fetch_text(self, url: str, *, limit: int) -> bytes:
+        """Return what is at ``url``; raise ``ArchiveUnreachableError``, or ``ArchiveDataError`` beyond ``limit`` bytes."""
+
+        def once() -> bytes:
+            content = bytearray()
+            self._stream(url, 0, content.extend, limit)
+            return bytes(content)
+
+        return self._retry(url, once)
+
+    def find_cached(self, download: Download) -> str | None:
+        """Return the path of a file in the cache whose bytes are right, or None; a wrong one is removed."""
+        path = os.path.join(self._cache_dir, download.sha256)
+        try:
+            with open(path, "rb") as file:
+                if os.fstat(file.fileno()).st_size == download.size_bytes and _hash(file) == download.sha256:
+                    return path
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+        os.unlink(path)
+        return None
+
+    def fetch_file(self, download: Download) -> str:
+        """Return the path of the file in the cache, fetched when it is not there. Size and hash are right, or it raises."""
+        with translate_os_errors(f"fetching {download.url}"):
+            cached = self.find_cached(download)
+            if cached is not None:
+                self._on_bytes(download.size_bytes)
+                return cached
+            path = os.path.join(self._cache_dir, download.sha256)
+            part = _open_locked(path + ".part")
+            try:
+                cached = self.find_cached(download)
+                if cached is None:
+                    self._fetch_part(download, part)
+                    os.rename(path + ".part", path)
+            except OSError:
+                os.unlink(path + ".part")  # a full disk: what is there of the file only makes it fuller
+                raise
+            finally:
+                os.close(part)
+            return path
+
+    def _fetch_part(self, download: Download, part: int) -> None:
+        url = download.url
+        for attempt in range(2):
+            try:
+                self._retry(url, lambda: self._resume(url, download, part))
+            except ArchiveUnreachableError as error:
+                if error.status != 404 or download.fallback_url is None or url == download.fallback_url:  # noqa: PLR2004
+                    raise
+                url = download.fallback_url
+                self._retry(url, lambda: self._resume(url, download, part))
+            with open(part, "rb", closefd=False) as file:
+                file.seek(0)
+                found, size_bytes = _hash(file), os.fstat(part).st_size
+            if found == download.sha256 and size_bytes == download.size_bytes:
+                return
+            # Resumed after what an older, damaged attempt left, perhaps: once more, from the start.
+            os.ftruncate(part, 0)
+            self._on_bytes(-size_bytes)
+            if attempt:
+                raise ArchiveDataError(
+                    "a download is not what the archive's index says it is",
+                    details=f"{url}\nexpected {download.size_bytes} bytes, sha256 {download.sha256}\n"
+                    f"received {size_bytes} bytes, sha256 {found}",
+                    hint="try again later or use another mirror (--mirror URL): this one is being updated, or altered",
+                )
+
+    def _resume(self, url: str, download: Download, part: int) -> None:
+        have = os.lseek(part, 0, os.SEEK_END)
+        if have >= download.size_bytes:
+            if have > download.size_bytes:
+                os.ftruncate(part, 0)
+                raise _Retry("too long")
+            return
+
+        def write(chunk: bytes) -> None:
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(part, view) :]
+            self._on_bytes(len(chunk))
+
+        self._stream(url, have, write, download.size_bytes, rewind=lambda: _rewind(part, self._on_bytes))
+        if os.fstat(part).st_size < download.size_bytes:
+            raise _Retry(f"the connection ended after {os.fstat(part).st_size} of {download.size_bytes} bytes")
+
+    def _stream(
+        self,
+        url: str,
+        start: int,
+        write: Callable[[bytes], object],
+        limit: int,
+        *,
+        rewind: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Pass what is at ``url`` from ``start`` on to ``write``; ``rewind`` when the server sends it from the start."""
+        import httpx
+
+        if self._client is None or self._stop.is_set():
+            raise Cancelled("the download was given up")
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        try:
+            with self._client.stream("GET", url, headers=headers) as response:
+                if response.status_code == 416:  # noqa: PLR2004  what is there already is longer than the file
+                    rewind()
+                    raise _Retry("the server cannot resume")
+                _check_status(response, url)
+                if start and response.status_code != 206:  # noqa: PLR2004
+                    rewind()
+                    start = 0
+                size_bytes = start
+                for chunk in response.iter_raw(_CHUNK):
+                    if self._stop.is_set():
+                        raise Cancelled("the download was given up")
+                    size_bytes += len(chunk)
+                    if size_bytes > limit:
+                        raise ArchiveDataError(
+                            "the archive sends more than it should", details=f"{url}: more than {limit} bytes"
+                        )
+                    write(chunk)
+        except httpx.TransportError as error:
+            raise _Retry(_explain(error)) from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise ArchiveUnreachableError(url, _explain(error)) from error
+
+    def _retry(self, url: str, action: Callable[[], _T]) -> _T:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return action()
+            except _Retry as error:
+                if self._stop.is_set():
+                    raise Cancelled("the download was given up") from error
+                if attempt == _TRIES:
+                    raise ArchiveUnreachableError(url, f"{error} ({_TRIES} tries)") from error
+                self._sleep(0.4 * 2**attempt)
+        raise AssertionError(url)
+
+
+def plan_proxies(archive: ArchiveConfig) -> dict[str, str]:
+    """Return the proxy ("" for none) by httpx's patterns ("http://", "all://host"); the more exact one goes first. Pure."""
+    plan: dict[str, str] = {}
+    for name, proxy in archive.proxies:
+        address = proxy if "://" in proxy or not proxy else f"http://{proxy}"
+        plan[f"{name}://" if name in {"http", "https"} else f"all://{name}"] = address
+    for name in archive.no_proxy:
+        if name == "*":
+            return {}
+        host = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() and name.count(":") == 1 else name
+        if "/" not in host:  # networks ("10.0.0.0/8") need an address, and archives have names
+            plan[f"all://{host}"] = ""
+            plan[f"all://*.{host}"] = ""
+    return plan
+
+
+def _make_tls_context(archive: ArchiveConfig) -> ssl.SSLContext:
+    """Return a context that trusts the host's certificates, or those that the host's settings name instead."""
+    import ssl
+
+    try:
+        if archive.ca_file or archive.ca_dir:
+            directory = archive.ca_dir if archive.ca_dir and os.path.isdir(archive.ca_dir) else None
+            return ssl.create_default_context(cafile=archive.ca_file, capath=directory)
+        context = ssl.create_default_context()
+        if not context.cert_store_stats()["x509_ca"] and not os.path.isdir(ssl.get_default_verify_paths().capath or ""):
+            import certifi
+
+            context.load_verify_locations(certifi.where())
+    except (OSError, ssl.SSLError) as error:
+        raise BootstrapError(
+            f"the certificates in {archive.ca_file or archive.ca_dir} cannot be read",
+            details=str(error),
+            hint="SSL_CERT_FILE names a file of PEM certificates; unset it to use the system's",
+        ) from error
+    return context
+
+
+def _check_status(response: httpx.Response, url: str) -> None:
+    status = response.status_code
+    if status in {408, 425, 429, 500, 502, 503, 504}:
+        raise _Retry(f"the server answers {status} {response.reason_phrase}")
+    if status >= 400:  # noqa: PLR2004
+        raise ArchiveUnreachableError(url, f"the server answers {status} {response.reason_phrase}", status=status)
+
+
+def _explain(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _hash(file: object) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _rewind(part: int, on_bytes: Callable[[int], None]) -> None:
+    on_bytes(-os.fstat(part).st_size)
+    os.ftruncate(part, 0)
+    os.lseek(part, 0, os.SEEK_SET)
+
+
+def _open_locked(path: str) -> int:
+    """Return the open file at ``path``, made when it is not there, once no other process holds it."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)  # its holder has finished and renamed it

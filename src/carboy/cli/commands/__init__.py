@@ -1,0 +1,1 @@
+"""One module per group of verbs; each function takes the words after the verb and returns the exit status."""

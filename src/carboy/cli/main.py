@@ -1,0 +1,105 @@
+"""The entry point: find the verb, import only what that verb needs, turn errors into text and an exit status.
+
+Exit statuses: 0 done, 1 failed, 2 wrong usage, 125 to 127 and the program's own for ``run``, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Command = Callable[[list[str]], int]
+
+# verb: (module below carboy.cli.commands, function, one line of help). The order is that of the help page.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "run": ("run", "run", "Run a folder or an image in a sandbox"),
+    "build": ("build", "build", "Build an image from a folder"),
+    "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
+    "images": ("images", "images", "List images"),
+    "inspect": ("images", "inspect", "Show an image's configuration as JSON"),
+    "tag": ("images", "tag", "Give an image another name"),
+    "rmi": ("images", "rmi", "Remove images"),
+    "bootstrap": ("bootstrap", "bootstrap", "Make a base image from a signed distribution archive"),
+    "doctor": ("doctor", "doctor", "Say what this machine can do, and what is missing"),
+    "system": ("system", "system", "Disk use, clean-up and checks of the store"),
+    "version": ("version", "version", "Show carboy's version"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command line (default: the process's own) and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
+    except CarboyError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("carboy: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`carboy images | head`). Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        from carboy.base.fs import translate_os_errors
+
+        try:
+            with translate_os_errors("carry out the command"):
+                raise error
+        except CarboyError as translated:
+            return _fail(translated)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        print(_overview())
+        return 2
+    if arguments[0] in {"-h", "--help", "help"}:
+        print(_overview())
+        return 0
+    if arguments[0] in {"-V", "--version"}:
+        arguments[0] = "version"
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        return _unknown(verb)
+    module, function, _ = VERBS[verb]
+    from importlib import import_module
+
+    command: Command = getattr(import_module(f"carboy.cli.commands.{module}"), function)
+    return command(rest)
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = ["Usage: carboy VERB [OPTIONS] [ARGUMENTS]", "", "Containers for data science, without root or a daemon.", ""]
+    lines += [f"  {verb:<{width}}  {text}" for verb, (_, _, text) in VERBS.items()]
+    lines += ["", "`carboy VERB --help` shows the options of a verb. Start with: carboy run FOLDER"]
+    return "\n".join(lines)
+
+
+def _unknown(verb: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean `carboy {near[0]}`?" if near else "`carboy --help` lists the verbs"
+    raise CarboyError(f"there is no verb {verb!r}", hint=hint, code=2)
+
+
+def _fail(error: CarboyError) -> int:
+    from carboy.cli.render import render_error
+
+    sys.stdout.flush()
+    print(render_error(error), file=sys.stderr)
+    return error.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Progress of long work: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from carboy.build.progress import PlainProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carboy.build.progress import Progress
+
+
+@contextmanager
+def open_progress(stream: IO[str], *, quiet: bool = False) -> Iterator[Progress]:
+    """Return a progress that writes to ``stream``; nothing at all when ``quiet``."""
+    if quiet:
+        from carboy.build.progress import SilentProgress
+
+        yield SilentProgress()
+    elif stream.isatty():
+        from carboy.cli.terminal import TerminalProgress
+
+        with TerminalProgress(stream) as progress:
+            yield progress
+    else:
+        yield PlainProgress(stream)

@@ -1,0 +1,45 @@
+"""Building: a folder to a plan, a plan to an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carboy.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from carboy.build.executor import BuildResult
+    from carboy.build.plan import Plan
+    from carboy.build.progress import Progress
+    from carboy.engine.context import Engine
+
+
+def plan_folder(folder: str) -> Plan:
+    """Return the steps that build ``folder``, each with its reason; nothing is run, fetched or written."""
+    from carboy.build.plan import plan_project
+    from carboy.build.project import read_project
+
+    return plan_project(read_project(folder))
+
+
+def build_folder(engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False) -> BuildResult:
+    """Build ``folder`` into an image, under ``name`` when one is given, and return what came of it.
+
+    Unnamed images stay until `system prune`. Raises ``CarboyError`` when the folder cannot be planned, or a step fails.
+    """
+    from carboy.build.executor import execute
+
+    reference = Reference.parse(name) if name is not None else None
+    plan = plan_folder(folder)
+    result = execute(
+        plan,
+        store=engine.store,
+        home=engine.home,
+        runtime=engine.runtime(),
+        tier=engine.tier,
+        environ=engine.environ,
+        progress=progress,
+        refresh=refresh,
+    )
+    if reference is not None:
+        engine.store.refs.set(str(reference), result.descriptor)
+    return result

@@ -1,0 +1,49 @@
+"""The collaborators that every use case needs, opened in the one order that works."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from carboy.base.home import Home, find_home, open_home
+from carboy.linux.identity import Tier, enter_tier
+from carboy.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carboy.runtime.native.launch import NativeRuntime
+
+
+class Engine:
+    """One opened carboy home: its tier, its store and its runtime.
+
+    Make one with :meth:`open`, once per process and before any thread is started: in the user tiers it moves the
+    process into a user namespace, which the kernel refuses to a process with threads (user_namespaces(7)).
+    """
+
+    __slots__ = ("environ", "home", "store", "tier")
+
+    def __init__(self, *, home: Home, tier: Tier, store: Store, environ: Mapping[str, str]) -> None:
+        self.home = home
+        self.tier = tier
+        self.store = store
+        self.environ = environ
+
+    @classmethod
+    def open(cls, environ: Mapping[str, str]) -> Engine:
+        """Enter the best tier of this machine and open the home, made when it is not there yet.
+
+        Raises ``CarboyError`` when no tier is possible, or the home belongs to somebody else.
+        """
+        # Where the home is depends on who the caller is, which is forgotten inside the namespace.
+        path = find_home(environ, os.getuid())
+        tier = enter_tier(environ.get("CARBOY_TIER") or None)
+        home = open_home(path)
+        return cls(home=home, tier=tier, store=Store.open(home, kind=tier.kind), environ=environ)
+
+    def runtime(self) -> NativeRuntime:
+        """Return the sandbox that containers and build steps of this home run in."""
+        from carboy.runtime.native.launch import NativeRuntime
+
+        return NativeRuntime(self.home)

@@ -1,0 +1,130 @@
+"""Images by name: list, resolve, tag, remove, inspect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carboy.errors import CarboyError
+from carboy.oci.config import ImageConfig, parse_config
+from carboy.oci.digest import Digest
+from carboy.oci.manifest import Manifest, parse_manifest
+from carboy.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from carboy.engine.context import Engine
+    from carboy.oci.descriptor import Descriptor
+
+SHORT_ID = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """One row of ``carboy images``: size is that of the layers, uncompressed as the store keeps them, in bytes."""
+
+    name: str
+    tag: str
+    digest: Digest
+    created_at_s: float
+    size_bytes: int
+
+
+def list_images(engine: Engine) -> list[ImageSummary]:
+    """Return the named images, newest first."""
+    rows = []
+    for name, descriptor, created_at_s in engine.store.refs.list():
+        manifest = read_manifest(engine, descriptor)
+        reference = Reference.parse(name)
+        familiar, _, _ = reference.familiar.rpartition(":")
+        rows.append(
+            ImageSummary(
+                name=familiar or reference.familiar,
+                tag=reference.tag or "<none>",
+                digest=descriptor.digest,
+                created_at_s=created_at_s,
+                size_bytes=sum(layer.size for layer in manifest.layers),
+            )
+        )
+    return sorted(rows, key=lambda row: (-row.created_at_s, row.name, row.tag))
+
+
+def read_manifest(engine: Engine, descriptor: Descriptor) -> Manifest:
+    """Return the manifest behind a descriptor, verified."""
+    return parse_manifest(engine.store.blobs.read(descriptor.digest))
+
+
+def read_config(engine: Engine, descriptor: Descriptor) -> ImageConfig:
+    """Return the configuration of the image behind a manifest's descriptor, verified."""
+    return parse_config(engine.store.blobs.read(read_manifest(engine, descriptor).config.digest))
+
+
+def resolve_image(engine: Engine, name: str) -> Descriptor:
+    """Return the image called ``name``: a reference, a digest, or the first letters of a digest.
+
+    Raises ``CarboyError`` (125) that names the nearest image when there is none, or when a short digest is ambiguous.
+    """
+    listed = engine.store.refs.list()
+    by_id = {d.digest: d for _, d, _ in listed if _is_short_id(name) and d.digest.hex.startswith(name.removeprefix("sha256:"))}
+    if len(by_id) == 1:
+        return next(iter(by_id.values()))
+    if len(by_id) > 1:
+        raise CarboyError(f"{name!r} is the start of {len(by_id)} digests", hint="write more letters of it", code=125)
+    reference = Reference.parse(name)
+    descriptor = engine.store.refs.get(str(reference))
+    if descriptor is not None:
+        return descriptor
+    from difflib import get_close_matches
+
+    known = [Reference.parse(n).familiar for n, _, _ in listed]
+    near = get_close_matches(reference.familiar, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
+    raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=125)
+
+
+def _is_short_id(name: str) -> bool:
+    text = name.removeprefix("sha256:")
+    return len(text) >= 6 and all(c in "0123456789abcdef" for c in text)  # noqa: PLR2004  Docker's habit
+
+
+def tag_image(engine: Engine, name: str, new_name: str) -> None:
+    """Give the image ``name`` another name; a name that is in use moves."""
+    reference = Reference.parse(new_name)
+    if reference.digest is not None:
+        raise CarboyError("a new name cannot hold a digest", hint="write NAME[:TAG]", code=2)
+    engine.store.refs.set(str(reference), resolve_image(engine, name))
+
+
+def remove_image(engine: Engine, name: str) -> list[str]:
+    """Remove a name (or, for a digest, all names of it) and return the names removed; data goes with `system prune`."""
+    descriptor = resolve_image(engine, name)
+    names = [n for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
+    if not _is_short_id(name) or str(Reference.parse(name)) in names:
+        names = [str(Reference.parse(name))]
+    for full in names:
+        engine.store.refs.remove(full)
+    return [Reference.parse(full).familiar for full in names]
+
+
+def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
+    """Return what is known of an image in the shape of ``docker image inspect`` (the fields that carboy has)."""
+    import json
+
+    descriptor = resolve_image(engine, name)
+    manifest = read_manifest(engine, descriptor)
+    config = json.loads(engine.store.blobs.read(manifest.config.digest))
+    names = [Reference.parse(n).familiar for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
+    return {
+        "Id": str(manifest.config.digest),
+        "Digest": str(descriptor.digest),
+        "RepoTags": sorted(names),
+        "Created": config.get("created", ""),
+        "Architecture": config.get("architecture", ""),
+        "Os": config.get("os", ""),
+        "Size": sum(layer.size for layer in manifest.layers),
+        "Config": config.get("config", {}),
+        "RootFS": {"Type": "layers", "Layers": config.get("rootfs", {}).get("diff_ids", [])},
+        "History": config.get("history", []),
+        "Layers": [
+            {"MediaType": layer.media_type, "Digest": str(layer.digest), "Size": layer.size} for layer in manifest.layers
+        ],
+    }

@@ -1,0 +1,103 @@
+"""What must be known of an image to start it, kept ready so that a start parses no JSON document of the image.
+
+A *launch record* is derived from a manifest and its configuration once, and kept in the store's cache under the
+manifest's digest; it holds nothing that the two documents do not say. Nothing in it steers the host: environment,
+command, user and directory apply inside the sandbox only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from carboy.engine.context import Engine
+    from carboy.oci.descriptor import Descriptor
+
+
+class LaunchRecord:
+    """How to start one image: unpacked layers (lowest first, diff ids) and the defaults of its configuration."""
+
+    __slots__ = ("cmd", "entrypoint", "env", "layers", "user", "workdir")
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        self.layers: tuple[str, ...] = tuple(value["layers"])
+        self.env: tuple[str, ...] = tuple(value["env"])
+        self.entrypoint: tuple[str, ...] = tuple(value["entrypoint"])
+        self.cmd: tuple[str, ...] = tuple(value["cmd"])
+        self.workdir: str = value["workdir"]
+        self.user: str = value["user"]
+
+
+def read_launch_record(engine: Engine, name: str, *, manifest: str | None = None) -> LaunchRecord:
+    """Return the launch record of the image ``name`` (or of the manifest digest given), its layers unpacked.
+
+    Raises ``CarboyError`` (125) when there is no such image, with the nearest name as a hint.
+    """
+    digest = manifest or _find_manifest(engine, name)
+    entry = engine.store.cache.get(_key(digest))
+    if entry is not None:
+        record = LaunchRecord(entry.value)
+        if all(engine.store.layers.has_hex(layer.partition(":")[2]) for layer in record.layers):
+            return record
+    return _derive(engine, digest)
+
+
+def _key(manifest: str) -> str:
+    return f"launch:{manifest}"
+
+
+def _find_manifest(engine: Engine, name: str) -> str:
+    digest = engine.store.refs.find_digest(normal_name(name))
+    if digest is None:
+        from carboy.engine.images import resolve_image
+
+        return str(resolve_image(engine, name).digest)
+    return digest
+
+
+def normal_name(name: str) -> str:
+    """Return the full form of an image name.
+
+    A name that is already full ("registry/path:tag" as the store keeps it) is found without parsing, so the common
+    short form is expanded here by the same rule that ``Reference`` applies and checks.
+    """
+    first, slash, _ = name.partition("/")
+    full = name if slash and ("." in first or ":" in first or first == "localhost") else f"docker.io/{name}"
+    if full.startswith("docker.io/") and full.count("/") == 1:
+        full = f"docker.io/library/{full[10:]}"
+    return full if ":" in full.rpartition("/")[2] or "@" in full else f"{full}:latest"
+
+
+def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
+    from carboy.layers.apply import unpack_layer
+    from carboy.oci.config import parse_config
+    from carboy.oci.digest import Digest
+    from carboy.oci.manifest import parse_manifest
+
+    store = engine.store
+    digest = Digest.parse(manifest_digest)
+    manifest = parse_manifest(store.blobs.read(digest))
+    config = parse_config(store.blobs.read(manifest.config.digest))
+    if len(config.rootfs.diff_ids) != len(manifest.layers):
+        raise CarboyError(
+            "the image's configuration does not list as many layers as its manifest",
+            details=f"manifest {manifest_digest}",
+            hint="`carboy system check` tells whether the store is damaged; build or load the image again",
+            code=125,
+        )
+    layers: list[Descriptor] = list(manifest.layers)
+    for descriptor, diff_id in zip(layers, config.rootfs.diff_ids, strict=True):
+        unpack_layer(store, descriptor, diff_id=diff_id, tier_chown=engine.tier.name != "single")
+    run = config.config
+    value: dict[str, Any] = {
+        "layers": [str(diff_id) for diff_id in config.rootfs.diff_ids],
+        "env": list(run.Env or ()),
+        "entrypoint": list(run.Entrypoint or ()),
+        "cmd": list(run.Cmd or ()),
+        "workdir": run.WorkingDir or "/",
+        "user": run.User or "",
+    }
+    store.cache.put(_key(manifest_digest), "launch", value, [digest])
+    return LaunchRecord(value)

@@ -1,0 +1,32 @@
+"""The store as a whole: how much it holds, clean-up, and the check of every byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carboy.snapshots import snapshot
+from carboy.store.check import Problem, check
+from carboy.store.gc import Report, collect
+from carboy.store.usage import Usage, measure
+
+if TYPE_CHECKING:
+    from carboy.engine.context import Engine
+
+
+def disk_usage(engine: Engine) -> list[Usage]:
+    """Return what the home holds, by kind."""
+    return measure(engine.store)
+
+
+def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:
+    """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache too."""
+    snapshot.remove_stale(engine.home)
+    return collect(
+        engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home)
+    )
+
+
+def check_store(engine: Engine, *, repair: bool) -> list[Problem]:
+    """Read every blob and layer again and return what is wrong; with ``repair`` it is set right or set aside."""
+    snapshot.remove_stale(engine.home)
+    return check(engine.store, repair=repair)

@@ -1,0 +1,71 @@
+"""What a process may do to itself. Sources: prctl(2), close_range(2), keyctl(2), sethostname(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from carboy.linux.libc import LIBC, check, syscall
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_NAME = 15
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+
+def _prctl(option: int, value: int, name: str) -> None:
+    zero = ctypes.c_ulong(0)
+    check(LIBC.prctl(option, ctypes.c_ulong(value), zero, zero, zero), name, value)
+
+
+def set_parent_death_signal(signal: int) -> None:
+    """Ask for ``signal`` when the parent dies. Forgotten by the kernel at each change of credentials."""
+    _prctl(PR_SET_PDEATHSIG, signal, "prctl(PR_SET_PDEATHSIG)")
+
+
+def set_dumpable(value: bool) -> None:  # noqa: FBT001
+    """Allow or forbid others to look into this process through /proc and ptrace."""
+    _prctl(PR_SET_DUMPABLE, int(value), "prctl(PR_SET_DUMPABLE)")
+
+
+def set_no_new_privileges() -> None:
+    """Make execve(2) grant nothing: set-user-id bits and file capabilities are without effect from here on."""
+    _prctl(PR_SET_NO_NEW_PRIVS, 1, "prctl(PR_SET_NO_NEW_PRIVS)")
+
+
+def set_name(name: str) -> None:
+    """Set the name that ps(1) shows for this process (15 bytes)."""
+    LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
+
+
+def join_new_session_keyring() -> None:
+    """Leave the caller's keys behind. Raises ``OSError``."""
+    syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, ctypes.c_char_p(None), 0, 0, 0)
+
+
+def set_host_name(name: str) -> None:
+    """Set the host name of this UTS namespace. Raises ``OSError``."""
+    data = name.encode()
+    check(LIBC.sethostname(ctypes.c_char_p(data), ctypes.c_size_t(len(data))), "sethostname", name)
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from ``first`` on."""
+    try:
+        syscall("close_range", first, 2**32 - 1, 0)
+    except OSError:
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
+def mark_close_on_exec(first: int) -> None:
+    """Mark every descriptor from ``first`` on to be closed by execve(2)."""
+    try:
+        syscall("close_range", first, 2**32 - 1, 4)
+    except OSError:
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                try:
+                    os.set_inheritable(int(name), False)
+                except OSError:
+                    continue

@@ -1,0 +1,87 @@
+"""A control group for one container, where this process may make one: the limit on processes, as root.
+
+Source: cgroups(7). v1 and v2 name the same controller's files alike; only where the hierarchy lies differs. Without the
+right, RLIMIT_NPROC holds the same limit, counted per user namespace since Linux 5.14.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+ROOT = "/sys/fs/cgroup"
+FOLDER = "carboy"
+
+
+class Cgroup:
+    """The group of one container; empty when none could be made. ``procs`` are the files to join it by."""
+
+    __slots__ = ("_path", "procs")
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self.procs: tuple[str, ...] = () if path is None else (f"{path}/cgroup.procs",)
+
+    def remove(self) -> None:
+        """Remove the group; the kernel may need a moment after its last process was reaped."""
+        if self._path is None:
+            return
+        for _ in range(50):
+            try:
+                os.rmdir(self._path)
+            except FileNotFoundError:
+                return
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+
+
+def find_hierarchy(root: str = ROOT) -> str | None:
+    """Return the directory below which groups with the pids controller can be made, or None."""
+    if os.path.isdir(f"{root}/pids"):
+        return f"{root}/pids"
+    try:
+        with open(f"{root}/cgroup.controllers", encoding="ascii") as file:
+            return root if "pids" in file.read().split() else None
+    except OSError:
+        return None
+
+
+def open_cgroup(container_id: str, *, pids_limit: int, root: str = ROOT) -> Cgroup:
+    """Make the group of a container with its limit set, or return an empty one where that is not allowed."""
+    hierarchy = find_hierarchy(root)
+    if hierarchy is None or not pids_limit:
+        return Cgroup(None)
+    path = f"{hierarchy}/{FOLDER}/{container_id}"
+    try:
+        os.makedirs(f"{hierarchy}/{FOLDER}", mode=0o755, exist_ok=True)
+        if hierarchy == root:
+            _write(f"{root}/cgroup.subtree_control", "+pids")
+            _write(f"{root}/{FOLDER}/cgroup.subtree_control", "+pids")
+        os.mkdir(path, 0o755)
+        _write(f"{path}/pids.max", str(pids_limit))
+    except OSError:
+        Cgroup(path).remove() if os.path.isdir(path) else None
+        return Cgroup(None)
+    return Cgroup(path)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def remove_stale(live: frozenset[str], root: str = ROOT) -> None:
+    """Remove the groups of containers that are not among ``live`` and hold no process."""
+    hierarchy = find_hierarchy(root)
+    try:
+        names = os.listdir(f"{hierarchy}/{FOLDER}") if hierarchy else []
+    except OSError:
+        return
+    for name in names:
+        if name not in live:
+            try:
+                os.rmdir(f"{hierarchy}/{FOLDER}/{name}")
+            except OSError:
+                continue

@@ -1,0 +1,220 @@
+"""The stage program, inner half: the first process of the sandbox, which makes its file systems and then waits.
+
+It runs as pid 1 of the new pid namespace, reaps what is orphaned there, passes signals on to the one process that was asked
+for, and ends with that process's status, which ends the namespace. It never looks at the image's files by path
+before the root is pivoted: targets of mounts are found below a descriptor of the new root (``below``).
+"""
+
+from __future__ import annotations
+
+import os
+import _signal
+
+from carboy.linux import mounts, process
+from carboy.runtime.native import start
+from carboy.runtime.native.files import below, open_below, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from carboy.runtime.native.stage import Reporter, Step
+
+    Plan = dict[str, Any]
+
+DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+_SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
+SIGKILL, SIGCHLD = 9, 17
+
+
+def main(
+    plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Reporter, step: type[Step]
+) -> NoReturn:
+    """Be the first process of the sandbox. Never returns."""
+    status = 125
+    try:
+        os.setsid()
+        process.set_parent_death_signal(SIGKILL)
+        _check_lifeline(lifeline)
+        process.set_name("carboy-init")
+        console = _make_sandbox(plan, root=root, binds=binds, report=report, step=step)
+        step.name = "start the command"
+        child = os.fork()
+        if child == 0:
+            start.execute(plan["process"], console=console, report=report)
+        for fd in (0, 1, 2, *(() if console is None else (console,))):
+            os.close(fd)
+        status = _wait(child)
+    except OSError as error:
+        report.send("error", step.name, error.errno or 0, error.strerror or str(error))
+    except Exception as error:  # noqa: BLE001  whatever it is, the launcher must hear of it
+        report.send("error", step.name, 0, f"{type(error).__name__}: {error}")
+    os._exit(status)
+
+
+def _check_lifeline(fd: int) -> None:
+    """Exit when the outer half died before the parent-death signal was asked for: its end of the pipe is closed."""
+    os.set_blocking(fd, False)
+    try:
+        os.read(fd, 1)
+    except BlockingIOError:
+        return
+    os._exit(125)
+
+
+def _wait(child: int) -> int:
+    """Reap, pass signals on, and return the exit status of ``child`` (128 + n when signal n ended it)."""
+    everything = _signal.valid_signals()
+    while True:
+        signal = _signal.sigwaitinfo(everything).si_signo
+        if signal != SIGCHLD:
+            try:
+                os.kill(child, signal)
+            except ProcessLookupError:
+                pass
+            continue
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return 125
+            if pid == 0:
+                break
+            if pid == child:
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _make_sandbox(plan: Plan, *, root: int, binds: list[int], report: Reporter, step: type[Step]) -> int | None:
+    """Carry out the plan's operations, enter the root, and return the terminal's descriptor when there is one."""
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    step.name = "attach the root file system"
+    mounts.move_mount(root, "root")
+    os.close(root)
+    rootfd = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Of this namespace's own making, unlike the directory it covers, so that it can be written here.
+    mounts.mount("carboy", "files", "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=0755,size=4m")
+    step.name = "set the host name"
+    process.set_host_name(plan["hostname"])
+    for operation in plan["operations"]:
+        step.name = operation["describe"]
+        OPERATIONS[operation["op"]](rootfd, operation)
+    for fd, bind in zip(binds, plan["binds"], strict=True):
+        step.name = f"mount {bind['target']}"
+        with below(rootfd, bind["target"], directory=bind["directory"]) as target:
+            mounts.move_mount(fd, "", target_fd=target)
+        os.close(fd)
+    step.name = "enter the root file system"
+    os.fchdir(rootfd)
+    os.close(rootfd)
+    if plan["read_only_root"]:
+        mounts.mount(None, ".", None, mounts.MS_REMOUNT | mounts.MS_BIND | mounts.MS_RDONLY | mounts.MS_NODEV)
+    mounts.pivot_root(".", ".")
+    mounts.umount(".")
+    os.chdir("/")
+    if plan["network"] == "none":
+        step.name = "bring the loopback interface up"
+        start.raise_loopback()
+    console = None
+    if plan["process"]["terminal"]:
+        step.name = "make a terminal"
+        console = start.open_console(report)
+    return console
+
+
+def mount_new(rootfd: int, operation: dict[str, Any]) -> None:
+    """Mount a new file system of a kind; the target must be a real directory of the root."""
+    fd = mounts.new_mount(operation["kind"], operation["options"], attributes=operation["attributes"])
+    with below(rootfd, operation["target"], directory=True, follow=operation["follow"]) as target:
+        mounts.move_mount(fd, "", target_fd=target)
+    os.close(fd)
+
+
+def mount_sys(rootfd: int, operation: dict[str, Any]) -> None:
+    """Mount /sys read-only: a new one when the network namespace is ours, else a copy of the host's."""
+    attributes = _SAFE | mounts.MOUNT_ATTR_RDONLY
+    try:
+        if operation["own"]:
+            fd = mounts.new_mount("sysfs", (), attributes=attributes)
+        else:
+            fd = mounts.open_tree("/sys", recursive=True)
+            mounts.mount_setattr(fd, attr_set=attributes, recursive=True)
+    except PermissionError:
+        # An outer container hides parts of its /sys, and the kernel then refuses a complete one. None is safe.
+        fd = mounts.new_mount("tmpfs", (("mode", "555"), ("size", "4k")), attributes=attributes)
+    with below(rootfd, "/sys", directory=True, follow=False) as target:
+        mounts.move_mount(fd, "", target_fd=target)
+    os.close(fd)
+
+
+def make_devices(rootfd: int, operation: dict[str, Any]) -> None:
+    """Put the host's harmless devices into the new /dev, each checked to be what its name says."""
+    del operation
+    with below(rootfd, "/dev", directory=True, follow=False) as dev:
+        for name, numbers in DEVICES.items():
+            fd = mounts.open_tree(f"/dev/{name}")
+            status = os.fstat(fd)
+            if (os.major(status.st_rdev), os.minor(status.st_rdev)) != numbers or status.st_mode & 0o170000 != 0o020000:
+                raise OSError(0, f"the host's /dev/{name} is not the device {numbers[0]}:{numbers[1]}")
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=dev))
+            target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dev)
+            mounts.move_mount(fd, "", target_fd=target)
+            os.close(target)
+            os.close(fd)
+        links = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
+        for name, link in links.items():
+            os.symlink(link, name, dir_fd=dev)
+        for name in ("pts", "shm", "mqueue"):
+            os.mkdir(name, 0o755, dir_fd=dev)
+
+
+def mask(rootfd: int, operation: dict[str, Any]) -> None:
+    """Hide paths: a directory below an empty one, a file below /dev/null. A path that is not there needs no hiding."""
+    for path in operation["paths"]:
+        try:
+            target = open_below(rootfd, path, follow=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if os.fstat(target).st_mode & 0o170000 == 0o040000:
+            fd = mounts.new_mount("tmpfs", (("mode", "555"), ("size", "4k")), attributes=_SAFE | mounts.MOUNT_ATTR_RDONLY)
+        else:
+            fd = mounts.open_tree("/dev/null")
+            if os.fstat(fd).st_rdev != os.makedev(1, 3):
+                raise OSError(0, "the host's /dev/null is not the null device")
+        mounts.move_mount(fd, "", target_fd=target)
+        os.close(fd)
+        os.close(target)
+
+
+def protect(rootfd: int, operation: dict[str, Any]) -> None:
+    """Make paths read-only, with all that is mounted below them."""
+    for path in operation["paths"]:
+        try:
+            target = open_below(rootfd, path, follow=False)
+        except FileNotFoundError:
+            continue
+        fd = mounts.open_tree("", dirfd=target, recursive=True)
+        mounts.mount_setattr(fd, attr_set=_SAFE | mounts.MOUNT_ATTR_RDONLY, recursive=True)
+        mounts.move_mount(fd, "", target_fd=target)
+        os.close(fd)
+        os.close(target)
+
+
+def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
+    """Put a read-only file in place that lives in memory only."""
+    name = f"files/{operation['name']}"
+    write_file(name, operation["content"], operation["mode"])
+    fd = mounts.open_tree(name)
+    mounts.mount_setattr(fd, attr_set=_SAFE | mounts.MOUNT_ATTR_RDONLY)
+    with below(rootfd, operation["target"], directory=False) as target:
+        mounts.move_mount(fd, "", target_fd=target)
+    os.close(fd)
+
+
+OPERATIONS = {
+    "mount": mount_new,
+    "sys": mount_sys,
+    "devices": make_devices,
+    "mask": mask,
+    "protect": protect,
+    "file": mount_file,
+}

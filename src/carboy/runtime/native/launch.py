@@ -1,0 +1,223 @@
+"""The launcher: starts the stage program, stands between its process and the caller, and returns the exit status."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import sys
+import _signal
+import _socket
+
+from carboy.base.proc import spawn, wait
+from carboy.linux.seccomp import compile_profile
+from carboy.runtime.errors import SandboxError
+from carboy.runtime.native.cgroup import open_cgroup
+from carboy.runtime.native.passing import Passing, Terminal
+from carboy.runtime.native.plan import plan_stage
+from carboy.runtime.passwd import resolve_user
+from carboy.runtime.spec import DirectoryRoot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from carboy.base.home import Home
+    from carboy.runtime.spec import SandboxSpec
+
+MAX_REPORT_BYTES = 65_536
+FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
+_HINTS = {
+    "make a user namespace": "this machine may forbid user namespaces; `carboy doctor` says what to change",
+    "mount /proc": "an outer container hides parts of /proc; start it with an unmasked /proc, or use another machine",
+    "make the root file system": "`carboy doctor` says whether overlay mounts work here",
+}
+
+
+class Stdio:
+    """The caller's descriptors for the process: ``stdin`` None is /dev/null; ``terminal`` gives it one of its own.
+
+    ``capture`` receives what the process writes to both outputs instead of ``stdout`` and ``stderr``.
+    """
+
+    __slots__ = ("capture", "stderr", "stdin", "stdout", "terminal")
+
+    def __init__(
+        self,
+        *,
+        stdin: int | None = None,
+        stdout: int = 1,
+        stderr: int = 2,
+        terminal: bool = False,
+        capture: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.terminal = terminal
+        self.capture = capture
+
+
+class NativeRuntime:
+    """Runs sandboxes by carboy's own stage program. Holds no state between runs; safe to use from one thread."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
+        """Run the sandbox to its end and return the exit status of its process (128 + n when signal n ended it).
+
+        Signals that reach this process meanwhile are passed on. When this process dies, the sandbox dies. Raises
+        ``SandboxError``: 125 when the sandbox cannot be made as asked, 126 or 127 for its command.
+        """
+        folder = f"{self._home.containers}/{spec.id}"
+        staging = f"{folder}/mnt"
+        os.makedirs(staging, mode=0o700, exist_ok=True)
+        cgroup = open_cgroup(spec.id, pids_limit=spec.pids_limit) if spec.tier == "root" else open_cgroup("", pids_limit=0)
+        try:
+            plan = plan_stage(
+                spec,
+                staging=staging,
+                parent=os.getpid(),
+                seccomp=compile_profile(emulate_root=spec.tier == "single"),
+                cgroups=cgroup.procs,
+                user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
+            )
+            for bind in plan["binds"]:
+                bind["directory"] = os.path.isdir(bind["source"])
+            return _Launch(plan, stdio).run()
+        finally:
+            cgroup.remove()
+
+
+def _find_ids(spec: SandboxSpec) -> tuple[int, int]:
+    """Return the ids that the one id of the single tier is shown as: the image's user, so that its files fit."""
+    if spec.user in {"", "0", "root", "0:0"} or isinstance(spec.root, DirectoryRoot):
+        return 0, 0
+    files = {}
+    for name in ("passwd", "group"):
+        files[name] = b""
+        for tree in reversed(spec.root.lower):
+            try:
+                fd = os.open(f"{tree}/etc/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            files[name] = os.read(fd, 2**20)
+            os.close(fd)
+            break
+    try:
+        uid, gid, _, _ = resolve_user(spec.user, files["passwd"], files["group"])
+    except ValueError as error:
+        raise SandboxError("find the user", str(error), hint="name a user of the image, or a number") from error
+    return uid, gid
+
+
+class _Launch:
+    """One run of the stage program."""
+
+    def __init__(self, plan: dict[str, Any], stdio: Stdio) -> None:
+        self._plan = plan
+        self._stdio = stdio
+        self._error: SandboxError | None = None
+        self._status: int | None = None
+        self._pid: int | None = None
+        self._pending: list[int] = []
+
+    def run(self) -> int:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        plan_read, plan_write = os.pipe2(os.O_CLOEXEC)
+        with Passing(self._stdio, terminal=self._plan["process"]["terminal"]) as passing:
+            signals, restore = _catch_signals()
+            try:
+                command = "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
+                root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+                child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
+                stage = spawn([sys.executable, "-I", "-S", "-c", command, root], fds=child_fds, new_session=True)
+                os.close(plan_read)
+                theirs.close()
+                passing.close_child_ends()
+                with open(plan_write, "wb") as file:
+                    file.write(marshal.dumps(self._plan))
+                self._loop(ours, passing, signals)
+                status = wait(stage)
+            finally:
+                restore()
+            passing.drain()
+        if self._error is not None:
+            raise self._error
+        if self._status is None:
+            raise SandboxError("run the sandbox", f"the stage program ended with status {status}")
+        return self._status
+
+    def _loop(self, ours: _socket.socket, passing: Passing, signals: int) -> None:
+        poll = select.poll()
+        poll.register(ours.fileno(), select.POLLIN)
+        poll.register(signals, select.POLLIN)
+        passing.register(poll)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == signals:
+                    self._forward(os.read(signals, 64), passing)
+                elif fd != ours.fileno():
+                    passing.move(fd, poll)
+                elif not self._receive(ours, passing, poll):
+                    return
+
+    def _receive(self, ours: _socket.socket, passing: Passing, poll: select.poll) -> bool:
+        data, ancillary, _, _ = ours.recvmsg(MAX_REPORT_BYTES, 64, _socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return False
+        message = marshal.loads(data)  # noqa: S302  from our own stage program, over a private socket
+        match message[0]:
+            case "pid":
+                self._pid = message[1]
+                for signal in self._pending:
+                    self._kill(signal)
+            case "console":
+                terminal = Terminal(int.from_bytes(ancillary[0][2][:4], sys.byteorder), self._stdio)
+                passing.attach(terminal, poll)
+            case "exit":
+                self._status = message[1]
+            case "error":
+                _, operation, code, reason = message
+                text = reason if not code or os.strerror(code) in reason else f"{reason}: {os.strerror(code)}"
+                self._error = self._error or SandboxError(operation, text, hint=_HINTS.get(operation, ""))
+            case "command":
+                _, code, name, reason = message
+                self._error = self._error or SandboxError(f"run {name!r}", reason, code=code)
+        return True
+
+    def _forward(self, numbers: bytes, passing: Passing) -> None:
+        for signal in numbers:
+            if signal == 28:  # WINCH: the terminal's size, not the process's business
+                passing.resize()
+            elif self._pid is None:
+                self._pending.append(signal)
+            else:
+                self._kill(signal)
+
+    def _kill(self, signal: int) -> None:
+        try:
+            if self._pid is not None:
+                os.kill(self._pid, signal)
+        except ProcessLookupError:
+            pass
+
+
+def _catch_signals() -> tuple[int, Callable[[], None]]:
+    """Turn the signals to pass on into bytes on a pipe; returns the pipe and a function that undoes it all."""
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    before_fd = _signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    before = {number: _signal.signal(number, lambda *_: None) for number in (*FORWARDED, 28)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
+        _signal.set_wakeup_fd(before_fd)
+        os.close(read)
+        os.close(write)
+
+    return read, restore
+
+

@@ -1,0 +1,188 @@
+"""Moving bytes between the caller and the process: what the caller's descriptors are must not matter to the sandbox.
+
+A pipe or /dev/null is handed on as it is. Anything else (a terminal, a file of the host) stays outside: the process gets a pipe,
+and this module copies. With a terminal of its own the process has only that, and the caller's is put into raw mode.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import stat
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from carboy.runtime.native.launch import Stdio
+
+CHUNK_BYTES = 65_536
+_READY = select.POLLIN
+
+
+class Terminal:
+    """The outer side of a container's terminal."""
+
+    def __init__(self, master: int, stdio: Stdio) -> None:
+        self.master = master
+        self._outer = next((fd for fd in (stdio.stdin, stdio.stdout) if fd is not None and os.isatty(fd)), None)
+        self._before: list[int | list[bytes | int]] | None = None
+        self.resize()
+        if stdio.stdin is not None and os.isatty(stdio.stdin):
+            import tty
+
+            self._raw = stdio.stdin
+            self._before = termios.tcgetattr(stdio.stdin)
+            tty.setraw(stdio.stdin, termios.TCSANOW)
+
+    def resize(self) -> None:
+        """Give the inner terminal the outer one's size."""
+        if self._outer is not None:
+            size = fcntl.ioctl(self._outer, termios.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+
+    def close(self) -> None:
+        """Put the outer terminal back as it was."""
+        if self._before is not None:
+            termios.tcsetattr(self._raw, termios.TCSADRAIN, self._before)
+        os.close(self.master)
+
+
+class Passing:
+    """The copies under way for one run; a context manager that closes what it opened."""
+
+    def __init__(self, stdio: Stdio, *, terminal: bool) -> None:
+        self._stdio = stdio
+        self._routes: dict[int, int | None] = {}  # from -> to; None: to the capture
+        self._terminal: Terminal | None = None
+        self._child_ends: list[int] = []
+        self._ours: set[int] = set()
+        self.child_fds: dict[int, int] = {}
+        if not terminal:
+            self._plan_plain(stdio)
+
+    def _plan_plain(self, stdio: Stdio) -> None:
+        if stdio.stdin is not None:
+            if _may_pass(stdio.stdin):
+                self.child_fds[0] = stdio.stdin
+            else:
+                read, write = self._pipe()
+                self.child_fds[0] = read
+                self._child_ends.append(read)
+                self._routes[stdio.stdin] = write
+                self._ours.add(write)
+        if stdio.capture is not None:
+            read, write = self._pipe()
+            self.child_fds[1] = self.child_fds[2] = write
+            self._child_ends.append(write)
+            self._routes[read] = None
+            self._ours.add(read)
+            return
+        for number, fd in ((1, stdio.stdout), (2, stdio.stderr)):
+            if _may_pass(fd):
+                self.child_fds[number] = fd
+                continue
+            read, write = self._pipe()
+            self.child_fds[number] = write
+            self._child_ends.append(write)
+            self._routes[read] = fd
+            self._ours.add(read)
+
+    @staticmethod
+    def _pipe() -> tuple[int, int]:
+        return os.pipe2(os.O_CLOEXEC)
+
+    def __enter__(self) -> Passing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close_child_ends()
+        if self._terminal is not None:
+            self._terminal.close()
+        for fd in self._ours:
+            os.close(fd)
+
+    def close_child_ends(self) -> None:
+        """Close this process's copies of what the child has, so that its end is seen as an end."""
+        for fd in self._child_ends:
+            os.close(fd)
+        self._child_ends.clear()
+
+    def register(self, poll: select.poll) -> None:
+        """Watch everything that may have bytes to move."""
+        for fd in self._routes:
+            poll.register(fd, _READY)
+
+    def attach(self, terminal: Terminal, poll: select.poll) -> None:
+        """Begin to copy between the caller and the container's terminal."""
+        self._terminal = terminal
+        self._routes[terminal.master] = self._stdio.stdout
+        poll.register(terminal.master, _READY)
+        if self._stdio.stdin is not None:
+            self._routes[self._stdio.stdin] = terminal.master
+            poll.register(self._stdio.stdin, _READY)
+
+    def resize(self) -> None:
+        """Follow the caller's terminal."""
+        if self._terminal is not None:
+            self._terminal.resize()
+
+    def move(self, source: int, poll: select.poll) -> None:
+        """Copy one chunk; at the end of ``source``, or when nobody reads any more, stop copying it."""
+        try:
+            data = os.read(source, CHUNK_BYTES)
+        except OSError as error:
+            # EIO: the last process closed the container's terminal. EAGAIN: the caller's descriptor is non-blocking.
+            if error.errno == errno.EAGAIN:
+                return
+            data = b""
+        if not data or not self._write(source, data):
+            poll.unregister(source)
+            self._end(source)
+
+    def _end(self, source: int) -> None:
+        target = self._routes.pop(source)
+        for fd in (source, target):
+            if fd in self._ours:
+                self._ours.discard(fd)
+                os.close(fd)
+
+    def _write(self, source: int, data: bytes) -> bool:
+        target = self._routes[source]
+        if target is None:
+            assert self._stdio.capture is not None
+            self._stdio.capture(data)
+            return True
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(target, view) :]
+            except BlockingIOError:
+                select.select([], [target], [])
+            except BrokenPipeError:
+                return False
+        return True
+
+    def drain(self) -> None:
+        """Copy what the process left in the pipes when it ended."""
+        inputs = {self._stdio.stdin} if self._stdio.stdin is not None else set()
+        poll = select.poll()
+        for fd in list(self._routes):
+            if fd in inputs:
+                continue
+            poll.register(fd, _READY)
+            while fd in self._routes and poll.poll(0):
+                self.move(fd, poll)
+            if fd in self._routes:
+                poll.unregister(fd)
+
+
+def _may_pass(fd: int) -> bool:
+    """Return whether a descriptor can be handed into the sandbox: a pipe or /dev/null tells and gives nothing."""
+    status = os.fstat(fd)
+    if stat.S_ISFIFO(status.st_mode):
+        return True
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)

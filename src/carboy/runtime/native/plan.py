@@ -1,0 +1,132 @@
+"""From what is wanted to the list of operations that makes it: pure, so that it can be shown and tested."""
+
+from __future__ import annotations
+
+from carboy.linux import mounts
+from carboy.runtime.spec import (
+    MASKED_PATHS,
+    READ_ONLY_PATHS,
+    ROOT_TIER_COUNT,
+    ROOT_TIER_FIRST_ID,
+    BindMount,
+    DirectoryRoot,
+    FileMount,
+    SandboxSpec,
+    TmpfsMount,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
+_NO_DEVICES = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+SHM_BYTES = 64 * 2**20
+
+
+def plan_stage(
+    spec: SandboxSpec, *, staging: str, parent: int, seccomp: bytes, cgroups: tuple[str, ...], user_ids: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the stage program's plan for ``spec``.
+
+    ``staging`` is an empty directory that the plan may cover with a mount of its own; ``parent`` the launcher's pid;
+    ``seccomp`` the compiled filter; ``cgroups`` the files to join by; ``user_ids`` the (uid, gid) that the single tier's one
+    id is shown as. Values are lists, dicts, strings, bytes and integers only.
+    """
+    single = spec.tier == "single"
+    uid, gid = user_ids if single else (0, 0)
+    if spec.tier == "root":
+        extents = [(0, ROOT_TIER_FIRST_ID, ROOT_TIER_COUNT)]
+        uid_map, gid_map = extents, extents
+    elif single:
+        uid_map, gid_map = [(uid, 0, 1)], [(gid, 0, 1)]
+    else:
+        uid_map = gid_map = [(0, 0, spec.id_count)]
+    binds, operations = _plan_mounts(spec, has_tty_group=not single)
+    return {
+        "parent": parent,
+        "staging": staging,
+        "uid_map": uid_map,
+        "gid_map": gid_map,
+        "deny_setgroups": single,
+        "idmap": spec.tier == "root",
+        "root_uid": uid,
+        "root_gid": gid,
+        "root": _plan_root(spec),
+        "network": spec.network,
+        "hostname": spec.hostname,
+        "cgroups": list(cgroups),
+        "binds": binds,
+        "operations": operations,
+        "read_only_root": spec.read_only_root,
+        "process": {
+            "args": list(spec.args),
+            "env": list(spec.env),
+            "cwd": spec.cwd,
+            "user": spec.user,
+            "terminal": spec.terminal,
+            "pids_limit": spec.pids_limit,
+            "deny_setgroups": single,
+            "capabilities": sorted(spec.capabilities),
+            "seccomp": seccomp,
+        },
+    }
+
+
+def _plan_root(spec: SandboxSpec) -> dict[str, Any]:
+    root = spec.root
+    if isinstance(root, DirectoryRoot):
+        return {"kind": "directory", "path": root.path}
+    return {
+        "kind": "overlay",
+        "lower": list(root.lower),
+        "rw": root.upper.rpartition("/")[0],
+        "userxattr": root.userxattr,
+    }
+
+
+def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    pts: tuple[tuple[str, str | None], ...] = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
+    if has_tty_group:
+        pts = (*pts, ("gid", "5"))
+    shm = (("mode", "1777"), ("size", str(SHM_BYTES)))
+    operations: list[dict[str, Any]] = [
+        _mount("proc", "/proc", (), _SAFE, follow=False),
+        {"op": "sys", "own": spec.network == "none", "describe": "mount /sys"},
+        _mount("tmpfs", "/dev", (("mode", "755"), ("size", "64k")), mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC, follow=False),
+        {"op": "devices", "describe": "make /dev"},
+        _mount("devpts", "/dev/pts", pts, mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC, follow=False),
+        _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),
+        _mount("mqueue", "/dev/mqueue", (), _SAFE, follow=False),
+        {"op": "mask", "paths": list(MASKED_PATHS), "describe": "mask the host's details"},
+        {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},
+    ]
+    binds: list[dict[str, Any]] = []
+    for index, mount in enumerate(spec.mounts):
+        if isinstance(mount, TmpfsMount):
+            options = (("mode", f"{mount.mode:o}"), ("size", str(mount.size_bytes)))
+            operations.append(_mount("tmpfs", mount.target, options, _NO_DEVICES, follow=True))
+        elif isinstance(mount, FileMount):
+            operations.append(
+                {
+                    "op": "file", "name": str(index), "target": mount.target, "content": mount.content, "mode": mount.mode,
+                    "describe": f"place {mount.target}",
+                }  # fmt: skip
+            )
+        else:
+            binds.append(_bind(mount))
+    return binds, operations
+
+
+def _mount(
+    kind: str, target: str, options: tuple[tuple[str, str | None], ...], attributes: int, *, follow: bool
+) -> dict[str, Any]:
+    return {
+        "op": "mount", "kind": kind, "target": target, "options": options, "attributes": attributes, "follow": follow,
+        "describe": f"mount {target}",
+    }  # fmt: skip
+
+
+def _bind(mount: BindMount) -> dict[str, Any]:
+    # Whether the source is a directory is found out where it is opened; the launcher fills it in.
+    return {"source": mount.source, "target": mount.target, "read_only": mount.read_only, "directory": True}

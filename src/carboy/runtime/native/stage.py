@@ -1,0 +1,233 @@
+"""The stage program, outer half: from a fresh interpreter to the first process of a new sandbox.
+
+Runs as ``python -I -S`` with the plan on descriptor 3 and a socket to the launcher on descriptor 4, as uid 0 of the
+*outer* user namespace (the machine's, or the caller's own in the user tiers). The order is the kernel's:
+
+1. a private mount namespace, so that nothing below is seen by, or left to, the host;
+2. a child that only makes the *inner* user namespace, whose id maps are written from here, where the privilege is;
+3. the layers, their ids mapped by that namespace: only the outer namespace may do this;
+4. into the inner namespace, and from there into all others, so that they belong to it and to nobody else;
+5. the overlay, with the privilege of the inner namespace and no more, so that what the container makes overlayfs do on its
+   behalf is done with the container's rights;
+6. a fork, because a pid namespace begins with a child: see ``inside``.
+
+All imports happen before anything of an image is in sight, and they are few: they are paid at every start. ``signal`` and
+``socket`` import ``enum``, slower than all of the above together; their C halves have all that is needed. The plan travels as
+``marshal`` for the same reason: both ends are this program, on one private pipe.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+import _signal
+import _socket
+
+from carboy.linux import mounts, namespaces, process
+from carboy.runtime.native import inside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Plan = dict[str, Any]
+
+PLAN_FD = 3
+REPORT_FD = 4
+SIGKILL = 9
+ALL_SIGNALS = _signal.valid_signals()
+
+
+class Reporter:
+    """The way back to the launcher: one marshalled tuple per packet."""
+
+    def __init__(self, fd: int) -> None:
+        self.socket = _socket.socket(fileno=fd)
+        os.set_inheritable(fd, False)
+
+    def send(self, *message: object) -> None:
+        """Send one message; a launcher that is gone is no reason to fail: its death ends us anyway."""
+        try:
+            self.socket.send(marshal.dumps(message))
+        except OSError:
+            pass
+
+    def send_descriptor(self, fd: int) -> None:
+        """Send ("console",) together with a descriptor."""
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))
+        self.socket.sendmsg([marshal.dumps(("console",))], [rights])
+
+
+class Step:
+    """Names the operation under way, for the report of its failure."""
+
+    name = "read the plan"
+
+
+def main() -> NoReturn:
+    """Make the sandbox of the plan on descriptor 3, wait for its process, report, and exit."""
+    report = Reporter(REPORT_FD)
+    status = 125
+    try:
+        plan = _read_plan()
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
+        status = _run(plan, report)
+        report.send("exit", status)
+    except OSError as error:
+        report.send("error", Step.name, error.errno or 0, error.strerror or str(error))
+    except Exception as error:  # noqa: BLE001  whatever it is, the launcher must hear of it
+        report.send("error", Step.name, 0, f"{type(error).__name__}: {error}")
+    os._exit(status)
+
+
+def _read_plan() -> Plan:
+    with open(PLAN_FD, "rb") as file:
+        plan: Plan = marshal.loads(file.read())  # noqa: S302  from our own launcher, over a private pipe
+    return plan
+
+
+def _die_with_parent(parent: int) -> None:
+    process.set_parent_death_signal(SIGKILL)
+    if os.getppid() != parent:
+        os._exit(125)
+
+
+def _run(plan: Plan, report: Reporter) -> int:
+    _die_with_parent(plan["parent"])
+    process.set_name("carboy-outer")
+    for path in plan["cgroups"]:
+        Step.name = "join the control group"
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"0")
+    Step.name = "make a mount namespace"
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    user_namespace = _make_user_namespace(plan)
+    Step.name = "open the layers"
+    root = _stage_root(plan, user_namespace)
+    binds = _clone_binds(plan, user_namespace)
+    Step.name = "enter the user namespace"
+    namespaces.setns(user_namespace, namespaces.CLONE_NEWUSER)
+    os.close(user_namespace)
+    if not plan["deny_setgroups"]:
+        os.setgroups([])
+    os.setresgid(*[plan["root_gid"]] * 3)
+    os.setresuid(*[plan["root_uid"]] * 3)
+    _die_with_parent(plan["parent"])
+    process.set_dumpable(False)
+    Step.name = "make the namespaces"
+    network = namespaces.CLONE_NEWNET if plan["network"] == "none" else 0
+    namespaces.unshare(
+        namespaces.CLONE_NEWNS
+        | namespaces.CLONE_NEWPID
+        | namespaces.CLONE_NEWIPC
+        | namespaces.CLONE_NEWUTS
+        | namespaces.CLONE_NEWCGROUP
+        | network
+    )
+    if root is None:
+        Step.name = "make the root file system"
+        root = _mount_overlay(plan)
+    lifeline, held = os.pipe2(os.O_CLOEXEC)
+    first = os.fork()
+    if first == 0:
+        os.close(held)
+        inside.main(plan, root=root, binds=binds, lifeline=lifeline, report=report, step=Step)
+    report.send("pid", first)
+    for fd in (root, *binds, lifeline):
+        os.close(fd)
+    # The terminal or pipes must end with the container, not with this process.
+    for fd in (0, 1, 2):
+        os.close(fd)
+    _, status = os.waitpid(first, 0)
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _make_user_namespace(plan: Plan) -> int:
+    """Return a descriptor of a new user namespace with the plan's id maps."""
+    Step.name = "make a user namespace"
+    ready, made = os.pipe2(os.O_CLOEXEC)
+    hold, release = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(release)
+            namespaces.unshare(namespaces.CLONE_NEWUSER)
+            os.write(made, b"y")
+            os.read(hold, 1)
+        except OSError as error:
+            os.write(made, (error.errno or 0).to_bytes(1, "little"))
+        os._exit(0)
+    os.close(made)
+    answer = os.read(ready, 1)
+    if answer != b"y":
+        code = answer[0] if answer else 0
+        raise OSError(code, f"unshare(CLONE_NEWUSER): {os.strerror(code)}")
+    namespaces.write_id_maps(pid, plan["uid_map"], plan["gid_map"], deny_setgroups=plan["deny_setgroups"])
+    fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(release)
+    os.waitpid(pid, 0)
+    os.close(ready)
+    os.close(hold)
+    return fd
+
+
+def _stage_root(plan: Plan, user_namespace: int) -> int | None:
+    """Lay out what the root is made of in the staging directory; returns the root itself when it is one directory."""
+    staging, root = plan["staging"], plan["root"]
+    mounts.mount("carboy", staging, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=0755,size=1m")
+    os.chdir(staging)
+    os.mkdir("root", 0o755)
+    os.mkdir("files", 0o755)
+    if root["kind"] == "directory":
+        fd = _clone(root["path"], user_namespace if plan["idmap"] else None)
+        mounts.mount_setattr(fd, attr_set=mounts.MOUNT_ATTR_NODEV)
+        return fd
+    lower = root["lower"]
+    for index, path in enumerate((*lower, root["rw"])):
+        name = "rw" if index == len(lower) else f"l{index}"
+        if plan["idmap"]:
+            os.mkdir(name, 0o755)
+            clone = _clone(path, user_namespace)
+            mounts.move_mount(clone, name)
+            os.close(clone)
+        else:
+            # A link keeps the option string short and free of the characters that overlayfs gives a meaning.
+            os.symlink(path, name)
+    return None
+
+
+def _mount_overlay(plan: Plan) -> int:
+    """Return the detached overlay mount over the staged layers."""
+    count = len(plan["root"]["lower"])
+    options = (
+        ("lowerdir", ":".join(f"l{i}" for i in reversed(range(count)))),
+        ("upperdir", "rw/upper"),
+        ("workdir", "rw/work"),
+        ("volatile", None),
+        ("userxattr", None),
+    )
+    return mounts.new_mount("overlay", options, attributes=mounts.MOUNT_ATTR_NODEV)
+
+
+def _clone(path: str, user_namespace: int | None) -> int:
+    fd = mounts.open_tree(path)
+    if user_namespace is not None:
+        mounts.mount_setattr(fd, attr_set=mounts.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
+    return fd
+
+
+def _clone_binds(plan: Plan, user_namespace: int) -> list[int]:
+    """Return a detached mount for each bind of the plan, in its order, restricted as asked."""
+    result = []
+    for bind in plan["binds"]:
+        Step.name = f"bind {bind['source']}"
+        fd = mounts.open_tree(bind["source"], recursive=bind["read_only"])
+        if plan["idmap"] and not bind["read_only"]:
+            mounts.mount_setattr(fd, attr_set=mounts.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
+        attributes = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+        attributes |= mounts.MOUNT_ATTR_RDONLY if bind["read_only"] else 0
+        mounts.mount_setattr(fd, attr_set=attributes, recursive=bind["read_only"])
+        result.append(fd)
+    return result

@@ -1,0 +1,171 @@
+"""The last steps before the command: terminal, directory, user, privileges, and execve(2).
+
+All of it happens in the container's root already; nothing of the image is read but its passwd and group files, by our own
+parser. The order matters: keyring and limits while privilege is there, the bounding set before the user changes,
+no_new_privs before the filter, the filter last.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import _signal
+
+from carboy.linux import capabilities, libc, process, seccomp
+from carboy.runtime.native.files import make_directory, open_below
+from carboy.runtime.passwd import MAX_FILE_BYTES, UnknownUserError, resolve_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from carboy.runtime.native.stage import Reporter
+
+TIOCSCTTY, TIOCSPTLCK, TIOCGPTPEER = 0x540E, 0x40045431, 0x5441
+AF_INET, SOCK_DGRAM_CLOEXEC = 2, 2 | 0o2000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
+SIGPIPE, SIGXFSZ = 13, 25
+
+
+def raise_loopback() -> None:
+    """Set the loopback interface of this network namespace up. Raises ``OSError``."""
+    fd = libc.check(libc.LIBC.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), "socket")
+    try:
+        request = b"lo".ljust(16, b"\0") + bytes(24)
+        answer = fcntl.ioctl(fd, SIOCGIFFLAGS, request)
+        flags = int.from_bytes(answer[16:18], "little") | IFF_UP
+        fcntl.ioctl(fd, SIOCSIFFLAGS, request[:16] + flags.to_bytes(2, "little") + bytes(22))
+    finally:
+        os.close(fd)
+
+
+def open_console(report: Reporter) -> int:
+    """Make a terminal in the container's own devpts, send its master to the launcher and return the slave.
+
+    The slave is opened from the master itself (TIOCGPTPEER), not by a name that could be swapped (CVE-2025-52565).
+    """
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, TIOCSPTLCK, (0).to_bytes(4, "little"))
+    slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    report.send_descriptor(master)
+    os.close(master)
+    return slave
+
+
+def execute(plan: dict[str, Any], *, console: int | None, report: Reporter) -> NoReturn:
+    """Become the container's command, or report why not and exit with Docker's status for it."""
+    status = 125
+    try:
+        _prepare(plan, console=console)
+        status = _execute(plan, report)
+    except UnknownUserError as error:
+        report.send("error", "find the user", 0, str(error))
+    except OSError as error:
+        report.send("error", "prepare the command", error.errno or 0, error.strerror or str(error))
+    except Exception as error:  # noqa: BLE001  whatever it is, the launcher must hear of it
+        report.send("error", "prepare the command", 0, f"{type(error).__name__}: {error}")
+    os._exit(status)
+
+
+def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
+    os.setsid()
+    if console is not None:
+        fcntl.ioctl(console, TIOCSCTTY, 0)
+        for fd in (0, 1, 2):
+            os.dup2(console, fd)
+        os.close(console)
+    uid, gid, groups, home = resolve_user(plan["user"], _read_own("/etc/passwd"), _read_own("/etc/group"))
+    if "\n" not in home and not any(item.startswith("HOME=") for item in plan["env"]):
+        plan["env"].append(f"HOME={home}")
+    process.join_new_session_keyring()
+    _enter_directory(plan["cwd"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if plan["pids_limit"]:
+        _limit_processes(plan["pids_limit"])
+    os.umask(0o022)
+    if console is not None:
+        os.fchown(0, uid, -1)
+    _drop_privileges(plan, uid=uid, gid=gid, groups=groups)
+
+
+def _read_own(path: str) -> bytes:
+    """Return a file of the image; a missing one, or one that is not a plain file, counts as empty (CVE-2026-47262)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            return b""
+        raise
+    try:
+        status = os.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000:
+            return b""
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        return os.read(fd, MAX_FILE_BYTES)
+    finally:
+        os.close(fd)
+
+
+def _enter_directory(path: str) -> None:
+    """Go to ``path``, made when it is missing as Docker does, and prove that it lies in the root (CVE-2024-21626)."""
+    rootfd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        parts = [part for part in path.split("/") if part not in {"", "."}]
+        for count in range(1, len(parts) + 1):
+            make_directory(rootfd, "/".join(parts[:count]))
+        fd = open_below(rootfd, path)
+    finally:
+        os.close(rootfd)
+    os.fchdir(fd)
+    os.close(fd)
+    if not os.getcwd().startswith("/"):
+        raise OSError(errno.ENOENT, f"the directory {path} is outside of the container")
+
+
+def _limit_processes(limit: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (allowed, allowed))
+
+
+def _drop_privileges(plan: dict[str, Any], *, uid: int, gid: int, groups: list[int]) -> None:
+    keep = frozenset(plan["capabilities"])
+    capabilities.drop_bounding(keep)
+    if not plan["deny_setgroups"]:
+        os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    capabilities.keep_across_setuid(True)
+    os.setresuid(uid, uid, uid)
+    capabilities.keep_across_setuid(False)
+    capabilities.set_process(keep if uid == 0 else frozenset())
+    # A Python process ignores these two; a program expects the default.
+    for signal in (SIGPIPE, SIGXFSZ):
+        _signal.signal(signal, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    process.set_no_new_privileges()
+    process.mark_close_on_exec(3)
+    seccomp.load(plan["seccomp"])
+
+
+def _execute(plan: dict[str, Any], report: Reporter) -> int:
+    """Try the command's candidates on the container's PATH; returns Docker's exit status when none can be executed."""
+    args, env = plan["args"], dict(item.partition("=")[::2] for item in plan["env"])
+    name = args[0]
+    directories = [""] if "/" in name else env.get("PATH", os.defpath).split(":")
+    denied: OSError | None = None
+    for directory in directories:
+        path = os.path.join(directory or "", name) if directory else name
+        try:
+            os.execve(path, args, env)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            denied = denied or error
+    if denied is not None:
+        report.send("command", 126, name, os.strerror(denied.errno or 0))
+        return 126
+    report.send("command", 127, name, "no such file in the container" if "/" in name else "not found on its PATH")
+    return 127

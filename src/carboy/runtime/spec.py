@@ -1,0 +1,161 @@
+"""What a sandbox is: frozen values without behaviour.
+
+Plain classes with slots and no ``dataclasses``: this module is on the way of every start, and importing ``dataclasses``
+(which imports ``inspect``) costs more than making the sandbox's namespaces does.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from carboy.snapshots.snapshot import OverlayMount
+
+# The host ids that a container of the root tier is mapped to: above what distributions and systemd-nspawn hand out.
+ROOT_TIER_FIRST_ID = 1_879_048_192
+ROOT_TIER_COUNT = 65_536
+
+RUN_CAPABILITIES = frozenset(
+    {
+        "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "SETGID", "SETUID", "SETFCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",
+    }
+)  # fmt: skip
+
+
+def default_capabilities(purpose: str) -> frozenset[str]:
+    """Return the capabilities of a container ("run") or a build step ("build"): Docker's without four (ADR 1)."""
+    if purpose not in {"run", "build"}:
+        raise ValueError(purpose)
+    return RUN_CAPABILITIES
+
+
+class Value:
+    """A value: set once, equal when all fields are equal."""
+
+    __slots__ = ()
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in self.__slots__))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.__slots__)})"
+
+
+class DirectoryRoot(Value):
+    """A root that is one directory, changed in place; ``path`` is on the host."""
+
+    __slots__ = ("path",)
+    path: str
+
+    def __init__(self, *, path: str) -> None:
+        self._set(path=path)
+
+
+class BindMount(Value):
+    """The host's file or directory ``source`` at ``target``; in the root tier its ids are mapped unless ``read_only``."""
+
+    __slots__ = ("read_only", "source", "target")
+    source: str
+    target: str
+    read_only: bool
+
+    def __init__(self, *, source: str, target: str, read_only: bool = True) -> None:
+        self._set(source=source, target=target, read_only=read_only)
+
+
+class TmpfsMount(Value):
+    """An empty file system in memory at ``target``."""
+
+    __slots__ = ("mode", "size_bytes", "target")
+    target: str
+    size_bytes: int
+    mode: int
+
+    def __init__(self, *, target: str, size_bytes: int = 256 * 2**20, mode: int = 0o1777) -> None:
+        self._set(target=target, size_bytes=size_bytes, mode=mode)
+
+
+class FileMount(Value):
+    """A read-only file at ``target`` that holds ``content`` and never touches the disk."""
+
+    __slots__ = ("content", "mode", "target")
+    target: str
+    content: bytes
+    mode: int
+
+    def __init__(self, *, target: str, content: bytes, mode: int = 0o644) -> None:
+        self._set(target=target, content=content, mode=mode)
+
+
+class SandboxSpec(Value):
+    """One sandbox with one process.
+
+    ``args`` and ``env`` ("NAME=VALUE") are the process's; ``cwd`` is made when it is missing; ``user`` is Docker's form
+    ("", "name", "uid", "uid:gid"); ``network`` is "none" or "host"; ``pids_limit`` counts processes and threads;
+    ``tier`` is the caller's ("root", "subuid", "single") and ``id_count`` how many ids its namespace has.
+    """
+
+    __slots__ = (
+        "args", "capabilities", "cwd", "env", "hostname", "id", "id_count", "mounts", "network", "pids_limit",
+        "read_only_root", "root", "terminal", "tier", "user",
+    )  # fmt: skip
+    args: tuple[str, ...]
+    capabilities: frozenset[str]
+    cwd: str
+    env: tuple[str, ...]
+    hostname: str
+    id: str
+    id_count: int
+    mounts: tuple[BindMount | TmpfsMount | FileMount, ...]
+    network: str
+    pids_limit: int
+    read_only_root: bool
+    root: OverlayMount | DirectoryRoot
+    terminal: bool
+    tier: str
+    user: str
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002  the field's name everywhere
+        root: OverlayMount | DirectoryRoot,
+        args: tuple[str, ...],
+        tier: str,
+        id_count: int = ROOT_TIER_COUNT,
+        env: tuple[str, ...] = (),
+        cwd: str = "/",
+        user: str = "",
+        hostname: str = "carboy",
+        network: str = "none",
+        mounts: tuple[BindMount | TmpfsMount | FileMount, ...] = (),
+        terminal: bool = False,
+        capabilities: frozenset[str] = RUN_CAPABILITIES,
+        read_only_root: bool = False,
+        pids_limit: int = 4096,
+    ) -> None:
+        self._set(
+            id=id, root=root, args=args, tier=tier, id_count=id_count, env=env, cwd=cwd, user=user, hostname=hostname,
+            network=network, mounts=mounts, terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
+            pids_limit=pids_limit,
+        )  # fmt: skip
+
+
+# What the kernel shows of the host below /proc and /sys that a container has no business with.
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/kallsyms",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/proc/kmsg", "/proc/config.gz",
+    "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux", "/sys/dev/block", "/sys/kernel/debug",
+)  # fmt: skip
+READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")

@@ -1,0 +1,350 @@
+"""What the tests share: a place that lasts for one run, people of each tier, a runner for ``carboy``, a warm home.
+
+Everything here is made on first use and once per run, however many workers there are, and removed by the process that
+was started by hand (xdist's controller) when the run ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BASE_VARIABLE = "CARBOY_TEST_BASE"
+KEPT_VARIABLES = (
+    "PIP_",
+    "UV_",
+    "SSL_CERT_",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "HTTP_",
+    "HTTPS_",
+    "NO_PROXY",
+    "http",
+)
+IMAGE = "iris:test"
+PR_SET_CHILD_SUBREAPER = 36
+
+
+# --- the place of one run -----------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the place of this run, before any worker is started."""
+    if not hasattr(config, "workerinput"):
+        base = tempfile.mkdtemp(prefix="carboy-tests-")
+        Path(base).chmod(0o711)  # the people of the user tiers pass through
+        os.environ[BASE_VARIABLE] = base
+    # Interpreters started by tests are measured and run as a person would run them.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the people and the place of this run."""
+    if hasattr(config, "workerinput") or BASE_VARIABLE not in os.environ:
+        return
+    base = Path(os.environ.pop(BASE_VARIABLE))
+    for record in base.glob("person-*.json"):
+        subprocess.run(["userdel", "--force", json.loads(record.read_text())], capture_output=True, check=False)
+    shutil.rmtree(base, ignore_errors=True)
+    if base.exists():  # directories that their owner cannot enter, or ids that only a user namespace can remove
+        subprocess.run(["chmod", "-R", "u+rwX", str(base)], capture_output=True, check=False)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def run_base() -> Path:
+    """Return the folder that all workers of this run share."""
+    return Path(os.environ[BASE_VARIABLE])
+
+
+@contextmanager
+def made_once(base: Path, name: str) -> Iterator[Path]:
+    """Hold the lock of ``name`` and give the path of its record, which is there when another worker made the thing."""
+    with (base / f"{name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield base / f"{name}.json"
+
+
+# --- people -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who runs carboy: root, or a user made for this run."""
+
+    tier: str
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def tier_users(run_base: Path) -> dict[str, Person]:
+    """Return one person for each tier: ``root``, ``subuid`` (with ranges) and ``single`` (without); needs root."""
+    if os.getuid() != 0:
+        pytest.skip("users can be made by root only")
+    if shutil.which("useradd") is None:
+        pytest.skip("useradd is not installed (Debian: passwd)")
+    if shutil.which("newuidmap") is None:
+        pytest.skip("newuidmap is not installed (Debian: uidmap)")
+    root = Person(tier="root", name="root", uid=0, gid=0, home=Path("/root"))
+    return {"root": root, "subuid": _make_person(run_base, "subuid"), "single": _make_person(run_base, "single")}
+
+
+def _make_person(base: Path, tier: str) -> Person:
+    home = base / f"home-{tier}"
+    with made_once(base, f"person-{tier}") as record:
+        if not record.exists():
+            name = f"carboy-{base.name[-8:].lower().replace('_', '-')}-{tier}"
+            ranges = [] if tier == "subuid" else ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
+            Path("/etc/subuid").touch()  # useradd hands out ranges only where the files exist
+            Path("/etc/subgid").touch()
+            command = ["useradd", "--create-home", "--home-dir", str(home), "--shell", "/bin/sh", *ranges, name]
+            subprocess.run(command, check=True, capture_output=True)
+            record.write_text(json.dumps(name))
+        entry = pwd.getpwnam(json.loads(record.read_text()))
+    has_range = any(line.startswith(f"{entry.pw_name}:") for line in Path("/etc/subuid").read_text().splitlines())
+    assert has_range == (tier == "subuid")
+    return Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=home)
+
+
+# --- carboy -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carboy:
+    """Starts ``carboy`` as one person with one home."""
+
+    person: Person
+    program: tuple[str, ...]
+    home: Path
+    temporary: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment that carboy gets: the person's own, plus what this machine needs to reach archives."""
+        kept = {key: value for key, value in os.environ.items() if key.startswith(KEPT_VARIABLES)}
+        own = {
+            "HOME": str(self.person.home),
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self.temporary),
+            "CARBOY_HOME": str(self.home),
+        }
+        return {**kept, **own, **self.variables}
+
+    def start(self, *arguments: str, prefix: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
+        """Start one command in a session of its own, its output piped."""
+        settings: dict[str, object] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "env": self.environ(),
+            "cwd": self.person.home,
+            "start_new_session": True,
+            **options,
+        }
+        if self.person.uid != os.getuid():
+            settings |= {"user": self.person.uid, "group": self.person.gid, "extra_groups": []}
+        return subprocess.Popen([*prefix, *self.program, *arguments], **settings)  # type: ignore[call-overload, no-any-return]
+
+    def __call__(
+        self, *arguments: str, expect: int | None = 0, timeout_s: float = 280, **options: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end and check its exit status (unless ``expect`` is None)."""
+        text = options.pop("input", None)
+        if text is not None:
+            options["stdin"] = subprocess.PIPE
+        process = self.start(*arguments, **options)  # type: ignore[arg-type]
+        try:
+            stdout, stderr = process.communicate(text, timeout=timeout_s)  # type: ignore[arg-type]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            raise AssertionError(f"carboy {arguments} took too long:\n{stdout}\n{stderr}") from None
+        done = subprocess.CompletedProcess([*self.program, *arguments], process.returncode, stdout, stderr)
+        if expect is not None:
+            assert done.returncode == expect, f"carboy {arguments} -> {done.returncode}\n{stdout}\n{stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def using(self, home: Path, **variables: str) -> Carboy:
+        """Return the same runner with another home, and with these variables on top."""
+        variables = {**self.variables, **variables}
+        return Carboy(
+            person=self.person, program=self.program, home=home, temporary=self.temporary, variables=variables
+        )
+
+
+@pytest.fixture(scope="session")
+def own_program() -> tuple[str, ...]:
+    """Return the command line that starts this checkout's carboy with the interpreter that runs the tests."""
+    installed = Path(sys.executable).with_name("carboy")
+    return (str(installed),) if installed.exists() else (sys.executable, "-m", "carboy")
+
+
+@pytest.fixture(scope="session")
+def public_program(own_program: tuple[str, ...], run_base: Path, tier_users: dict[str, Person]) -> tuple[str, ...]:
+    """Return a command line that starts this checkout's carboy and that the people of the user tiers may execute."""
+    person = tier_users["single"]
+    command = [*own_program, "version"]
+    try:
+        subprocess.run(
+            command, user=person.uid, group=person.gid, extra_groups=[], check=True, capture_output=True, cwd="/"
+        )
+        return own_program
+    except (OSError, subprocess.CalledProcessError):
+        pass  # this environment, or its interpreter, is below a folder of root's
+    place = run_base / "environment"
+    with made_once(run_base, "environment") as record:
+        if not record.exists():
+            python = "/usr/bin/python3"
+            if subprocess.run(
+                [python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"], check=False
+            ).returncode:
+                pytest.skip("no Python 3.11 that every user may execute")
+            script = [python, str(CHECKOUT / "scripts" / "try.py"), "version"]
+            environ = {**os.environ, "CARBOY_VENV": str(place)}
+            subprocess.run(script, check=True, capture_output=True, env=environ, timeout=280)
+            record.write_text("true")
+    return (str(place / "bin" / "carboy"),)
+
+
+def _runner(person: Person, program: tuple[str, ...], home: Path) -> Carboy:
+    temporary = home.with_name(home.name + "-tmp")
+    for folder in (home.parent, temporary):
+        if not folder.exists():
+            folder.mkdir(mode=0o755, parents=True)
+            os.chown(folder, person.uid, person.gid)
+    return Carboy(person=person, program=program, home=home, temporary=temporary)
+
+
+@pytest.fixture
+def carboy(own_program: tuple[str, ...], tmp_path: Path) -> Carboy:
+    """Return a runner for the person that runs the tests, with an empty home."""
+    entry = pwd.getpwuid(os.getuid())
+    tier = "root" if entry.pw_uid == 0 else "user"
+    person = Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=tmp_path)
+    return _runner(person, own_program, tmp_path / "carboy")
+
+
+@pytest.fixture(params=["root", "subuid", "single"])
+def tier_carboy(
+    request: pytest.FixtureRequest,
+    tier_users: dict[str, Person],
+    own_program: tuple[str, ...],
+    public_program: tuple[str, ...],
+    run_base: Path,
+) -> Carboy:
+    """Return a runner for the person of each tier in turn, with a home that lasts for the whole run."""
+    person = tier_users[request.param]
+    if person.tier == "root":
+        return _runner(person, own_program, run_base / "shared" / "carboy")
+    return _runner(person, public_program, person.home / "share" / "carboy")
+
+
+@pytest.fixture(scope="session")
+def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
+    """Return a runner whose home is shared by all tests and holds ``iris:test``, so that each need not make a base."""
+    entry = pwd.getpwuid(os.getuid())
+    tier = "root" if entry.pw_uid == 0 else "user"
+    person = Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=run_base)
+    runner = _runner(person, own_program, run_base / "shared" / "carboy")
+    with made_once(run_base, "shared") as record:
+        if not record.exists():
+            runner("build", str(CHECKOUT / "examples" / "iris"), "-t", IMAGE)
+            record.write_text("true")
+    return runner
+
+
+@pytest.fixture
+def iris(tmp_path: Path) -> Path:
+    """Return a copy of examples/iris that the test may change, in a folder named iris."""
+    folder = tmp_path / "iris"
+    shutil.copytree(CHECKOUT / "examples" / "iris", folder)
+    return folder
+
+
+# --- what is left behind ------------------------------------------------------------------------------------------
+
+
+def _list_cgroups() -> set[str]:
+    found = set()
+    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+        found |= {f"{folder}/{name}" for name in folders if "carboy" in name or "carboy" in folder}
+    return found
+
+
+def _list_children() -> set[int]:
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """What carboy left on the machine since the fixture was made: call :meth:`find`, and expect nothing."""
+
+    places: tuple[str, ...]
+    children: set[int]
+    cgroups: set[str]
+    namespaces: set[str]
+
+    def find(self, *, patience_s: float = 10) -> list[str]:
+        """Return what is left, after waiting up to ``patience_s`` for what is on its way out."""
+        end = time.monotonic() + patience_s
+        while (found := self._look()) and time.monotonic() < end:
+            time.sleep(0.05)  # the kernel tells nobody when a cgroup becomes empty or an orphan is gone
+        return found
+
+    def _look(self) -> list[str]:
+        found = []
+        for pid in sorted(_list_children() - self.children):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                found.append(f"process {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
+            else:
+                os.waitpid(pid, 0)
+        found += [f"cgroup {name}" for name in sorted(_list_cgroups() - self.cgroups)]
+        found += [f"network namespace {name}" for name in sorted(_list_namespaces() - self.namespaces)]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        return found + [f"mount {line}" for line in mounts if any(place in line for place in self.places)]
+
+
+def _list_namespaces() -> set[str]:
+    folder = Path("/run/netns")
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+@pytest.fixture
+def leftovers(run_base: Path, tmp_path: Path) -> Leftovers:
+    """Return a :class:`Leftovers`; orphans of processes that the test starts become children of the test's process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return Leftovers(
+        places=(str(run_base), str(tmp_path)),
+        children=_list_children(),
+        cgroups=_list_cgroups(),
+        namespaces=_list_namespaces(),
+    )

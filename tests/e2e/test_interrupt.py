@@ -1,0 +1,76 @@
+"""Ctrl-C and kill -9 at any moment: nothing stays mounted or running, and the store is whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Carboy, Leftovers
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
+
+
+def strike(carboy: Carboy, arguments: list[str], *, number: signal.Signals, after_s: float) -> int:
+    """Start carboy, send it a signal after a while (to its whole group for Ctrl-C, as a terminal does), wait for it."""
+    process = carboy.start(*arguments)
+    try:
+        process.wait(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+    try:
+        # Not communicate(): whatever carboy leaves running would hold the pipes, and that is for `leftovers` to say.
+        return process.wait(timeout=60)
+    finally:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.xdist_group("shared-home")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_signal_during_a_run(shared_carboy: Carboy, number: signal.Signals, leftovers: Leftovers) -> None:
+    chance = random.Random(number)
+    moments = [chance.uniform(0, 0.25) for _ in range(8)] + [0.8]
+    for after_s in moments:
+        status = strike(shared_carboy, ["run", "--rm", "iris:test", "sleep", "30"], number=number, after_s=after_s)
+        if number == signal.SIGINT:
+            assert status in (130, -signal.SIGINT), status
+        elif number == signal.SIGTERM:
+            assert status in (143, -signal.SIGTERM), status
+    assert leftovers.find() == []
+    shared_carboy("run", "--rm", "iris:test", "true")
+    shared_carboy("system", "check")
+    assert list((shared_carboy.home / "containers").iterdir()) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("interrupt")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_signal_during_a_build(carboy: Carboy, iris: Path, number: signal.Signals, leftovers: Leftovers) -> None:
+    begin = time.monotonic()
+    carboy.using(carboy.home.with_name("timed"))("build", str(iris), "-t", "iris:1", timeout_s=400)
+    whole_s = time.monotonic() - begin
+    chance = random.Random(number)
+    for _ in range(6):
+        strike(carboy, ["build", str(iris), "-t", "iris:1"], number=number, after_s=chance.uniform(0, whole_s))
+        assert leftovers.find() == []
+        carboy("system", "check")
+    carboy("build", str(iris), "-t", "iris:1", timeout_s=400)
+    assert "accuracy" in carboy("run", "--rm", "iris:1").stdout.lower()
+    carboy("system", "check")
+    for folder in ("ingest", "trash"):
+        assert list((carboy.home / folder).iterdir()) == []
