@@ -75,7 +75,7 @@ class Fetcher:
     def __enter__(self) -> Fetcher:
         import httpx
 
-        with translate_os_errors("making the download cache"):
+        with translate_os_errors(f"make the folder {self._cache_dir}"):
             os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
         context = _make_tls_context(self._archive)
         limits = httpx.Limits(max_connections=CONNECTIONS * 2, max_keepalive_connections=CONNECTIONS)
@@ -129,7 +129,7 @@ class Fetcher:
 
     def fetch_file(self, download: Download) -> str:
         """Return the path of the file in the cache, fetched when it is not there. Size and hash are right, or it raises."""
-        with translate_os_errors(f"fetching {download.url}"):
+        with translate_os_errors(f"fetch {download.url}"):
             cached = self.find_cached(download)
             if cached is not None:
                 self._on_bytes(download.size_bytes)

@@ -60,19 +60,19 @@ def parse_provides(text: str) -> tuple[tuple[str, str], ...]:
 class _Text:
     """One index: its bytes, and where the paragraph of each name starts."""
 
-    def __init__(self, data: bytes, uri: str) -> None:
-        self.data = b"\n" + data
+    def __init__(self, data: bytes | bytearray, uri: str) -> None:
+        self.data = data
         self.uri = uri
         self.starts: list[int] = []
         self.by_name: dict[bytes, list[int]] = {}
-        position, find = 0, self.data.find
-        while (position := find(b"\nPackage: ", position)) >= 0:
-            end = find(b"\n", position + 10)
-            self.starts.append(position + 1)
-            self.by_name.setdefault(self.data[position + 10 : end].strip(), []).append(position + 1)
-            position = end
-            if end < 0:
+        position = 0 if data.startswith(b"Package: ") else data.find(b"\nPackage: ") + 1
+        while position or not self.starts:
+            end = data.find(b"\n", position)
+            if end < 0 or not data.startswith(b"Package: ", position):
                 break
+            self.starts.append(position)
+            self.by_name.setdefault(bytes(data[position + 9 : end]).strip(), []).append(position)
+            position = data.find(b"\nPackage: ", end) + 1
 
     def paragraph_at(self, position: int) -> int:
         """Return the start of the paragraph around a position after its Package line."""
@@ -82,7 +82,7 @@ class _Text:
 class PackageIndex:
     """All packages of some archives' suites, together; read lazily, and the same whatever the order of the suites is."""
 
-    def __init__(self, texts: Sequence[tuple[bytes, str]]) -> None:
+    def __init__(self, texts: Sequence[tuple[bytes | bytearray, str]]) -> None:
         """Open the indexes ``texts``: (content of a Packages file, address of its archive)."""
         self._texts = [_Text(data, uri) for data, uri in texts]
         self._parsed: dict[tuple[int, int], Package] = {}
@@ -156,9 +156,9 @@ class PackageIndex:
         key = (number, start)
         if key not in self._parsed:
             text = self._texts[number]
-            first = text.data.rfind(b"\n\n", 0, start) + 2 if start > 1 else 1
-            last = text.data.find(b"\n\n", start)
-            paragraph = text.data[max(first, 1) : last if last >= 0 else len(text.data)]
+            before = text.data.rfind(b"\n\n", 0, start)
+            after = text.data.find(b"\n\n", start)
+            paragraph = text.data[before + 2 if before >= 0 else 0 : after if after >= 0 else len(text.data)]
             self._parsed[key] = parse_package(paragraph.decode("utf-8", "replace"), uri=text.uri)
         return self._parsed[key]
 

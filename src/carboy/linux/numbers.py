@@ -1,6 +1,16 @@
-"""System call numbers by machine, as the kernel's headers (linux 6.1) give them. Data: no rule is made here."""
+"""System call numbers by machine, as the kernel's headers give them (6.1, and what came until 6.17). Data only.
+
+Since Linux 5.0 a new call has the same number on every machine.
+"""
 
 from __future__ import annotations
+
+_SINCE_6_1 = {
+    "cachestat": 451, "fchmodat2": 452, "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455,
+    "futex_requeue": 456, "statmount": 457, "listmount": 458, "lsm_get_self_attr": 459, "lsm_set_self_attr": 460,
+    "lsm_list_modules": 461, "mseal": 462, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
+    "removexattrat": 466, "open_tree_attr": 467, "file_getattr": 468, "file_setattr": 469,
+}  # fmt: skip
 
 X86_64 = {
     "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
@@ -63,7 +73,7 @@ X86_64 = {
     "close_range": 436, "openat2": 437, "pidfd_getfd": 438, "faccessat2": 439, "process_madvise": 440,
     "epoll_pwait2": 441, "mount_setattr": 442, "quotactl_fd": 443, "landlock_create_ruleset": 444,
     "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447, "process_mrelease": 448,
-    "futex_waitv": 449, "set_mempolicy_home_node": 450,
+    "futex_waitv": 449, "set_mempolicy_home_node": 450, **_SINCE_6_1,
 }  # fmt: skip
 
 AARCH64 = {
@@ -118,5 +128,5 @@ AARCH64 = {
     "pidfd_open": 434, "clone3": 435, "close_range": 436, "openat2": 437, "pidfd_getfd": 438, "faccessat2": 439,
     "process_madvise": 440, "epoll_pwait2": 441, "mount_setattr": 442, "quotactl_fd": 443,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446, "memfd_secret": 447,
-    "process_mrelease": 448, "futex_waitv": 449, "set_mempolicy_home_node": 450,
+    "process_mrelease": 448, "futex_waitv": 449, "set_mempolicy_home_node": 450, **_SINCE_6_1,
 }  # fmt: skip

@@ -1,0 +1,90 @@
+"""Configuring an unpacked base inside the sandbox: the packages' own scripts, then what they must not leave behind.
+
+Planning is pure; the one program that is run is the image's own shell with a fixed script, whose input (the order of
+the packages) is written by :func:`plan_script`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.bootstrap.database import Unpacked
+
+# Everyone's account data comes from base-passwd, before any other script may ask for a name.
+_FIRST = ("base-passwd", "base-files")
+
+_PROLOGUE = """\
+set -eu
+umask 022
+cd /
+if [ ! -e /bin/sh ]; then ln -s dash /bin/sh; fi
+mkdir -p /etc/apt/apt.conf.d /var/lib/dpkg/updates /var/lib/dpkg/parts /var/lib/dpkg/alternatives /usr/sbin
+printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+"""
+
+_CONFIGURE = """\
+carboy_step='dpkg --configure'
+dpkg --force-unsafe-io --force-confold --configure --pending
+"""
+
+# What differs from machine to machine or from run to run, and what only costs space. Directories stay.
+_CLEAN = """\
+carboy_step='cleaning up'
+rm -f /usr/sbin/policy-rc.d
+rm -f /etc/hostname /etc/resolv.conf /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid- \\
+  /etc/.pwd.lock /etc/ld.so.cache~ /etc/mtab.tmp
+: > /etc/machine-id
+chmod 444 /etc/machine-id
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/cache/ldconfig/aux-cache \\
+  /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock /var/lib/systemd/random-seed \\
+  /var/lib/dbus/machine-id /var/backups/* /var/cache/man/* /var/cache/fontconfig/* /tmp/* /tmp/.[!.]* /var/tmp/* /run/* \\
+  /root/.cache /etc/ssh/ssh_host_*_key*
+find /var/log -xdev -type f -delete
+"""
+
+
+def order_scripts(packages: Sequence[Unpacked]) -> list[Unpacked]:
+    """Return the packages in the order that their preinst scripts run in."""
+    return sorted(packages, key=lambda package: _FIRST.index(package.name) if package.name in _FIRST else len(_FIRST))
+
+
+def plan_script(packages: Sequence[Unpacked]) -> str:
+    """Return the shell script that configures ``packages``, which are unpacked, in the order they depend on each other.
+
+    dpkg runs a preinst before it unpacks; here all files are there first, so that scripts find the programs they call.
+    """
+    lines = [_PROLOGUE]
+    for package in order_scripts(packages):
+        if "preinst" in package.control:
+            environment = {
+                "DPKG_MAINTSCRIPT_PACKAGE": package.name,
+                "DPKG_MAINTSCRIPT_ARCH": package.architecture,
+                "DPKG_MAINTSCRIPT_NAME": "preinst",
+                "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
+                "DPKG_MAINTSCRIPT_DEBUG": "0",
+                "DPKG_RUNNING_VERSION": "1.20",
+                "DPKG_ADMINDIR": "/var/lib/dpkg",
+                "DPKG_ROOT": "",
+            }
+            settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+            script = shlex.quote(f"/var/lib/dpkg/info/{package.stem}.preinst")
+            lines.append(f"{settings} {script} install || {{ echo {shlex.quote(package.name)}: preinst failed; exit 1; }}\n")
+    return "".join([*lines, _CONFIGURE, _CLEAN])
+
+
+def plan_environment(*, epoch_s: int) -> tuple[str, ...]:
+    """Return the environment of the script: nothing of the host's, and everything that makes two runs alike."""
+    return (
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME=/root",
+        "LC_ALL=C",
+        "DEBIAN_FRONTEND=noninteractive",
+        "DEBCONF_NONINTERACTIVE_SEEN=true",
+        "PYTHONHASHSEED=0",
+        f"SOURCE_DATE_EPOCH={epoch_s}",
+    )

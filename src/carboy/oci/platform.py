@@ -1,0 +1,31 @@
+"""Platforms. Source: OCI image-spec, image-index.md, "platform"."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from carboy.errors import CarboyError
+
+_ARCHITECTURES = {"x86_64": ("amd64", None), "aarch64": ("arm64", "v8"), "riscv64": ("riscv64", None), "ppc64le": ("ppc64le", None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """An operating system and a processor, by Go's names."""
+
+    os: str
+    architecture: str
+    variant: str | None = None
+
+    @classmethod
+    def current(cls) -> Platform:
+        """Return this machine's platform. Raises ``CarboyError`` for one that has no name here."""
+        machine = os.uname().machine
+        if machine not in _ARCHITECTURES:
+            raise CarboyError(f"the processor {machine} is not supported", hint="use x86_64 or aarch64")
+        architecture, variant = _ARCHITECTURES[machine]
+        return cls(os="linux", architecture=architecture, variant=variant)
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

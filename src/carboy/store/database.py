@@ -1,0 +1,175 @@
+"""``state.db``: names and what is cached. SQLite in WAL mode with full durability.
+
+Opening an existing database writes nothing, so that it costs a start nothing to look a name up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from carboy.base.home import Home
+    from carboy.oci.descriptor import Descriptor
+    from carboy.oci.digest import Digest
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE refs (name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, created_at_s REAL NOT NULL);
+CREATE TABLE cache (key TEXT PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, created_at_s REAL NOT NULL);
+CREATE TABLE cache_digests (
+    key TEXT NOT NULL REFERENCES cache (key) ON DELETE CASCADE, digest TEXT NOT NULL, PRIMARY KEY (key, digest));
+"""
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Return the connection, the schema made when the file is new. Raises ``CarboyError`` for a newer or damaged one."""
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            _create(connection, path)
+        elif version != VERSION:
+            _refuse(f"it has version {version}, this carboy reads {VERSION}", "use the carboy that wrote it, or another CARBOY_HOME")
+    except sqlite3.DatabaseError as error:
+        _refuse(str(error), "move state.db away; images are found again by building them")
+    return connection
+
+
+def _refuse(details: str, hint: str) -> None:
+    from carboy.errors import CarboyError
+
+    raise CarboyError("the state database cannot be read", details=details, hint=hint)
+
+
+def _create(connection: sqlite3.Connection, path: str) -> None:
+    os.chmod(path, 0o600)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        for statement in _SCHEMA.strip().split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+class RefStore:
+    """Names of images. The table is the truth; ``index.json`` follows it for other tools."""
+
+    def __init__(self, connection: sqlite3.Connection, home: Home) -> None:
+        self._db = connection
+        self._home = home
+
+    def set(self, name: str, descriptor: Descriptor) -> None:
+        """Give ``name`` (a full reference) to a manifest that is in the store; durable when this returns."""
+        row = (name, str(descriptor.digest), descriptor.media_type, descriptor.size, time.time())
+        self._db.execute("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?, ?)", row)
+        self._write_index()
+
+    def find_digest(self, name: str) -> str | None:
+        """Return the digest's text, or None. The way of every start: nothing else is loaded for it."""
+        row = self._db.execute("SELECT digest FROM refs WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def get(self, name: str) -> Descriptor | None:
+        """Return the manifest's descriptor, or None."""
+        return next((d for n, d, _ in self.list() if n == name), None)
+
+    def remove(self, name: str) -> bool:
+        """Forget a name and return whether it was there; the content stays until clean-up."""
+        removed = self._db.execute("DELETE FROM refs WHERE name = ?", (name,)).rowcount > 0
+        if removed:
+            self._write_index()
+        return removed
+
+    def list(self) -> list[tuple[str, Descriptor, float]]:
+        """Return (name, descriptor, when it was given in seconds since 1970), by name."""
+        from carboy.oci.descriptor import Descriptor
+        from carboy.oci.digest import Digest
+
+        rows = self._db.execute("SELECT name, digest, media_type, size, created_at_s FROM refs ORDER BY name").fetchall()
+        return [(n, Descriptor(media_type=m, digest=Digest.parse(d), size=s), t) for n, d, m, s, t in rows]
+
+    def _write_index(self) -> None:
+        """Write ``index.json`` to match the table. Source: OCI image-spec, image-layout.md."""
+        import fcntl
+
+        import msgspec
+
+        from carboy.base.fs import write_durable
+        from carboy.oci.index import make_index
+        from carboy.oci.reference import Reference
+
+        fd = os.open(f"{self._home.run}/index", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            entries = []
+            for name, descriptor, _ in self.list():
+                annotations = {"org.opencontainers.image.ref.name": Reference.parse(name).familiar}
+                entries.append(msgspec.structs.replace(descriptor, annotations=annotations))
+            write_durable(f"{self._home.store}/index.json", make_index(tuple(entries)).raw)
+        finally:
+            os.close(fd)
+
+
+class CacheEntry:
+    """A cached result: any JSON object, and the digests that it keeps alive."""
+
+    __slots__ = ("created_at_s", "value")
+
+    def __init__(self, value: dict[str, Any], created_at_s: float) -> None:
+        self.value = value
+        self.created_at_s = created_at_s
+
+
+class CacheStore:
+    """Results by key, until they are pruned."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def get(self, key: str) -> CacheEntry | None:
+        """Return the entry, or None."""
+        row = self._db.execute("SELECT value, created_at_s FROM cache WHERE key = ?", (key,)).fetchone()
+        return None if row is None else CacheEntry(json.loads(row[0]), row[1])
+
+    def put(self, key: str, kind: str, value: dict[str, Any], digests: Sequence[Digest]) -> None:
+        """Keep a result, in place of an older one, with the content that it refers to."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
+            self._db.execute("INSERT INTO cache VALUES (?, ?, ?, ?)", (key, kind, json.dumps(value), time.time()))
+            rows = {(key, str(digest)) for digest in digests}
+            self._db.executemany("INSERT INTO cache_digests VALUES (?, ?)", sorted(rows))
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def forget(self, key: str) -> None:
+        """Remove an entry."""
+        self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
+
+    def clear(self) -> int:
+        """Remove every entry and return how many there were."""
+        return self._db.execute("DELETE FROM cache").rowcount
+
+    def forget_digest(self, digest: Digest) -> list[str]:
+        """Remove the entries that refer to ``digest`` and return their keys."""
+        keys = [k for (k,) in self._db.execute("SELECT key FROM cache_digests WHERE digest = ?", (str(digest),)).fetchall()]
+        for key in keys:
+            self.forget(key)
+        return keys
+
+    def digests(self) -> set[str]:
+        """Return the digests that entries keep alive."""
+        return {d for (d,) in self._db.execute("SELECT DISTINCT digest FROM cache_digests").fetchall()}

@@ -1,0 +1,105 @@
+"""Clean-up: mark what is named, cached or in use, remove the rest. Never removes what a lease may stand on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.errors import CarboyError
+from carboy.oci.config import parse_config
+from carboy.oci.digest import Digest
+from carboy.oci.manifest import parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from carboy.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What clean-up removed, or would remove: sizes in bytes of blobs and unpacked layers together."""
+
+    freed_bytes: int
+    blobs: int
+    layers: int
+
+
+def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = ()) -> set[str]:
+    """Return the digests (of blobs and of unpacked layers) that must stay."""
+    roots = {str(descriptor.digest) for _, descriptor, _ in store.refs.list()}
+    roots |= set(in_use)
+    if keep_cache:
+        roots |= store.cache.digests()
+    marked = set(roots)
+    for root in roots:
+        marked |= _reachable(store, Digest.parse(root))
+    return marked
+
+
+def _reachable(store: Store, digest: Digest) -> set[str]:
+    """Return what an image needs; a digest that is no readable manifest needs nothing else."""
+    try:
+        manifest = parse_manifest(store.blobs.read(digest))
+        config = parse_config(store.blobs.read(manifest.config.digest))
+    except CarboyError:
+        return set()
+    return {str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers), *map(str, config.diff_ids)}
+
+
+def collect(store: Store, *, keep_cache: bool, dry_run: bool = False, in_use: Iterable[str] = ()) -> Report:
+    """Remove what nothing needs and return what went; with ``dry_run`` nothing is touched.
+
+    ``in_use`` are the diff ids of running containers. Content that was written or used since the oldest live lease began
+    stays, whatever names it.
+    """
+    if not keep_cache and not dry_run:
+        store.cache.clear()
+    used = set(in_use)
+    marked = mark(store, keep_cache=keep_cache, in_use=used)
+    freed = blobs = layers = 0
+    for path, name in [*_blob_paths(store), *_layer_paths(store)]:
+        if f"sha256:{name}" in marked:
+            continue
+        size = _size(path)
+        with store.claims.gate(exclusive=True):
+            if not dry_run and not _remove(store, path):
+                continue
+        freed += size
+        blobs += os.path.dirname(path).endswith("/blobs/sha256")
+        layers += not os.path.dirname(path).endswith("/blobs/sha256")
+    if not dry_run:
+        from carboy.store.trees import recover
+
+        recover(store.home)
+    return Report(freed_bytes=freed, blobs=blobs, layers=layers)
+
+
+def _blob_paths(store: Store) -> list[tuple[str, str]]:
+    return [(store.blobs.path(digest), digest.hex) for digest in store.blobs.digests()]
+
+
+def _layer_paths(store: Store) -> list[tuple[str, str]]:
+    root = store.home.layers
+    return [
+        (f"{root}/{kind}/{name}", name) for kind in sorted(os.listdir(root)) for name in sorted(os.listdir(f"{root}/{kind}"))
+    ]
+
+
+def _remove(store: Store, path: str) -> bool:
+    """Take a candidate out of sight unless a lease may stand on it; the caller holds the gate."""
+    oldest_s = store.claims.oldest_lease_s()
+    try:
+        if oldest_s is not None and os.stat(path).st_mtime >= oldest_s:
+            return False
+        os.rename(path, f"{store.home.trash}/{os.urandom(12).hex()}")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _size(path: str) -> int:
+    if os.path.isfile(path):
+        return os.stat(path).st_blocks * 512
+    return sum(os.lstat(f"{folder}/{name}").st_blocks * 512 for folder, _, files in os.walk(path) for name in files)

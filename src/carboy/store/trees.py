@@ -1,0 +1,158 @@
+"""Unpacked layers, by diff id: a tree is published whole or not at all, and never changed after that."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from carboy.base.home import Home
+    from carboy.oci.digest import Digest
+    from carboy.store.claims import Claims
+
+
+class LayerStore:
+    """The unpacked layers below ``layers/<kind>/<hex of the diff id>/{tree/,meta.json}``.
+
+    ``kind`` is "multi" where files have many owners on the disk and "single" where all have one: the same layer looks
+    different there, so a user whose id range comes or goes unpacks it again.
+    """
+
+    def __init__(self, home: Home, kind: str, claims: Claims) -> None:
+        self.folder = f"{home.layers}/{kind}"
+        self._home = home
+        self._claims = claims
+
+    def path(self, diff_id: Digest) -> str:
+        """Return the tree of a layer, there or not."""
+        return self.path_of_hex(diff_id.hex)
+
+    def path_of_hex(self, hex_digits: str) -> str:
+        """Return the tree of the layer whose diff id has these digits."""
+        return f"{self.folder}/{hex_digits}/tree"
+
+    def has(self, diff_id: Digest) -> bool:
+        """Return whether the layer is unpacked; if so it counts as just used."""
+        return self._claims.touch(f"{self.folder}/{diff_id.hex}")
+
+    def has_hex(self, hex_digits: str) -> bool:
+        """Return whether the layer is unpacked, for a caller that holds another claim to it; writes nothing."""
+        return os.path.isdir(f"{self.folder}/{hex_digits}")
+
+    def meta(self, diff_id: Digest) -> dict[str, Any]:
+        """Return what was noted of the layer when it was published."""
+        with open(f"{self.folder}/{diff_id.hex}/meta.json", "rb") as file:
+            value: dict[str, Any] = json.load(file)
+        return value
+
+    @contextmanager
+    def ingest_dir(self) -> Iterator[str]:
+        """Return a new folder with an empty ``tree/`` in it, removed at the end unless it was published."""
+        path = f"{self._home.ingest}/{os.urandom(12).hex()}"
+        with ingest_gate(self._home, exclusive=False):
+            os.mkdir(path, 0o700)
+            lock = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            os.mkdir(f"{path}/tree", 0o755)
+            os.chmod(f"{path}/tree", 0o755)
+            yield path
+        finally:
+            if os.path.isdir(path):
+                discard(self._home, path)
+            os.close(lock)
+
+    def publish(self, diff_id: Digest, ingest_dir: str, meta: dict[str, Any]) -> None:
+        """Make the finished tree the layer ``diff_id``, durably; when another process was first, its tree stays."""
+        from carboy.base.fs import fsync_dir
+        from carboy.linux.files import syncfs
+
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        with open(f"{ingest_dir}/meta.json", "w", encoding="utf-8") as file:
+            json.dump(meta, file, sort_keys=True)
+        fd = os.open(ingest_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syncfs(fd)
+        finally:
+            os.close(fd)
+        with ingest_gate(self._home, exclusive=False):
+            os.unlink(f"{ingest_dir}/lock")
+            try:
+                os.rename(ingest_dir, f"{self.folder}/{diff_id.hex}")
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                return
+        fsync_dir(self.folder)
+
+    def remove(self, diff_id: Digest) -> None:
+        """Remove an unpacked layer: out of sight at once, off the disk after that."""
+        discard(self._home, f"{self.folder}/{diff_id.hex}")
+
+    def diff_ids(self) -> list[str]:
+        """Return the digits of every unpacked layer's diff id, in order."""
+        try:
+            return sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
+
+
+def discard(home: Home, path: str) -> None:
+    """Move a folder to the trash, then remove it; killed in between, the next opener removes it."""
+    from carboy.base.fs import remove_tree
+
+    target = f"{home.trash}/{os.urandom(12).hex()}"
+    try:
+        os.rename(path, target)
+    except FileNotFoundError:
+        return
+    remove_tree(target)
+
+
+@contextmanager
+def ingest_gate(home: Home, *, exclusive: bool) -> Iterator[None]:
+    """Keep "made but not yet locked" and "is it locked" apart."""
+    fd = os.open(f"{home.run}/ingest", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+def recover(home: Home) -> None:
+    """Remove what interrupted processes left in ``ingest/`` and ``trash/``. Cheap when there is nothing; idempotent."""
+    if not os.listdir(home.ingest) and not os.listdir(home.trash):
+        return
+    from carboy.base.fs import remove_tree
+
+    with ingest_gate(home, exclusive=True):
+        dead = [f"{home.ingest}/{name}" for name in os.listdir(home.ingest) if not _is_locked(f"{home.ingest}/{name}/lock")]
+        for path in dead:
+            os.rename(path, f"{home.trash}/{os.urandom(12).hex()}")
+    for name in os.listdir(home.trash):
+        try:
+            remove_tree(f"{home.trash}/{name}")
+        except FileNotFoundError:
+            continue  # another process is removing it, too
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
