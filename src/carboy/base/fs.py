@@ -87,12 +87,13 @@ def remove_tree(path: str) -> None:
     """Remove a file or a tree, never following a link out of it; one that is not there is fine. Raises ``OSError``."""
     parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _remove_at(parent, os.path.basename(path))
+        remove_at(parent, os.path.basename(path))
     finally:
         os.close(parent)
 
 
-def _remove_at(parent: int, name: str) -> None:
+def remove_at(parent: int, name: str | bytes) -> None:
+    """Remove the entry ``name`` of the directory ``parent``, a tree with all in it; one that is not there is fine."""
     try:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
@@ -100,7 +101,7 @@ def _remove_at(parent: int, name: str) -> None:
     except FileNotFoundError:
         return
     # Depth is the tree's, which is hostile: a stack of our own instead of recursion, one descriptor per level.
-    stack = [(parent, name, _open_dir(parent, name))]
+    stack: list[tuple[int, str | bytes, int]] = [(parent, name, _open_dir(parent, name))]
     while stack:
         above, own_name, fd = stack[-1]
         inner = None
@@ -118,7 +119,7 @@ def _remove_at(parent: int, name: str) -> None:
         os.rmdir(own_name, dir_fd=above)
 
 
-def _open_dir(parent: int, name: str) -> int:
+def _open_dir(parent: int, name: str | bytes) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=parent)

@@ -84,7 +84,9 @@ def choose_source(sources: Sequence[Source], suite: str, *, kind: str = "") -> S
     directory = "debian-security" if kind else "debian"
     found: list[tuple[int, Source]] = []
     for source in sources:
-        named = source.suite.removesuffix("/updates") + "-security" if source.suite.endswith("/updates") else source.suite
+        named = (
+            source.suite.removesuffix("/updates") + "-security" if source.suite.endswith("/updates") else source.suite
+        )
         ending = next((k for k in reversed(_KINDS) if k and named.endswith(k)), "")
         base = named.removesuffix(ending)
         usual = source.uri.rpartition("/")[2] == directory

@@ -6,13 +6,31 @@ the packages) is written by :func:`plan_script`.
 
 from __future__ import annotations
 
+import os
 import shlex
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from carboy.bootstrap.errors import ConfigureError
+from carboy.runtime.native.launch import Stdio
+from carboy.runtime.spec import DirectoryRoot, SandboxSpec, default_capabilities
+from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from carboy.base.home import Home
     from carboy.bootstrap.database import Unpacked
+    from carboy.bootstrap.progress import Progress
+    from carboy.linux.identity import Tier
+
+
+class Runtime(Protocol):
+    """Runs sandboxes."""
+
+    def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
+        """Run one sandbox to its end and return its exit status."""
+
 
 # Everyone's account data comes from base-passwd, before any other script may ask for a name.
 _FIRST = ("base-passwd", "base-files")
@@ -22,19 +40,23 @@ set -eu
 umask 022
 cd /
 if [ ! -e /bin/sh ]; then ln -s dash /bin/sh; fi
-mkdir -p /etc/apt/apt.conf.d /var/lib/dpkg/updates /var/lib/dpkg/parts /var/lib/dpkg/alternatives /usr/sbin
+mkdir -p /var/lib/dpkg/updates /var/lib/dpkg/parts /var/lib/dpkg/alternatives /usr/sbin
 printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
+preinst() {
+  DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_ARCH="$2" \\
+  DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 DPKG_MAINTSCRIPT_DEBUG=0 DPKG_RUNNING_VERSION="$version" \\
+  DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT= "/var/lib/dpkg/info/$3.preinst" install \\
+  || { echo "the script preinst of $1 failed"; exit 1; }
+}
 """
 
 _CONFIGURE = """\
-carboy_step='dpkg --configure'
 dpkg --force-unsafe-io --force-confold --configure --pending
 """
 
 # What differs from machine to machine or from run to run, and what only costs space. Directories stay.
 _CLEAN = """\
-carboy_step='cleaning up'
 rm -f /usr/sbin/policy-rc.d
 rm -f /etc/hostname /etc/resolv.conf /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid- \\
   /etc/.pwd.lock /etc/ld.so.cache~ /etc/mtab.tmp
@@ -58,22 +80,11 @@ def plan_script(packages: Sequence[Unpacked]) -> str:
 
     dpkg runs a preinst before it unpacks; here all files are there first, so that scripts find the programs they call.
     """
-    lines = [_PROLOGUE]
+    version = next((package.version for package in packages if package.name == "dpkg"), "1.20")
+    lines = [f"version={shlex.quote(version)}\n", _PROLOGUE]
     for package in order_scripts(packages):
         if "preinst" in package.control:
-            environment = {
-                "DPKG_MAINTSCRIPT_PACKAGE": package.name,
-                "DPKG_MAINTSCRIPT_ARCH": package.architecture,
-                "DPKG_MAINTSCRIPT_NAME": "preinst",
-                "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
-                "DPKG_MAINTSCRIPT_DEBUG": "0",
-                "DPKG_RUNNING_VERSION": "1.20",
-                "DPKG_ADMINDIR": "/var/lib/dpkg",
-                "DPKG_ROOT": "",
-            }
-            settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
-            script = shlex.quote(f"/var/lib/dpkg/info/{package.stem}.preinst")
-            lines.append(f"{settings} {script} install || {{ echo {shlex.quote(package.name)}: preinst failed; exit 1; }}\n")
+            lines.append(f"preinst {shlex.join((package.name, package.architecture, package.stem))}\n")
     return "".join([*lines, _CONFIGURE, _CLEAN])
 
 
@@ -88,3 +99,67 @@ def plan_environment(*, epoch_s: int) -> tuple[str, ...]:
         "PYTHONHASHSEED=0",
         f"SOURCE_DATE_EPOCH={epoch_s}",
     )
+
+
+def configure_tree(
+    tree_dir: str,
+    packages: Sequence[Unpacked],
+    *,
+    home: Home,
+    runtime: Runtime,
+    tier: Tier,
+    epoch_s: int,
+    progress: Progress,
+) -> None:
+    """Configure the packages unpacked in ``tree_dir``, in place, without a network; raise ``ConfigureError`` if that fails.
+
+    What the scripts print goes to ``progress`` line by line, and its end into the error.
+    """
+    output = _Output(progress)
+    container_id = os.urandom(32).hex()
+    with open_container(home, container_id):
+        spec = SandboxSpec(
+            id=container_id,
+            root=DirectoryRoot(path=tree_dir),
+            args=("/bin/sh", "-c", plan_script(packages)),
+            env=plan_environment(epoch_s=epoch_s),
+            cwd="/",
+            user="0:0",
+            hostname="localhost",
+            network="none",
+            capabilities=default_capabilities("build"),
+            tier=tier.name,
+            id_count=tier.id_count,
+        )
+        status = runtime.run(spec, Stdio(capture=output.write))
+    output.flush()
+    if status:
+        raise ConfigureError(
+            "the base's packages could not be configured",
+            details="\n".join([*output.tail, f"exit status {status}"]),
+            hint=output.find_hint(),
+        )
+
+
+class _Output:
+    """What the scripts print: passed on by lines, the last ones kept."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.tail: deque[str] = deque(maxlen=30)
+        self._progress = progress
+        self._rest = b""
+
+    def write(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            text = line.decode("utf-8", "replace").rstrip()
+            self.tail.append(text)
+            self._progress.log(text)
+
+    def flush(self) -> None:
+        if self._rest:
+            self.write(b"\n")
+
+    def find_hint(self) -> str:
+        full = any("No space left on device" in line or "Disk quota exceeded" in line for line in self.tail)
+        return "the disk is full: free some space, or `carboy system prune`" if full else ""

@@ -49,7 +49,9 @@ class DebFile:
     def __enter__(self) -> DebFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -67,7 +69,14 @@ class DebFile:
                 except (EOFError, OSError, ValueError, ArithmeticError) as error:
                     raise self._damaged(f"{member}: {error}") from error
                 except Exception as error:
-                    if type(error).__module__.partition(".")[0] in {"_lzma", "lzma", "zstandard", "zstd", "isal", "zlib"}:
+                    if type(error).__module__.partition(".")[0] in {
+                        "_lzma",
+                        "lzma",
+                        "zstandard",
+                        "zstd",
+                        "isal",
+                        "zlib",
+                    }:
                         raise self._damaged(f"{member}: {error}") from error
                     raise
                 return
@@ -210,7 +219,9 @@ class ReadAhead(ChunkReader):
     def __enter__(self) -> ReadAhead:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         while self._thread.is_alive():
             try:  # make room, so that a thread that waits for it can see that nobody reads any more

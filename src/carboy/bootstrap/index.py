@@ -95,9 +95,7 @@ class PackageIndex:
         """Return the versions of ``name``, the newest first."""
         key = name.encode()
         found = [
-            self._parse(number, start)
-            for number, text in enumerate(self._texts)
-            for start in text.by_name.get(key, ())
+            self._parse(number, start) for number, text in enumerate(self._texts) for start in text.by_name.get(key, ())
         ]
         return sorted(found, key=lambda package: (version_key(package.version), package.sha256), reverse=True)
 
@@ -122,7 +120,9 @@ class PackageIndex:
             if newest is None or newest.sha256 != package.sha256:
                 continue
             for provided, provided_version in package.provides:
-                if provided == name and (not relation or (provided_version and is_satisfied(provided_version, relation, version))):
+                if provided == name and (
+                    not relation or (provided_version and is_satisfied(provided_version, relation, version))
+                ):
                     found[package.name] = package
         return [found[key] for key in sorted(found)]
 
@@ -133,7 +133,9 @@ class PackageIndex:
             for match in _MARKED.finditer(text.data):
                 names.add(self._parse(number, text.paragraph_at(match.start())).name)
         newest = ((name, self.find(name)) for name in names)
-        return sorted(name for name, package in newest if package and (package.essential or package.priority == "required"))
+        return sorted(
+            name for name, package in newest if package and (package.essential or package.priority == "required")
+        )
 
     def find_similar(self, name: str) -> list[str]:
         """Return a few names close to ``name``, for a message."""
@@ -168,7 +170,9 @@ def parse_package(text: str, *, uri: str) -> Package:
     fields = parse_paragraph(text)
     missing = [n for n in ("Package", "Version", "Architecture", "Filename", "Size", "SHA256") if not fields.get(n)]
     if missing:
-        raise ArchiveDataError("a package of the archive's index lacks fields", details=f"{', '.join(missing)} in:\n{text[:300]}")
+        raise ArchiveDataError(
+            "a package of the archive's index lacks fields", details=f"{', '.join(missing)} in:\n{text[:300]}"
+        )
     if not _SHA256.match(fields["SHA256"]) or not fields["Size"].isdigit() or not _SAFE_PATH.match(fields["Filename"]):
         raise ArchiveDataError("a package of the archive's index has a wrong field", details=text[:500])
     return Package(

@@ -52,9 +52,7 @@ def parse_relations(text: str) -> list[tuple[Relation, ...]]:
             found = _RELATION.match(alternative.replace("\n", " "))
             if found is None:
                 raise ValueError(alternative.strip())
-            group.append(
-                Relation(name=found["name"], relation=found["relation"] or "", version=found["version"] or "")
-            )
+            group.append(Relation(name=found["name"], relation=found["relation"] or "", version=found["version"] or ""))
         groups.append(tuple(group))
     return groups
 

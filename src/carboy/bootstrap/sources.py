@@ -52,7 +52,8 @@ def parse_deb822_sources(text: str) -> list[Source]:
 
 
 _TOKEN = re.compile(
-    r'(?P<skip>\s+|//[^\n]*|/\*.*?\*/|#[^\n]*)|(?P<text>"[^"\n]*")|(?P<mark>[{};])|(?P<word>(?:(?!//|/\*)[^\s{};"])+)', re.S
+    r'(?P<skip>\s+|//[^\n]*|/\*.*?\*/|#[^\n]*)|(?P<text>"[^"\n]*")|(?P<mark>[{};])|(?P<word>(?:(?!//|/\*)[^\s{};"])+)',
+    re.S,
 )
 
 

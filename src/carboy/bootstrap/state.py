@@ -98,7 +98,10 @@ def _fetch_text(fetcher: Fetcher, state: SuiteState, component: str, *, architec
         )
     if not file.size_bytes:
         return bytearray()
-    path, url = f"{state.suite.url}/{file.path}", f"{state.suite.url}/{os.path.dirname(file.path)}/by-hash/SHA256/{file.sha256}"
+    path, url = (
+        f"{state.suite.url}/{file.path}",
+        f"{state.suite.url}/{os.path.dirname(file.path)}/by-hash/SHA256/{file.sha256}",
+    )
     download = Download(
         url=url if state.release.by_hash else path,
         size_bytes=file.size_bytes,

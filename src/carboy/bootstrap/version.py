@@ -29,7 +29,8 @@ def version_key(version: str) -> VersionKey:
 
 def _key(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
     return tuple(
-        ((*(_order(character) for character in letters), 0), int(digits or 0)) for letters, digits in _PART.findall(text)
+        ((*(_order(character) for character in letters), 0), int(digits or 0))
+        for letters, digits in _PART.findall(text)
     )
 
 

@@ -1,26 +1,34 @@
-"""Capabilities of a process by name. Source: capabilities(7), capset(2)."""
+"""Capabilities of a process, by name and without the prefix. Source: capabilities(7), capset(2), prctl(2)."""
 
 from __future__ import annotations
 
 import ctypes
-import os
+import errno
 
 from carboy.linux.libc import LIBC, check, syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE",
-    "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
-    "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
 )  # fmt: skip
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
+ALL = frozenset(NAMES)
 
-PR_CAPBSET_DROP = 24
 PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 _VERSION_3 = 0x20080522
+_WORD = 0xFFFFFFFF
 
 
 class _Header(ctypes.Structure):
@@ -31,6 +39,9 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
+# --- names --------------------------------------------------------------------------------------------------------
+
+
 def parse_capability(text: str) -> str:
     """Return the name without its prefix, in capitals. Raises ``ValueError`` for one that Linux does not have."""
     name = text.upper().removeprefix("CAP_")
@@ -39,33 +50,76 @@ def parse_capability(text: str) -> str:
     return name
 
 
+def parse(names: Iterable[str]) -> frozenset[str]:
+    """Return the set of these capabilities; "ALL" stands for every one. Raises ``ValueError``."""
+    found: set[str] = set()
+    for text in names:
+        found |= ALL if text.upper() == "ALL" else {parse_capability(text)}
+    return frozenset(found)
+
+
 def mask(names: frozenset[str]) -> int:
     """Return the capabilities as the bits that /proc/PID/status shows."""
     return sum(1 << NUMBERS[name] for name in names)
 
 
+def from_mask(bits: int) -> frozenset[str]:
+    """Return the names of the bits; bits that are newer than this table are left out."""
+    return frozenset(name for name, number in NUMBERS.items() if bits >> number & 1)
+
+
+def read_sets(pid: int | str = "self") -> dict[str, int]:
+    """Return the five sets of a process as bits: inheritable, permitted, effective, bounding, ambient."""
+    keys = {
+        "CapInh": "inheritable", "CapPrm": "permitted", "CapEff": "effective", "CapBnd": "bounding", "CapAmb": "ambient",
+    }  # fmt: skip
+    sets = {}
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key in keys:
+                sets[keys[key]] = int(value.strip(), 16)
+    return sets
+
+
+# --- this process -------------------------------------------------------------------------------------------------
+
+
+def _prctl(option: int, first: int, second: int = 0) -> int:
+    # The kernel refuses some of these when the arguments not in use are anything but zero at register width.
+    zero = ctypes.c_ulong(0)
+    result: int = LIBC.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), zero, zero)
+    return result
+
+
 def drop_bounding(keep: frozenset[str]) -> None:
-    """Take everything but ``keep`` from the bounding set, for good. Raises ``OSError``."""
-    zero = ctypes.c_ulong(0)
-    with open("/proc/sys/kernel/cap_last_cap", "rb") if os.path.exists("/proc/sys/kernel/cap_last_cap") else open(os.devnull, "rb") as file:
-        last = int(file.read().strip() or len(NAMES) - 1)
+    """Take everything but ``keep`` from the bounding set, for good; needs SETPCAP. Raises ``OSError``.
+
+    The kernel is asked, not a table, up to which number there are capabilities: newer ones go as well.
+    """
     kept = {NUMBERS[name] for name in keep}
-    for number in range(last + 1):
-        if number not in kept:
-            check(LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(number), zero, zero, zero), "prctl(PR_CAPBSET_DROP)", number)
+    number = 0
+    while (there := _prctl(PR_CAPBSET_READ, number)) >= 0:
+        if there and number not in kept:
+            check(_prctl(PR_CAPBSET_DROP, number), "prctl(PR_CAPBSET_DROP)", number)
+        number += 1
 
 
-def keep_across_setuid(value: bool) -> None:  # noqa: FBT001
+def clear_ambient() -> None:
+    """Empty the ambient set. Raises ``OSError``; a kernel without ambient capabilities (before 4.3) is fine."""
+    if _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL) < 0 and ctypes.get_errno() != errno.EINVAL:
+        check(-1, "prctl(PR_CAP_AMBIENT)")
+
+
+def keep_across_setuid(value: bool) -> None:
     """Keep, or no longer keep, the permitted set when this process changes from uid 0 to another."""
-    zero = ctypes.c_ulong(0)
-    check(LIBC.prctl(PR_SET_KEEPCAPS, ctypes.c_ulong(int(value)), zero, zero, zero), "prctl(PR_SET_KEEPCAPS)")
+    check(_prctl(PR_SET_KEEPCAPS, int(value)), "prctl(PR_SET_KEEPCAPS)")
 
 
 def set_process(names: frozenset[str]) -> None:
-    """Make ``names`` this process's permitted and effective sets, and empty the inheritable and ambient ones."""
+    """Make ``names`` this thread's permitted and effective sets, and empty the inheritable and ambient ones."""
+    clear_ambient()
     bits = mask(names)
     header = _Header(_VERSION_3, 0)
-    data = (_Data * 2)(_Data(bits & 0xFFFFFFFF, bits & 0xFFFFFFFF, 0), _Data(bits >> 32, bits >> 32, 0))
-    zero = ctypes.c_ulong(0)
-    LIBC.prctl(PR_CAP_AMBIENT, ctypes.c_ulong(PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)
+    data = (_Data * 2)(_Data(bits & _WORD, bits & _WORD, 0), _Data(bits >> 32, bits >> 32, 0))
     syscall("capset", ctypes.byref(header), ctypes.byref(data))
