@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from carboy.base.fs import translate_os_errors
 from carboy.bootstrap.progress import Silence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.configure import Runtime
+    from carboy.bootstrap.fetch import Fetcher
     from carboy.bootstrap.index import Package
     from carboy.bootstrap.progress import Progress
     from carboy.bootstrap.recipe import Recipe
@@ -39,9 +40,9 @@ _SOURCES_MIRROR = "http://mirrors.edge.kernel.org/debian"
 class BaseLayer:
     """A base in the store: one layer, and what it was made of.
 
-    ``packages`` are (name, version, SHA-256 of the package file), sorted by name. ``archive`` says which signed state of
-    the archive they are from; it holds no address, since it goes into images. ``epoch_s`` is the newest time in the
-    layer, seconds since 1970. ``cached`` says that nothing had to be made.
+    ``packages`` are (name, version, SHA-256 of the package file), sorted by name. ``archive`` says which signed
+    state of the archive they are from; it holds no address, since it goes into images. ``epoch_s`` is the newest
+    time in the layer, seconds since 1970. ``cached`` says that nothing had to be made.
     """
 
     diff_id: Digest
@@ -218,9 +219,7 @@ class _Run:
         sources = (b"etc/apt/sources.list.d/debian.sources", format_sources(self._recipe, self._archive), 0o644)
         chunks = iter_tree_tar(packages, open_path, report, mtime_s=mtime_s, extra=(sources,))
         with closing(chunks), translate_os_errors("unpack the base's packages"):
-            extracted = extract(
-                ChunkReader(chunks), tree, chown=self._tier.name != "single", overlay_xattr=self._xattr()
-            )
+            extracted = extract(ChunkReader(chunks), tree, chown=self._tier.name != "single", whiteouts="apply")
         return dict(extracted.owners)
 
     def _commit(
@@ -247,9 +246,6 @@ class _Run:
             epoch_s=epoch_s,
         )
 
-    def _xattr(self) -> Literal["trusted", "user"]:
-        return "trusted" if self._tier.name == "root" else "user"
-
     def _count(self, count: int) -> None:
         with self._lock:
             self._done_bytes += count
@@ -257,7 +253,7 @@ class _Run:
 
 
 def format_sources(recipe: Recipe, archive: ArchiveConfig) -> bytes:
-    """Return the base's own apt sources: the public mirror, so that the layer says nothing of the host that made it."""
+    """Return the base's own apt sources: the public mirror, since a layer says nothing of the host that made it."""
     lines = [
         f"Types: deb\nURIs: {_SOURCES_MIRROR}\nSuites: {recipe.suite}"
         + (f" {recipe.suite}-updates" if archive.security else ""),

@@ -35,7 +35,7 @@ def _stamp(folder: int, name: str, mtime_cap: int) -> bool:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return False
         header = os.pread(fd, 16, 0)
-        if len(header) < 16 or int.from_bytes(header[_MAGIC_BYTES:8], "little") != _CHECKED_HASH:  # noqa: PLR2004
+        if len(header) < 16 or int.from_bytes(header[_MAGIC_BYTES:8], "little") != _CHECKED_HASH:
             return False
         found = os.stat(source, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):

@@ -63,10 +63,10 @@ rm -f /etc/hostname /etc/resolv.conf /etc/passwd- /etc/shadow- /etc/group- /etc/
 : > /etc/machine-id
 chmod 444 /etc/machine-id
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/cache/ldconfig/aux-cache \\
-  /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock /var/lib/systemd/random-seed \\
-  /var/lib/dbus/machine-id /var/backups/* /var/cache/man/* /var/cache/fontconfig/* /tmp/* /tmp/.[!.]* /var/tmp/* /run/* \\
-  /root/.cache /etc/ssh/ssh_host_*_key*
-find /var/log -xdev -type f -delete
+  /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock \\
+  /var/lib/systemd/random-seed /var/lib/dbus/machine-id /var/backups/* /var/cache/man/* /var/cache/fontconfig/* \\
+  /tmp/* /tmp/.[!.]* /var/tmp/* /root/.cache /etc/ssh/ssh_host_*_key*
+find /var/log /run -xdev ! -type d -delete
 """
 
 
@@ -111,9 +111,10 @@ def configure_tree(
     epoch_s: int,
     progress: Progress,
 ) -> None:
-    """Configure the packages unpacked in ``tree_dir``, in place, without a network; raise ``ConfigureError`` if that fails.
+    """Configure the packages unpacked in ``tree_dir``, in place, without a network.
 
-    What the scripts print goes to ``progress`` line by line, and its end into the error.
+    Raises ``ConfigureError`` when a script fails. What the scripts print goes to ``progress`` line by line, and
+    its end into the error.
     """
     output = _Output(progress)
     container_id = os.urandom(32).hex()

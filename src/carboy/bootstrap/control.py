@@ -11,7 +11,7 @@ from carboy.bootstrap.errors import ArchiveDataError
 
 
 def parse_paragraph(text: str) -> dict[str, str]:
-    """Return the fields of one paragraph, in their order; continuation lines keep their line breaks, not the first blank.
+    """Return the fields of one paragraph, in their order; continuation lines lose their first blank only.
 
     Field names keep their spelling. Raises ``ArchiveDataError`` for a line that is neither, or a field given twice.
     """

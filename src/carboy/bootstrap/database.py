@@ -63,7 +63,7 @@ def format_status(package: Unpacked) -> str:
 
 
 def iter_database(packages: Sequence[Unpacked]) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield the files of the database as (path, content, mode), paths below the root and without a slash at the start."""
+    """Yield the files of the database as (path, content, mode); paths are relative to the root."""
     folder = b"var/lib/dpkg/"
     statuses = [format_status(package) for package in sorted(packages, key=lambda package: package.stem)]
     yield folder + b"status", "\n".join(statuses).encode("utf-8", "surrogateescape"), 0o644

@@ -10,7 +10,7 @@ import io
 import queue
 import re
 import threading
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 from carboy.bootstrap.errors import ArchiveDataError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HEADER = re.compile(rb"(?P<name>[!-~]{1,16}) *\Z")
 _INPUT_CHUNK = 128 * 1024
 _OUTPUT_CHUNK = 512 * 1024
-_CHUNKS_AHEAD = 8
+_CHUNKS_AHEAD = 24
 _XZ_MEMORY_LIMIT = 256 * 2**20
 _ZSTD_WINDOW_LIMIT = 1 << 27
 
@@ -89,7 +89,7 @@ class DebFile:
         members: dict[str, tuple[int, int]] = {}
         while header := file.read(60):
             found = _HEADER.match(header[:16])
-            if len(header) != 60 or header[58:] != b"`\n" or found is None or not header[48:58].strip().isdigit():  # noqa: PLR2004
+            if len(header) != 60 or header[58:] != b"`\n" or found is None or not header[48:58].strip().isdigit():
                 raise self._damaged("an ar header is wrong")
             name = found["name"].rstrip(b"/").decode()
             size_bytes = int(header[48:58])
@@ -140,14 +140,14 @@ def iter_decompressed(raw: Readable, ending: str) -> Iterator[bytes]:
         case ".gz":
             from isal import igzip
 
-            with igzip.IGzipFile(fileobj=raw, mode="rb") as stream:
+            with igzip.IGzipFile(fileobj=raw, mode="rb") as stream:  # type: ignore[no-untyped-call]
                 while chunk := stream.read(_OUTPUT_CHUNK):
                     yield chunk
         case ".zst":
             import zstandard
 
             decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_LIMIT)
-            with decompressor.stream_reader(raw, read_across_frames=True) as stream:
+            with decompressor.stream_reader(cast("IO[bytes]", raw), read_across_frames=True) as stream:
                 while chunk := stream.read(_OUTPUT_CHUNK):
                     yield chunk
         case _:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from carboy.base.fs import translate_os_errors
@@ -105,7 +106,7 @@ class Fetcher:
         self._stop.set()
 
     def fetch_text(self, url: str, *, limit: int) -> bytes:
-        """Return what is at ``url``; raise ``ArchiveUnreachableError``, or ``ArchiveDataError`` beyond ``limit`` bytes."""
+        """Return what is at ``url``. Raises ``ArchiveUnreachableError``; ``ArchiveDataError`` over ``limit`` bytes."""
 
         def once() -> bytes:
             content = bytearray()
@@ -130,7 +131,7 @@ class Fetcher:
         return None
 
     def fetch_file(self, download: Download) -> str:
-        """Return the path of the file in the cache, fetched when it is not there. Size and hash are right, or it raises."""
+        """Return the file's path in the cache, fetched when it is not there; size and hash are right, or it raises."""
         with translate_os_errors(f"fetch {download.url}"):
             cached = self.find_cached(download)
             if cached is not None:
@@ -151,15 +152,15 @@ class Fetcher:
             return path
 
     def _fetch_part(self, download: Download, part: int) -> None:
-        url = download.url
+        urls = [download.url]
         for attempt in range(2):
             try:
-                self._retry(url, lambda: self._resume(url, download, part))
+                self._retry(urls[-1], partial(self._resume, urls[-1], download, part))
             except ArchiveUnreachableError as error:
-                if error.status != 404 or download.fallback_url is None or url == download.fallback_url:  # noqa: PLR2004
+                if error.status != 404 or download.fallback_url in {None, *urls}:
                     raise
-                url = download.fallback_url
-                self._retry(url, lambda: self._resume(url, download, part))
+                urls.append(download.fallback_url or "")
+                self._retry(urls[-1], partial(self._resume, urls[-1], download, part))
             with open(part, "rb", closefd=False) as file:
                 file.seek(0)
                 found, size_bytes = _hash(file), os.fstat(part).st_size
@@ -171,7 +172,7 @@ class Fetcher:
             if attempt:
                 raise ArchiveDataError(
                     "a download is not what the archive's index says it is",
-                    details=f"{url}\nexpected {download.size_bytes} bytes, sha256 {download.sha256}\n"
+                    details=f"{urls[-1]}\nexpected {download.size_bytes} bytes, sha256 {download.sha256}\n"
                     f"received {size_bytes} bytes, sha256 {found}",
                     hint="try again later or use another mirror (--mirror URL): this one is being updated, or altered",
                 )
@@ -203,7 +204,7 @@ class Fetcher:
         *,
         rewind: Callable[[], None] = lambda: None,
     ) -> None:
-        """Pass what is at ``url`` from ``start`` on to ``write``; ``rewind`` when the server sends it from the start."""
+        """Pass ``url`` from byte ``start`` on to ``write``; ``rewind`` when the server sends it from its beginning."""
         import httpx
 
         if self._client is None or self._stop.is_set():
@@ -211,11 +212,11 @@ class Fetcher:
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
             with self._client.stream("GET", url, headers=headers) as response:
-                if response.status_code == 416:  # noqa: PLR2004  what is there already is longer than the file
+                if response.status_code == 416:  # what is there already is longer than the file
                     rewind()
                     raise _Retry("the server cannot resume")
                 _check_status(response, url)
-                if start and response.status_code != 206:  # noqa: PLR2004
+                if start and response.status_code != 206:
                     rewind()
                     start = 0
                 size_bytes = start
@@ -247,7 +248,7 @@ class Fetcher:
 
 
 def plan_proxies(archive: ArchiveConfig) -> dict[str, str]:
-    """Return the proxy ("" for none) by httpx's patterns ("http://", "all://host"); the more exact one goes first. Pure."""
+    """Return the proxies ("" for none) by httpx's patterns ("http://", "all://host"). Pure."""
     plan: dict[str, str] = {}
     for name, proxy in archive.proxies:
         address = proxy if "://" in proxy or not proxy else f"http://{proxy}"
@@ -288,7 +289,7 @@ def _check_status(response: httpx.Response, url: str) -> None:
     status = response.status_code
     if status in {408, 425, 429, 500, 502, 503, 504}:
         raise _Retry(f"the server answers {status} {response.reason_phrase}")
-    if status >= 400:  # noqa: PLR2004
+    if status >= 400:
         raise ArchiveUnreachableError(url, f"the server answers {status} {response.reason_phrase}", status=status)
 
 

@@ -80,7 +80,7 @@ class _Text:
 
 
 class PackageIndex:
-    """All packages of some archives' suites, together; read lazily, and the same whatever the order of the suites is."""
+    """All packages of some archives' suites together, read lazily; the order of the suites does not matter."""
 
     def __init__(self, texts: Sequence[tuple[bytes | bytearray, str]]) -> None:
         """Open the indexes ``texts``: (content of a Packages file, address of its archive)."""
@@ -100,7 +100,7 @@ class PackageIndex:
         return sorted(found, key=lambda package: (version_key(package.version), package.sha256), reverse=True)
 
     def find(self, name: str, relation: str = "", version: str = "") -> Package | None:
-        """Return the newest version of ``name`` if it satisfies the relation, else the newest one that does, or None."""
+        """Return the newest version of ``name`` that satisfies the relation, or None."""
         for package in self.find_versions(name):
             if is_satisfied(package.version, relation, version):
                 return package

@@ -51,7 +51,7 @@ class Header:
 
 
 def read_header(source: ChunkReader) -> Header | None:
-    """Return the next member's header, None at the tar's end; raise ``ArchiveDataError`` for what a package cannot hold."""
+    """Return the next member's header, None at the tar's end. Raises ``ArchiveDataError``."""
     long_name = long_link = None
     while True:
         raw = source.read(BLOCK)
@@ -171,7 +171,7 @@ def _name(header: bytes, name: bytes, link: bytes) -> bytes:
 
 
 def _make_long(kind: bytes, text: bytes) -> bytes:
-    if len(text) <= 100:  # noqa: PLR2004  the header's own field
+    if len(text) <= 100:  # the header's own field
         return b""
     header = bytearray(BLOCK)
     header[0:13] = b"././@LongLink"

@@ -1,8 +1,8 @@
 """Who owns what a package's scripts make. Pure.
 
 Where a tier has one id only, changing owners is emulated and leaves no trace. What belongs to whom is known all the
-same: from the packages' tars, and for what scripts make, from this table. So the layer is the same in every tier; a test
-that runs as root compares the table with what the scripts really do.
+same: from the packages' tars, and for what scripts make, from this table. So the layer is the same in every tier; a
+test that runs as root compares the table with what the scripts really do.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A base: a distribution's suite, for one architecture (in Debian's spelling), with ``packages`` besides the minimum.
+    """A base: a distribution's suite, one architecture (in Debian's spelling), ``packages`` besides the minimum.
 
     ``suite`` may be given by codename, version number or alias and is kept as the codename; ``packages`` may pin a
     version ("python3=3.11.2-1+b1") and is kept sorted, each once. Raises ``RecipeError`` for what does not exist.
@@ -66,7 +66,7 @@ class Recipe:
 
 
 def parse_recipe(base: str, *, packages: tuple[str, ...] = (), architecture: str = "amd64") -> Recipe:
-    """Return the recipe for "debian:SUITE" (or "debian" alone: bookworm); ``architecture`` in OCI's or Debian's spelling."""
+    """Return the recipe of "debian:SUITE" ("debian": bookworm); ``architecture`` in OCI's spelling or Debian's."""
     distribution, _, suite = base.partition(":")
     return Recipe(
         distribution=distribution,

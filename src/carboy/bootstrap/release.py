@@ -100,8 +100,8 @@ def parse_date(text: str) -> int:
 def check_release(release: Release, *, wanted: str, now_s: float, check_valid_until: bool, url: str) -> None:
     """Raise ``ArchiveDataError`` unless ``release`` is the suite ``wanted`` and has not expired.
 
-    The signature proves who signed, not what was asked for: without this check a mirror could serve another suite, or an
-    old state with known holes, under this one's name.
+    The signature proves who signed, not what was asked for: without this check a mirror could serve another suite, or
+    an old state with known holes, under this one's name.
     """
     if wanted not in (release.codename, release.suite):
         raise ArchiveDataError(

@@ -189,7 +189,7 @@ def _find_conflicts(packages: Iterable[Package]) -> list[str]:
                 if not relation.relation:
                     refused += provided.get(relation.name, [])
                 issues += [
-                    f"{package.name} {package.version} {verb} {relation}, but {other.name} {other.version} is needed too"
+                    f"{package.name} {package.version} {verb} {relation}, but {other.name} {other.version} is needed"
                     for other in refused
                     if other.name != package.name  # a package may refuse other providers of its own virtual package
                 ]
@@ -228,15 +228,14 @@ def _sort(chosen: dict[str, Package]) -> tuple[Package, ...]:
         stack = [(first, iter([first]))] if first not in seen else []
         path: list[str] = []
         while stack:
-            owner, names = stack[-1]
-            name = next((name for name in names if name not in seen), None)
-            if name is None:
+            names = stack[-1][1]
+            found = next((name for name in names if name not in seen), None)
+            if found is None:
                 stack.pop()
                 if path and stack:
                     order.append(chosen[path.pop()])
                 continue
-            seen.add(name)
-            path.append(name)
-            stack.append((name, iter(needs(chosen[name]))))
-            del owner
+            seen.add(found)
+            path.append(found)
+            stack.append((found, iter(needs(chosen[found]))))
     return tuple(order)

@@ -82,7 +82,7 @@ def _fetch_state(
 def fetch_index(
     fetcher: Fetcher, executor: Executor, *, states: Sequence[SuiteState], architecture: str
 ) -> PackageIndex:
-    """Return the package index of all ``states`` together, fetched or from the cache, each checked against its release."""
+    """Return the packages of all ``states`` together; each index is checked against its suite's release."""
     wanted = [(state, component) for state in states for component in state.suite.components]
     texts = executor.map(lambda pair: _fetch_text(fetcher, *pair, architecture=architecture), wanted)
     return PackageIndex([(text, state.suite.uri) for text, (state, _) in zip(texts, wanted, strict=True)])
@@ -93,7 +93,8 @@ def _fetch_text(fetcher: Fetcher, state: SuiteState, component: str, *, architec
     if file is None:
         raise ArchiveDataError(
             f"{state.suite.name} has no packages for {architecture}",
-            details=f"{state.suite.url} has {', '.join(state.release.architectures)} in {', '.join(state.release.components)}",
+            details=f"{state.suite.url} has {', '.join(state.release.architectures)}"
+            f" in {', '.join(state.release.components)}",
             hint="" if state.suite.primary else "--no-security leaves this suite out",
         )
     if not file.size_bytes:

@@ -11,12 +11,12 @@ from carboy.bootstrap.errors import ArchiveDataError
 from carboy.bootstrap.members import BLOCK, Merger, Passed, make_member, read_small_tar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from carboy.bootstrap.index import Package
 
 _CONTROL_LIMIT = 64 * 2**20
-_PACKAGES_AHEAD = 2
+_PACKAGES_AHEAD = 4
 
 
 @dataclass(slots=True)
@@ -55,11 +55,11 @@ def iter_tree_tar(
     *,
     mtime_s: int,
     extra: Sequence[tuple[bytes, bytes, int]] = (),
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """Yield the tar of the unpacked base, in chunks: the packages in their order, dpkg's database, ``extra`` files.
 
     ``open_path`` returns where a package's file is, and may wait for it to be downloaded. Files made here get the time
-    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. At most two packages
+    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. At most four packages
     are decompressed ahead, so that memory does not grow with the base. Close the generator when it is left early.
     """
     merger = Merger(mtime_s=mtime_s)

@@ -41,13 +41,13 @@ def is_satisfied(version: str, relation: str, wanted: str) -> bool:
     have, want = version_key(version), version_key(wanted)
     match relation:
         case "<<":
-            return have < want  # type: ignore[operator]
+            return have < want
         case "<=" | "<":
-            return have <= want  # type: ignore[operator]
+            return have <= want
         case "=":
             return have == want
         case ">=" | ">":
-            return have >= want  # type: ignore[operator]
+            return have >= want
         case ">>":
-            return have > want  # type: ignore[operator]
+            return have > want
     raise ValueError(relation)

@@ -71,8 +71,12 @@ def from_mask(bits: int) -> frozenset[str]:
 def read_sets(pid: int | str = "self") -> dict[str, int]:
     """Return the five sets of a process as bits: inheritable, permitted, effective, bounding, ambient."""
     keys = {
-        "CapInh": "inheritable", "CapPrm": "permitted", "CapEff": "effective", "CapBnd": "bounding", "CapAmb": "ambient",
-    }  # fmt: skip
+        "CapInh": "inheritable",
+        "CapPrm": "permitted",
+        "CapEff": "effective",
+        "CapBnd": "bounding",
+        "CapAmb": "ambient",
+    }
     sets = {}
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         for line in file:

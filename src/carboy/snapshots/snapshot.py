@@ -7,12 +7,18 @@
         claim       diff ids of its layers, one a line; clean-up keeps these while the lock is held
         rw/upper    what the container wrote          rw/work    overlayfs's own
         mnt/        covered by a mount that only the sandbox sees
+
+Who makes a folder, and who removes one, holds its lock while doing so. A folder without a lock was left by somebody
+who died between two system calls, or is about to be locked: its maker notices when it was taken away, and starts again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+
+from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +26,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from carboy.base.home import Home
+
+MAX_ID_LENGTH = 64
+_ID_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+_ID_REST = _ID_FIRST | frozenset(".-")
+_ATTEMPTS = 100
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OverlayMount:
@@ -37,23 +49,32 @@ class OverlayMount:
 class Container:
     """One container's folder; a context manager that removes it. Make it with :func:`open_container`."""
 
-    def __init__(self, home: Home, container_id: str) -> None:
-        self.path = f"{home.containers}/{container_id}"
-        os.mkdir(self.path, 0o700)
-        self._lock = os.open(f"{self.path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+    __slots__ = ("_lock", "path")
+
+    def __init__(self, path: str, lock: int) -> None:
+        self.path = path
+        self._lock = lock
 
     def claim(self, diff_ids: Sequence[str]) -> None:
-        """Name the layers that clean-up must keep while this container lives."""
-        with open(f"{self.path}/claim.new", "w", encoding="ascii") as file:
-            file.write("".join(f"{diff_id}\n" for diff_id in diff_ids))
-        os.rename(f"{self.path}/claim.new", f"{self.path}/claim")
+        """Name the layers that clean-up must keep while this container lives. Raises ``CarboyError`` (125)."""
+        try:
+            with open(f"{self.path}/claim.new", "w", encoding="ascii") as file:
+                file.write("".join(f"{diff_id}\n" for diff_id in diff_ids))
+            os.rename(f"{self.path}/claim.new", f"{self.path}/claim")
+        except OSError as error:
+            raise _explain(error, self.path) from error
 
     def prepare(self, lower: Sequence[str], *, userxattr: bool) -> OverlayMount:
-        """Make the writable directories and return what to mount over ``lower`` (trees, lowest first)."""
-        for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700), ("mnt", 0o700)):
-            os.mkdir(f"{self.path}/{name}", mode)
-        os.chmod(f"{self.path}/rw/upper", 0o755)  # whatever the umask: it is the container's root directory
+        """Make the writable directories and return what to mount over ``lower`` (trees, lowest first).
+
+        Raises ``CarboyError`` (125).
+        """
+        try:
+            for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700), ("mnt", 0o700)):
+                os.mkdir(f"{self.path}/{name}", mode)
+            os.chmod(f"{self.path}/rw/upper", 0o755)  # whatever the umask: it is the container's root directory
+        except OSError as error:
+            raise _explain(error, self.path) from error
         return OverlayMount(
             lower=lower, upper=f"{self.path}/rw/upper", work=f"{self.path}/rw/work", userxattr=userxattr
         )
@@ -61,73 +82,154 @@ class Container:
     def __enter__(self) -> Container:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _remove(self.path)
-        os.close(self._lock)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            _remove(self.path)
+        finally:
+            os.close(self._lock)
+
+
+def check_id(container_id: str) -> None:
+    """Raise ``CarboyError`` (125) unless this can be a container's id, which is the name of a folder."""
+    first, rest = container_id[:1], container_id[1:]
+    if len(container_id) > MAX_ID_LENGTH or first not in _ID_FIRST or not _ID_REST.issuperset(rest):
+        raise CarboyError(
+            "this is no container id",
+            details=repr(container_id[: 2 * MAX_ID_LENGTH]),
+            hint=f"an id has 1 to {MAX_ID_LENGTH} letters, digits, and behind the first also . _ -",
+            code=125,
+        )
 
 
 def open_container(home: Home, container_id: str) -> Container:
-    """Make the folder of a container, locked; leaving the context removes it and all that the container wrote."""
-    return Container(home, container_id)
+    """Make the folder of a container, locked; leaving the context removes it and all that the container wrote.
+
+    Raises ``CarboyError`` (125) when there is a container of this id, or the folder cannot be made.
+    """
+    check_id(container_id)
+    path = f"{home.containers}/{container_id}"
+    try:
+        for _ in range(_ATTEMPTS):
+            os.mkdir(path, 0o700)
+            lock = _lock_new(path)
+            if lock is not None:
+                return Container(path, lock)
+    except FileExistsError as error:
+        raise CarboyError(f"there is a container {container_id} already", code=125) from error
+    except OSError as error:
+        raise _explain(error, path) from error
+    raise CarboyError("the folder of a container is taken away as often as it is made", details=path, code=125)
+
+
+def _lock_new(path: str) -> int | None:
+    """Make and take the lock of a folder made just now; None when a clean-up was quicker and took the folder away."""
+    try:
+        fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_EX)  # waits for a clean-up that holds it, which then removes the folder
+    if os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _explain(error: OSError, path: str) -> CarboyError:
+    if error.errno in _FULL:
+        hint = "`carboy system df` says what carboy holds, `carboy system prune` removes what nothing needs"
+        return CarboyError("the disk is full", details=f"{path}: {os.strerror(error.errno)}", hint=hint, code=125)
+    return CarboyError("the folder of a container cannot be made", details=str(error), code=125)
+
+
+# --- removal ------------------------------------------------------------------------------------------------------
 
 
 def _remove(path: str) -> None:
-    """Remove a container's folder; the few entries of one that wrote nothing go without the general machinery."""
+    """Remove a container's folder, its lock last; one that wrote nothing goes without the general machinery."""
+    work = ("rw/work/work/incompat/volatile", "rw/work/work/incompat", "rw/work/work", "rw/work")
     try:
-        for name in ("rw/work/work/incompat/volatile", "rw/work/work/incompat", "rw/work/work", "rw/work", "rw/upper", "rw", "mnt"):
+        for name in (*work, "rw/upper", "rw", "mnt"):
             try:
                 os.rmdir(f"{path}/{name}")
             except FileNotFoundError:
                 continue
-        for name in ("claim", "lock"):
-            if os.path.lexists(f"{path}/{name}"):
+        for name in ("claim.new", "claim", "lock"):
+            try:
                 os.unlink(f"{path}/{name}")
+            except FileNotFoundError:
+                continue
         os.rmdir(path)
+    except FileNotFoundError:
+        return
     except OSError:
         from carboy.base.fs import remove_tree
 
         remove_tree(path)
 
 
-def _iter_containers(home: Home) -> Iterator[tuple[str, bool]]:
-    """Yield (path, whether its process lives) of every container's folder."""
+def _lock_dead(path: str) -> int | None:
+    """Return the lock of a dead container's folder, now ours; None when the container lives or the folder is gone."""
+    try:
+        fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _iter_paths(home: Home) -> Iterator[str]:
     try:
         names = os.listdir(home.containers)
     except FileNotFoundError:
         return
-    for name in names:
-        path = f"{home.containers}/{name}"
-        try:
-            fd = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            yield path, False
-            continue
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield path, True
-        else:
-            yield path, False
-        finally:
+    for name in sorted(names):
+        yield f"{home.containers}/{name}"
+
+
+def iter_stale(home: Home) -> Iterator[str]:
+    """Yield the paths of the folders whose process died; each may be gone, but not alive, when it is looked at."""
+    for path in _iter_paths(home):
+        fd = _lock_dead(path)
+        if fd is not None:
             os.close(fd)
+            yield path
 
 
 def remove_stale(home: Home) -> int:
-    """Remove the folders whose process died without removing them, and return how many there were."""
-    dead = [path for path, alive in _iter_containers(home) if not alive]
-    for path in dead:
-        _remove(path)
-    return len(dead)
+    """Remove the folders whose process died without removing them, and return how many there were.
+
+    Any number of processes may do so at once; quick when there is nothing to do.
+    """
+    removed = 0
+    for path in _iter_paths(home):
+        fd = _lock_dead(path)
+        if fd is None:
+            continue
+        try:
+            _remove(path)
+            removed += 1
+        finally:
+            os.close(fd)
+    return removed
 
 
 def read_claims(home: Home) -> set[str]:
     """Return the diff ids that living containers stand on."""
     claims: set[str] = set()
-    for path, alive in _iter_containers(home):
-        if alive:
-            try:
-                with open(f"{path}/claim", encoding="ascii") as file:
-                    claims.update(file.read().split())
-            except FileNotFoundError:
-                continue
+    for path in _iter_paths(home):
+        fd = _lock_dead(path)
+        if fd is not None:
+            os.close(fd)
+            continue
+        try:
+            with open(f"{path}/claim", encoding="ascii") as file:
+                claims.update(file.read().split())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
     return claims

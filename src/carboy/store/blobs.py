@@ -53,14 +53,15 @@ class BlobWriter:
             )
         if sync:
             os.fsync(self._fd)
-        path = f"{self._folder}/{digest.hex}"
+        directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.link(f"/proc/self/fd/{self._fd}", path, follow_symlinks=True)
+            # With a directory descriptor Python calls linkat(2), which can follow the link in /proc; link(2) cannot.
+            os.link(f"/proc/self/fd/{self._fd}", digest.hex, dst_dir_fd=directory, follow_symlinks=True)
         except FileExistsError:
-            os.utime(path)
-        if sync:
-            directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.fsync(directory)
+            os.utime(digest.hex, dir_fd=directory)
+        finally:
+            if sync:
+                os.fsync(directory)
             os.close(directory)
         return digest
 

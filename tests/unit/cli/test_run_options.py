@@ -5,7 +5,9 @@ from carboy.errors import CarboyError
 
 
 def test_words_after_the_target_belong_to_the_program():
-    options = parse_run(["--rm", "-it", "-e", "A=1", "--env=B=x=y", "--network", "host", "iris:1", "python", "-e", "--rm"])
+    options = parse_run(
+        ["--rm", "-it", "-e", "A=1", "--env=B=x=y", "--network", "host", "iris:1", "python", "-e", "--rm"]
+    )
     assert options.target == "iris:1"
     assert options.arguments == ["python", "-e", "--rm"]
     assert options.flags == {"rm", "interactive", "terminal"}
@@ -38,4 +40,9 @@ def test_a_wrong_call_is_status_2_with_a_hint(words: list[str]):
 def test_what_looks_like_a_folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "iris").mkdir()
-    assert [t for t in (".", "./x", "/no", "iris", "iris:1", "debian") if looks_like_folder(t)] == [".", "./x", "/no", "iris"]
+    assert [t for t in (".", "./x", "/no", "iris", "iris:1", "debian") if looks_like_folder(t)] == [
+        ".",
+        "./x",
+        "/no",
+        "iris",
+    ]

@@ -1,4 +1,4 @@
-"""The filter: what the program answers (in a small BPF machine), and what the kernel does with it (in real children)."""
+"""The filter: what the program answers (in a small BPF machine), and what the kernel does (in real children)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_bpf(program: bytes, number: int, *arguments: int, arch: int) -> int:
         operation, yes, no, value = code[at]
         at += 1
         if operation == seccomp.LD_ABS:
-            assert value % 4 == 0 and value < 64
+            assert value in range(0, 64, 4)
             accumulator = int.from_bytes(data[value : value + 4], "little")
         elif operation == seccomp.AND:
             accumulator &= value
@@ -162,12 +162,14 @@ def test_ordinary_calls_are_allowed(plain: Filter) -> None:
 
 
 def test_dangerous_calls_are_refused(plain: Filter) -> None:
-    names = """mount umount2 pivot_root setns open_by_handle_at name_to_handle_at bpf perf_event_open io_uring_setup
+    names = """
+        mount umount2 pivot_root setns open_by_handle_at name_to_handle_at bpf perf_event_open io_uring_setup
         io_uring_enter io_uring_register userfaultfd keyctl add_key request_key kexec_load init_module finit_module
         delete_module reboot syslog swapon swapoff fanotify_init settimeofday clock_settime clock_adjtime adjtimex
         fsopen fsconfig fsmount fspick open_tree move_mount mount_setattr process_vm_readv process_vm_writev
-        pidfd_getfd kcmp acct quotactl quotactl_fd sethostname setdomainname open_tree_attr move_pages""".split()
-    for name in names:
+        pidfd_getfd kcmp acct quotactl quotactl_fd sethostname setdomainname open_tree_attr move_pages
+    """
+    for name in names.split():
         assert plain(name) == fails(errno.EPERM), name
 
 
@@ -245,8 +247,10 @@ def test_capabilities_open_calls() -> None:
 
 def test_root_is_emulated_where_asked() -> None:
     single = Filter(emulate_root=True)
-    for name in """chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid
-            setgroups""".split():
+    names = (
+        "chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups"
+    )
+    for name in names.split():
         assert single(name) == fails(0), name
         assert Filter()(name) == ALLOW, name
     for device in (0o020666, 0o060666):

@@ -1,0 +1,106 @@
+"""Layers and the store: a blob becomes an unpacked tree, a tree becomes a blob, each once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.layers.compression import open_decompressed
+from carboy.layers.errors import LayerError
+from carboy.layers.extract import extract
+from carboy.layers.tarwrite import TreeOptions, write_tree
+from carboy.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carboy.layers.tarread import Readable
+    from carboy.oci.descriptor import Descriptor
+    from carboy.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerResult:
+    """A layer that was made here: its digest is also its diff id; ``size_bytes`` is the tar's."""
+
+    diff_id: Digest
+    size_bytes: int
+
+
+class _Hashing:
+    """Passes a stream on and hashes it."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._hash.update(data)
+        return data
+
+    def digest(self) -> Digest:
+        return Digest.from_hex(self._hash.hexdigest())
+
+
+def unpack_layer(store: Store, descriptor: Descriptor, *, diff_id: Digest, tier_chown: bool) -> str:
+    """Return the tree of a layer, unpacked if it is not yet; both its digest and its diff id are checked on the way.
+
+    Raises ``LayerError``, ``MissingBlobError`` or ``CorruptBlobError``; nothing is left behind then.
+    """
+    if store.layers.has(diff_id):
+        return store.layers.path(diff_id)
+    with store.layers.ingest_dir() as ingest, store.blobs.open(descriptor.digest) as blob:
+        stream = _Hashing(open_decompressed(blob))
+        report = extract(stream, f"{ingest}/tree", chown=tier_chown)
+        while blob.read(2**20):
+            pass  # to the verified end
+        if stream.digest() != diff_id:
+            raise LayerError("the layer is not the one that the image names", details=f"it has {stream.digest()}, the image says {diff_id}")
+        owners = {} if tier_chown else {os.fsdecode(name): list(ids) for name, ids in report.owners.items()}
+        meta = {"size_bytes": report.size_bytes, "entries": report.entries, "canonical": False, "owners": owners}
+        store.layers.publish(diff_id, ingest, meta)
+    return store.layers.path(diff_id)
+
+
+def commit_tree(
+    store: Store, ingest: str, *, mtime_cap: int, owners: Mapping[bytes, tuple[int, int]] | None = None
+) -> LayerResult:
+    """Make the finished ``ingest/tree`` a layer: written as a canonical tar, and published as its unpacked form.
+
+    The tree's times are set to what the tar says. ``owners`` replaces the owners on the disk, for a tier where all files
+    have one. Durable when this returns.
+    """
+    with store.blobs.writer() as writer:
+        entries = write_tree(f"{ingest}/tree", writer, TreeOptions(mtime_cap=mtime_cap, owners=owners, settle=True))
+        diff_id = writer.commit()
+        size = writer.size
+    noted = {os.fsdecode(name): list(ids) for name, ids in (owners or {}).items()}
+    store.layers.publish(diff_id, ingest, {"size_bytes": size, "entries": entries, "canonical": True, "owners": noted})
+    return LayerResult(diff_id=diff_id, size_bytes=size)
+
+
+def verify_tree(store: Store, diff_id: Digest) -> str | None:
+    """Return what is wrong with an unpacked layer that was made here, None when its tree still gives its diff id.
+
+    A layer from elsewhere need not be canonical, and is not judged: unpacking it again is its check.
+    """
+    meta = store.layers.meta(diff_id)
+    if not meta.get("canonical"):
+        return None
+    sink = _Sink()
+    owners = None
+    if store.kind == "single":
+        owners = {os.fsencode(name): (ids[0], ids[1]) for name, ids in meta["owners"].items()}
+    write_tree(store.layers.path(diff_id), sink, TreeOptions(owners=owners))
+    return None if sink.hash.hexdigest() == diff_id.hex else "a file of it was changed"
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> None:
+        self.hash.update(data)

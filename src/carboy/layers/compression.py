@@ -1,0 +1,81 @@
+"""Compression of layers: gzip by isal, zstd, or none, told by the first bytes. In this process, never by a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carboy.layers.errors import LayerError
+
+if TYPE_CHECKING:
+    from carboy.layers.tarread import Readable
+
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+MAX_RATIO = 1100  # deflate's own limit is 1032; zstd's is far above what a real layer reaches
+FREE_BYTES = 64 * 2**20
+MAX_WINDOW_BYTES = 128 * 2**20
+
+
+class _Peeked:
+    """A stream whose first bytes were looked at."""
+
+    def __init__(self, head: bytes, stream: Readable) -> None:
+        self._head = head
+        self._stream = stream
+        self.count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._head and size >= 0:
+            data, self._head = self._head[:size], self._head[size:]
+        else:
+            data, self._head = self._head + self._stream.read(size), b""
+        self.count += len(data)
+        return data
+
+
+class _Bounded:
+    """Refuses a stream that grows out of proportion to what was read for it."""
+
+    def __init__(self, stream: Readable, source: _Peeked) -> None:
+        self._stream = stream
+        self._source = source
+        self._count = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size if size >= 0 else 2**20)
+        self._count += len(data)
+        if self._count > FREE_BYTES + MAX_RATIO * self._source.count:
+            raise LayerError(f"the layer unpacks to more than {MAX_RATIO} times its size", hint="it is a decompression bomb")
+        return data
+
+
+def open_decompressed(stream: Readable) -> Readable:
+    """Return ``stream`` uncompressed, whatever it is called. Raises ``LayerError`` while reading, for damage and bombs."""
+    head = stream.read(4)
+    source = _Peeked(head, stream)
+    if head.startswith(GZIP):
+        from isal import igzip
+
+        return _Translated(_Bounded(igzip.IGzipFile(fileobj=source), source))  # type: ignore[arg-type]  # only read() is used
+    if head == ZSTD:
+        import zstandard
+
+        decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
+        return _Translated(_Bounded(decoder.stream_reader(source, read_across_frames=True), source))  # type: ignore[arg-type]
+    return source
+
+
+class _Translated:
+    """Turns the decoders' exceptions into ours."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._stream.read(size)
+        except LayerError:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise LayerError("the layer's compression is damaged", details=str(error)[:200]) from error
