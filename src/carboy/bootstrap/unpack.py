@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.index import Package
 
 _CONTROL_LIMIT = 64 * 2**20
-_PACKAGES_AHEAD = 4
+_PACKAGES_AHEAD = 3
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ def iter_tree_tar(
     """Yield the tar of the unpacked base, in chunks: the packages in their order, dpkg's database, ``extra`` files.
 
     ``open_path`` returns where a package's file is, and may wait for it to be downloaded. Files made here get the time
-    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. At most four packages
+    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. At most three packages
     are decompressed ahead, so that memory does not grow with the base. Close the generator when it is left early.
     """
     merger = Merger(mtime_s=mtime_s)

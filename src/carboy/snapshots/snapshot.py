@@ -7,9 +7,10 @@
         claim       diff ids of its layers, one a line; clean-up keeps these while the lock is held
         rw/upper    what the container wrote          rw/work    overlayfs's own
         mnt/        covered by a mount that only the sandbox sees
+    containers/<id>~<random>/   on its way off the disk: anybody may remove it
 
-Who makes a folder, and who removes one, holds its lock while doing so. A folder without a lock was left by somebody
-who died between two system calls, or is about to be locked: its maker notices when it was taken away, and starts again.
+A folder is claimed by its lock and renamed before it is removed. One without a lock was left by somebody who died
+between two system calls, or is about to be locked: its maker notices when it was taken away, and starts again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ MAX_ID_LENGTH = 64
 _ID_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _ID_REST = _ID_FIRST | frozenset(".-")
 _ATTEMPTS = 100
+_DYING = "~"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -72,7 +74,7 @@ class Container:
         try:
             for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700), ("mnt", 0o700)):
                 os.mkdir(f"{self.path}/{name}", mode)
-            os.chmod(f"{self.path}/rw/upper", 0o755)  # whatever the umask: it is the container's root directory
+            os.chmod(f"{self.path}/rw/upper", 0o755)  # noqa: S103  whatever the umask: the container's /
         except OSError as error:
             raise _explain(error, self.path) from error
         return OverlayMount(
@@ -147,26 +149,49 @@ def _explain(error: OSError, path: str) -> CarboyError:
 
 
 def _remove(path: str) -> None:
-    """Remove a container's folder, its lock last; one that wrote nothing goes without the general machinery."""
+    """Remove a container's folder, whose lock the caller holds; one that wrote nothing goes without much ado.
+
+    Raises ``CarboyError``; a later clean-up tries again.
+    """
+    dying = path if _is_dying(path) else f"{path}{_DYING}{os.urandom(6).hex()}"
     work = ("rw/work/work/incompat/volatile", "rw/work/work/incompat", "rw/work/work", "rw/work")
     try:
+        if dying != path:
+            os.rename(path, dying)
         for name in (*work, "rw/upper", "rw", "mnt"):
             try:
-                os.rmdir(f"{path}/{name}")
+                os.rmdir(f"{dying}/{name}")
             except FileNotFoundError:
                 continue
         for name in ("claim.new", "claim", "lock"):
             try:
-                os.unlink(f"{path}/{name}")
+                os.unlink(f"{dying}/{name}")
             except FileNotFoundError:
                 continue
-        os.rmdir(path)
+        os.rmdir(dying)
     except FileNotFoundError:
         return
     except OSError:
-        from carboy.base.fs import remove_tree
+        _remove_tree(dying)
 
-        remove_tree(path)
+
+def _is_dying(path: str) -> bool:
+    return _DYING in path.rpartition("/")[2]
+
+
+def _remove_tree(path: str) -> None:
+    from carboy.base.fs import remove_tree
+
+    problem: OSError | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            remove_tree(path)
+            return
+        except OSError as error:
+            problem = error
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:  # these: somebody else is removing it as well
+                break
+    raise CarboyError("the folder of a container cannot be removed", details=f"{path}: {problem}") from problem
 
 
 def _lock_dead(path: str) -> int | None:
@@ -180,7 +205,10 @@ def _lock_dead(path: str) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
-    return fd
+    if os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)
+    return None
 
 
 def _iter_paths(home: Home) -> Iterator[str]:
@@ -195,9 +223,10 @@ def _iter_paths(home: Home) -> Iterator[str]:
 def iter_stale(home: Home) -> Iterator[str]:
     """Yield the paths of the folders whose process died; each may be gone, but not alive, when it is looked at."""
     for path in _iter_paths(home):
-        fd = _lock_dead(path)
+        fd = None if _is_dying(path) else _lock_dead(path)
         if fd is not None:
             os.close(fd)
+        if fd is not None or _is_dying(path):
             yield path
 
 
@@ -208,6 +237,10 @@ def remove_stale(home: Home) -> int:
     """
     removed = 0
     for path in _iter_paths(home):
+        if _is_dying(path):
+            _remove(path)
+            removed += 1
+            continue
         fd = _lock_dead(path)
         if fd is None:
             continue
@@ -223,7 +256,7 @@ def read_claims(home: Home) -> set[str]:
     """Return the diff ids that living containers stand on."""
     claims: set[str] = set()
     for path in _iter_paths(home):
-        fd = _lock_dead(path)
+        fd = None if _is_dying(path) else _lock_dead(path)
         if fd is not None:
             os.close(fd)
             continue

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    (tmp_path / "containers").mkdir()
-    return Home(str(tmp_path))
+    (tmp_path / "ho~me" / "containers").mkdir(parents=True)
+    return Home(str(tmp_path / "ho~me"))
 
 
 def names(home: Home) -> list[str]:
@@ -62,12 +62,15 @@ def test_modes_do_not_depend_on_the_umask(home: Home) -> None:
 
 
 def test_what_was_written_is_removed_also_after_an_error(home: Home) -> None:
-    with pytest.raises(ZeroDivisionError), snapshot.open_container(home, "a1") as container:
+    def fail_in(container: snapshot.Container) -> None:
         mount = container.prepare([], userxattr=False)
         os.makedirs(f"{mount.upper}/deep/er")
         os.symlink("/etc/passwd", f"{mount.upper}/deep/link")
         os.mkdir(f"{mount.work}/work", 0)
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), snapshot.open_container(home, "a1") as container:
+        fail_in(container)
     assert names(home) == []
     assert os.path.exists("/etc/passwd")
 
@@ -126,6 +129,14 @@ def test_a_death_between_two_calls_leaves_nothing_for_ever(home: Home, files: li
     for name in files:
         with open(f"{home.containers}/half/{name}", "w", encoding="ascii") as file:
             file.write("sha256:1\n")
+    assert snapshot.read_claims(home) == set()
+    assert snapshot.remove_stale(home) == 1
+    assert names(home) == []
+
+
+def test_a_removal_that_was_interrupted_is_finished(home: Home) -> None:
+    os.makedirs(f"{home.containers}/a1~0123/rw/upper/kept")
+    assert list(snapshot.iter_stale(home)) == [f"{home.containers}/a1~0123"]
     assert snapshot.read_claims(home) == set()
     assert snapshot.remove_stale(home) == 1
     assert names(home) == []
