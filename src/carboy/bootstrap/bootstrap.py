@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from carboy.bootstrap.progress import Silence
 from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.bootstrap.archive import ArchiveConfig
@@ -83,9 +85,7 @@ def bootstrap(
     key = _make_key(recipe, archive)
     if not refresh and (found := _read_cached(store, key)) is not None:
         return found
-    from carboy.base.locks import FileLock
-
-    with store.lease(_KIND), FileLock(f"{home.run}/bootstrap-{key.rpartition(':')[2][:16]}.lock"):
+    with store.lease(_KIND), _alone(f"{home.run}/bootstrap-{key[-16:]}.lock"):
         # Whoever was here first may have made it meanwhile.
         if not refresh and (found := _read_cached(store, key)) is not None:
             return found
@@ -250,6 +250,18 @@ class _Run:
         with self._lock:
             self._done_bytes += count
             self._progress.step_progress(self._done_bytes, self._total_bytes)
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Hold the lock file ``path``: of two who want the same base at once, the second waits for the first's."""
+    with translate_os_errors(f"lock {path}"):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def format_sources(recipe: Recipe, archive: ArchiveConfig) -> bytes:

@@ -37,12 +37,11 @@ class BootstrappedImage:
 
 def bootstrap_image(engine: Engine, request: BootstrapRequest, *, progress: Progress) -> BootstrappedImage:
     """Make the base and name it; from cache when the same base was made before, unless ``refresh`` asks again."""
-    from carboy.build.executor import execute
+    from carboy.build.executor import BuildContext, execute
     from carboy.build.plan import plan_base
 
     reference = Reference.parse(request.name or request.base)
-    result = execute(
-        plan_base(request.base, packages=request.packages),
+    context = BuildContext(
         store=engine.store,
         home=engine.home,
         runtime=engine.runtime(),
@@ -53,6 +52,7 @@ def bootstrap_image(engine: Engine, request: BootstrapRequest, *, progress: Prog
         mirror=request.mirror,
         security=request.security,
     )
+    result = execute(plan_base(request.base, packages=request.packages), context)
     engine.store.refs.set(str(reference), result.descriptor)
     return BootstrappedImage(
         name=reference.familiar, digest=result.descriptor.digest, packages=result.packages, size_bytes=result.size_bytes

@@ -26,12 +26,11 @@ def build_folder(engine: Engine, folder: str, *, name: str | None, progress: Pro
 
     Unnamed images stay until `system prune`. Raises ``CarboyError`` when the folder cannot be planned, or a step fails.
     """
-    from carboy.build.executor import execute
+    from carboy.build.executor import BuildContext, execute
 
     reference = Reference.parse(name) if name is not None else None
     plan = plan_folder(folder)
-    result = execute(
-        plan,
+    context = BuildContext(
         store=engine.store,
         home=engine.home,
         runtime=engine.runtime(),
@@ -40,6 +39,7 @@ def build_folder(engine: Engine, folder: str, *, name: str | None, progress: Pro
         progress=progress,
         refresh=refresh,
     )
+    result = execute(plan, context)
     if reference is not None:
         engine.store.refs.set(str(reference), result.descriptor)
     return result

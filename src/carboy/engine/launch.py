@@ -80,7 +80,7 @@ def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
     digest = Digest.parse(manifest_digest)
     manifest = parse_manifest(store.blobs.read(digest))
     config = parse_config(store.blobs.read(manifest.config.digest))
-    if len(config.rootfs.diff_ids) != len(manifest.layers):
+    if len(config.diff_ids) != len(manifest.layers):
         raise CarboyError(
             "the image's configuration does not list as many layers as its manifest",
             details=f"manifest {manifest_digest}",
@@ -88,11 +88,11 @@ def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
             code=125,
         )
     layers: list[Descriptor] = list(manifest.layers)
-    for descriptor, diff_id in zip(layers, config.rootfs.diff_ids, strict=True):
+    for descriptor, diff_id in zip(layers, config.diff_ids, strict=True):
         unpack_layer(store, descriptor, diff_id=diff_id, tier_chown=engine.tier.name != "single")
     run = config.config
     value: dict[str, Any] = {
-        "layers": [str(diff_id) for diff_id in config.rootfs.diff_ids],
+        "layers": [str(diff_id) for diff_id in config.diff_ids],
         "env": list(run.Env or ()),
         "entrypoint": list(run.Entrypoint or ()),
         "cmd": list(run.Cmd or ()),

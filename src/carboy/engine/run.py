@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from carboy.engine.launch import read_launch_record
 from carboy.errors import CarboyError
+from carboy.runtime.hostfiles import read_host_files
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import SandboxSpec, default_capabilities
 from carboy.snapshots import snapshot
@@ -71,7 +72,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
         record = read_launch_record(engine, name, manifest=manifest)
         container.claim(record.layers)
         trees = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in record.layers)
-        root = container.prepare(trees, userxattr=engine.tier.name != "root")
+        root = container.prepare(trees, userxattr=True)
         spec = plan_sandbox(container_id, root=root, record=record, request=request, engine=engine)
         stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
         return engine.runtime().run(spec, stdio)
@@ -101,12 +102,13 @@ def plan_sandbox(
         user=record.user if request.user is None else request.user,
         hostname=request.hostname or container_id[:12],
         network=request.network,
-        mounts=(),
+        mounts=read_host_files(network=request.network, hostname=request.hostname or container_id[:12]),
         terminal=request.terminal,
         capabilities=default_capabilities("run"),
         read_only_root=request.read_only,
         pids_limit=DEFAULT_PIDS_LIMIT,
         tier=engine.tier.name,
+        id_count=engine.tier.id_count,
     )
 
 

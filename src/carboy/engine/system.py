@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def disk_usage(engine: Engine) -> list[Usage]:
     """Return what the home holds, by kind."""
-    return measure(engine.store)
+    return measure(engine.store, in_use=snapshot.read_claims(engine.home))
 
 
 def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:

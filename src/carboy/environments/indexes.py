@@ -71,9 +71,12 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
         env["UV_INSECURE_HOST"] = " ".join(pip["trusted-host"].split())
     env |= {k: v for k, v in environ.items() if k.startswith("UV_") and k not in _NOT_PASSED}
     env = {k: v for k, v in env.items() if v}
-    places = f"{env.get('UV_INDEX', '')} {env.get('UV_DEFAULT_INDEX', '')} {env.get('UV_FIND_LINKS', '')}".replace(",", " ")
-    local = (_local_path(place) for place in places.split())
-    folders = tuple(sorted({path for path in local if path is not None and path in existing}))
+    indexes = f"{env.get('UV_INDEX', '')} {env.get('UV_DEFAULT_INDEX', '')}".split()
+    links = env.get("UV_FIND_LINKS", "").replace(",", " ").split()
+    local = {path for place in links if (path := _local_path(place)) in existing and path is not None}
+    # An index links to its files by relative addresses, and they lie beside it.
+    local |= {path.rpartition("/")[0] for place in indexes if (path := _local_path(place)) in existing and path is not None}
+    folders = tuple(sorted(local - {""}))
     candidates = [environ[name] for name in _CERTIFICATES if environ.get(name)]
     candidates += [pip["cert"]] if "cert" in pip else []
     bundle = next((path for path in (*candidates, *SYSTEM_BUNDLES) if path in existing), None)

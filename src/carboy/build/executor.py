@@ -1,0 +1,210 @@
+"""Carries out a plan: each step from the cache, or done now; decides nothing.
+
+A build that finds every step in the cache reads the folder's files, writes nothing, and ends with the image that is there.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from carboy.build.files import commit_files, fingerprint
+from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, step_key
+from carboy.images.assemble import BuiltLayer, assemble
+from carboy.layers.apply import LayerResult
+from carboy.oci import mediatypes
+from carboy.oci.config import RunConfig
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carboy.base.home import Home
+    from carboy.build.progress import Progress
+    from carboy.linux.identity import Tier
+    from carboy.runtime.native.launch import NativeRuntime
+    from carboy.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """How a step went."""
+
+    title: str
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What a build made: the manifest, its layers' size in bytes, how many packages the base has, and how each step went."""
+
+    descriptor: Descriptor
+    size_bytes: int
+    packages: int
+    network: str
+    steps: tuple[StepResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """What a build works with."""
+
+    store: Store
+    home: Home
+    runtime: NativeRuntime
+    tier: Tier
+    environ: Mapping[str, str]
+    progress: Progress
+    refresh: bool = False
+    mirror: str | None = None
+    security: bool = True
+
+
+def execute(plan: Plan, context: BuildContext) -> BuildResult:
+    """Carry the plan out and return the image, durable in the store. Raises ``CarboyError`` of the step that failed."""
+    with context.store.lease("build"):
+        return _Execution(plan, context).run()
+
+
+class _Execution:
+    def __init__(self, plan: Plan, context: BuildContext) -> None:
+        self._plan = plan
+        self._context = context
+        self._layers: list[BuiltLayer] = []
+        self._steps: list[StepResult] = []
+        self._key = ""
+        self._epoch_s = 0
+        self._packages = 0
+        self._archive: dict[str, Any] = {}
+        self._descriptor: Descriptor | None = None
+
+    def run(self) -> BuildResult:
+        for step in self._plan.steps:
+            started_s = time.monotonic()
+            self._context.progress.step_started(step.what)
+            match step:
+                case BaseStep():
+                    cached = self._base(step)
+                case EnvironmentStep():
+                    cached = self._environment(step)
+                case FilesStep():
+                    cached = self._files(step)
+                case ConfigStep():
+                    cached = self._config(step)
+            seconds = time.monotonic() - started_s
+            self._context.progress.step_finished(step.what, cached=cached, seconds=seconds)
+            self._steps.append(StepResult(title=step.what, cached=cached, seconds=seconds))
+        assert self._descriptor is not None, "a plan ends with its configuration"
+        return BuildResult(
+            descriptor=self._descriptor,
+            size_bytes=sum(item.layer.size_bytes for item in self._layers),
+            packages=self._packages,
+            network=self._plan.network,
+            steps=tuple(self._steps),
+        )
+
+    def _base(self, step: BaseStep) -> bool:
+        from carboy.bootstrap.archive import read_archive_config
+        from carboy.bootstrap.bootstrap import bootstrap
+        from carboy.bootstrap.recipe import parse_recipe
+
+        context = self._context
+        recipe = parse_recipe(step.base, packages=step.packages)
+        archive = read_archive_config(
+            context.environ, suite=recipe.suite, mirror=context.mirror, security=context.security
+        )
+        base = bootstrap(
+            recipe,
+            store=context.store,
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            archive=archive,
+            progress=context.progress,
+            refresh=context.refresh,
+        )
+        self._epoch_s = base.epoch_s
+        self._packages = len(base.packages)
+        self._archive = dict(base.archive)
+        layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
+        self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
+        self._key = step_key(step, parent="", inputs=(str(base.diff_id),))
+        return base.cached
+
+    def _environment(self, step: EnvironmentStep) -> bool:
+        from carboy.environments.host import read_index_config
+        from carboy.environments.install import EnvironmentRequest, OneLayerAssembler, installer_version
+
+        context = self._context
+        key = step_key(step, parent=self._key, inputs=(installer_version(),))
+
+        def make() -> LayerResult:
+            request = EnvironmentRequest(
+                requirements=step.requirements,
+                locked=step.locked,
+                base=tuple(item.layer.diff_id for item in self._layers),
+                epoch_s=self._epoch_s,
+                indexes=read_index_config(context.environ),
+            )
+            assembler = OneLayerAssembler(
+                store=context.store, home=context.home, runtime=context.runtime, tier=context.tier
+            )
+            (layer,) = assembler.assemble(request, log=context.progress.log)
+            return layer
+
+        return self._layer(key, f"carboy: {step.what}", make)
+
+    def _files(self, step: FilesStep) -> bool:
+        folder = self._plan.folder
+        key = step_key(step, parent=self._key, inputs=(fingerprint(folder, step.ignore),))
+
+        def make() -> LayerResult:
+            return commit_files(
+                self._context.store, folder, target=step.target, ignore=step.ignore, mtime_s=self._epoch_s
+            )
+
+        return self._layer(key, f"carboy: {step.what}", make)
+
+    def _layer(self, key: str, created_by: str, make: Callable[[], LayerResult]) -> bool:
+        """Take a layer from the cache, or make and remember it; returns whether it was there."""
+        store = self._context.store
+        self._key = key
+        entry = store.cache.get(f"layer:{key}")
+        if entry is not None:
+            layer = LayerResult(diff_id=Digest.parse(entry.value["diff_id"]), size_bytes=entry.value["size_bytes"])
+            if store.blobs.has(layer.diff_id):
+                self._layers.append(BuiltLayer(layer=layer, created_by=created_by))
+                return True
+        layer = make()
+        value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
+        store.cache.put(f"layer:{key}", "layer", value, [layer.diff_id])
+        self._layers.append(BuiltLayer(layer=layer, created_by=created_by))
+        return False
+
+    def _config(self, step: ConfigStep) -> bool:
+        store = self._context.store
+        key = f"image:{step_key(step, parent=self._key)}"
+        entry = store.cache.get(key)
+        if entry is not None:
+            digest = Digest.parse(entry.value["digest"])
+            if store.blobs.has(digest):
+                self._descriptor = Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=entry.value["size"])
+                return True
+        import json
+
+        record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
+        config = RunConfig(
+            Env=list(step.env),
+            Cmd=list(step.command) or None,
+            WorkingDir=step.workdir,
+            Labels={"io.carboy.archive": record},
+        )
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._epoch_s))
+        descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")
+        value = {"digest": str(descriptor.digest), "size": descriptor.size}
+        store.cache.put(key, "image", value, [descriptor.digest])
+        self._descriptor = descriptor
+        return False

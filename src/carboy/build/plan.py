@@ -1,0 +1,254 @@
+"""From facts to the steps of a build, each with its reason: pure. What is planned here is what is carried out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from carboy.build.settings import Settings, parse_procfile, parse_settings
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from carboy.build.project import ProjectFacts
+
+FORMAT = 1
+APP = "/app"
+# Debian's Python by suite: the version that an image has is its distribution's own.
+PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
+DEFAULT_SUITE = "bookworm"
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OBVIOUS = ("main.py", "__main__.py", "app.py", "run.py")
+_ALWAYS_IGNORED = (".git", "__pycache__", ".venv", "venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", "*.pyc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseStep:
+    """Make or take a base from a distribution's signed archive."""
+
+    base: str
+    packages: tuple[str, ...]
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        extra = f" with {', '.join(self.packages)}" if self.packages else ""
+        return f"base {self.base}{extra}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentStep:
+    """Resolve and install Python packages; ``locked`` when each requirement already has its hash."""
+
+    requirements: str
+    locked: bool
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        count = sum(1 for line in self.requirements.splitlines() if re.match(r"\s*[A-Za-z0-9]", line))
+        return f"install {count} requirement{'' if count == 1 else 's'} into /opt/env"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesStep:
+    """Put the folder's files into the image."""
+
+    target: str
+    ignore: tuple[str, ...]
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        return f"files to {self.target}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigStep:
+    """Say what runs, where, and with which environment."""
+
+    command: tuple[str, ...]
+    env: tuple[str, ...]
+    workdir: str
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        return f"command {' '.join(self.command)}" if self.command else "no command"
+
+
+Step = BaseStep | EnvironmentStep | FilesStep | ConfigStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedStep:
+    """A step for people: what, why, and the key that its definition has in the cache."""
+
+    what: str
+    reason: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The steps of a build, in order; ``folder`` is what FilesStep reads; ``network`` what a run of it asks for."""
+
+    folder: str
+    steps: tuple[Step, ...]
+    network: str = "none"
+
+    def describe(self) -> list[DescribedStep]:
+        """Return the steps for people; a step's key covers the steps before it."""
+        result, key = [], ""
+        for step in self.steps:
+            key = step_key(step, parent=key)
+            result.append(DescribedStep(what=step.what, reason=step.reason, key=key))
+        return result
+
+
+def step_key(step: Step, *, parent: str, inputs: tuple[str, ...] = ()) -> str:
+    """Return the cache key of a step: its definition without the reason, what it stands on, and its inputs' digests."""
+    definition = {name: value for name, value in asdict(step).items() if name != "reason"}
+    value = [FORMAT, type(step).__name__, definition, parent, inputs]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:
+    """Return the plan of an image that is a base and nothing else."""
+    steps = (
+        BaseStep(base=base, packages=packages, reason="it was asked for"),
+        ConfigStep(command=("bash",), env=(f"PATH={_SYSTEM_PATH}",), workdir="/", reason="a shell, as in other base images"),
+    )
+    return Plan(folder="", steps=steps)
+
+
+def plan_project(facts: ProjectFacts) -> Plan:
+    """Return the plan that turns a folder of Python into an image.
+
+    Raises ``CarboyError`` when nothing says what to run, or what is asked for cannot be had.
+    """
+    settings = parse_settings(facts.texts.get("carboy.toml", ""))
+    command, why = choose_command(facts, settings)
+    suite, suite_why = choose_suite(facts, settings)
+    packages = ("python3", *settings.packages)
+    requirements, locked, source = choose_requirements(facts, settings)
+    steps: list[Step] = [BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)]
+    path = _SYSTEM_PATH
+    if requirements:
+        steps.append(EnvironmentStep(requirements=requirements, locked=locked, reason=source))
+        path = f"/opt/env/bin:{_SYSTEM_PATH}"
+    else:
+        command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
+    ignore = _read_ignore(facts)
+    steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
+    env = {"PATH": path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
+    env |= settings.env
+    steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
+    return Plan(folder=facts.folder, steps=tuple(steps), network=settings.network)
+
+
+def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, ...], str]:
+    """Return what runs, and which file says so."""
+    if settings.command:
+        return settings.command, "carboy.toml says so"
+    if "Procfile" in facts.texts and (command := parse_procfile(facts.texts["Procfile"])):
+        return command, "the Procfile's first entry"
+    scripts = sorted(facts.scripts)
+    if len(scripts) == 1:
+        return ("python", scripts[0]), "the only script"
+    for name in _OBVIOUS:
+        if name in facts.scripts:
+            return ("python", name), f"{name} is where a project starts by custom"
+    guarded = [name for name in scripts if facts.scripts[name]]
+    if len(guarded) == 1:
+        return ("python", guarded[0]), "the only script with a __main__ guard"
+    found = ", ".join(scripts) if scripts else "no Python script at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
+    raise CarboyError(
+        f"nothing says what to run in {facts.folder}",
+        details=f"found: {found}",
+        hint='write a carboy.toml with [run] and command = ["python", "train.py"]',
+    )
+
+
+def choose_suite(facts: ProjectFacts, settings: Settings) -> tuple[str, str]:
+    """Return the Debian suite whose Python the folder asks for, and why."""
+    for wanted, where in _asked_pythons(facts, settings):
+        fits = [suite for suite, version in PYTHONS.items() if _fits(version, wanted)]
+        if not fits:
+            have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
+            raise CarboyError(f"{where} asks for Python {wanted}, which no base has", hint=f"these can be had: {have}")
+        suite = DEFAULT_SUITE if DEFAULT_SUITE in fits else fits[-1]
+        return suite, f"Python {PYTHONS[suite]}: {where} asks for {wanted}"
+    return DEFAULT_SUITE, f"Python {PYTHONS[DEFAULT_SUITE]}: no version is asked for"
+
+
+def _asked_pythons(facts: ProjectFacts, settings: Settings) -> list[tuple[str, str]]:
+    asked = [(settings.python, "carboy.toml")]
+    asked.append((facts.texts.get(".python-version", "").strip().removeprefix("python-"), ".python-version"))
+    runtime = facts.texts.get("runtime.txt", "").strip()
+    asked.append((runtime.removeprefix("python-") if runtime.startswith("python-") else "", "runtime.txt"))
+    asked.append((str(_project_table(facts).get("requires-python", "")), "pyproject.toml"))
+    return [(wanted, where) for wanted, where in asked if wanted]
+
+
+def _fits(version: str, wanted: str) -> bool:
+    """Return whether Python ``version`` (X.Y) meets "3.11", "3.11.4", or ">=3.10,<3.13"."""
+    have = tuple(map(int, version.split(".")))
+    for clause in wanted.split(","):
+        match = re.fullmatch(r"\s*(~=|==|!=|>=|<=|>|<|)\s*(\d+(?:\.\d+)*)(\.\*)?\s*", clause)
+        if match is None:
+            raise CarboyError(f"{wanted!r} is not a Python version", hint="write 3.11, or >=3.10,<3.13")
+        operator, number = match.group(1), tuple(map(int, match.group(2).split(".")))[:2]
+        other = (*number, 0)[:2] if len(number) == 1 and operator not in {"", "=="} else number
+        # Only the first two numbers count: a distribution's Python gets its fixes without a new number.
+        same = have[: len(other)] == other
+        ok = {
+            "": same, "==": same, "!=": not same or match.group(2).count(".") > 1, ">=": have >= other, "<=": have <= other,
+            ">": have > other or (have == other and match.group(2).count(".") > 1),
+            "<": have < other or (have == other and match.group(2).count(".") > 1), "~=": have[0] == other[0] and have >= other,
+        }[operator]  # fmt: skip
+        if not ok:
+            return False
+    return True
+
+
+def choose_requirements(facts: ProjectFacts, settings: Settings) -> tuple[str, bool, str]:
+    """Return (requirements in pip's format, whether all have hashes, which file they are from); "" for none."""
+    name = settings.requirements or "requirements.txt"
+    if settings.requirements and name not in facts.texts:
+        raise CarboyError(f"carboy.toml names {name}, which is not at the folder's top", hint="requirements.txt is read by default")
+    if name in facts.texts:
+        text = facts.texts[name]
+        for line in text.splitlines():
+            if re.match(r"\s*(-e|--editable|-r|--requirement|-c|--constraint|\.{1,2}/|file:)", line):
+                raise CarboyError(
+                    f"{name} refers to other files, which this version does not read",
+                    details=line.strip(),
+                    hint="write the packages themselves into the file",
+                )
+        return text, "--hash=" in text, name
+    dependencies = _project_table(facts).get("dependencies", [])
+    if not isinstance(dependencies, list) or not all(isinstance(item, str) for item in dependencies):
+        raise CarboyError("pyproject.toml: project.dependencies is not a list of strings", hint="correct it")
+    return "".join(f"{item}\n" for item in dependencies), False, "pyproject.toml's dependencies"
+
+
+def _project_table(facts: ProjectFacts) -> dict[str, object]:
+    try:
+        project = tomllib.loads(facts.texts.get("pyproject.toml", "")).get("project", {})
+    except tomllib.TOMLDecodeError as error:
+        raise CarboyError("pyproject.toml is not valid TOML", details=str(error), hint="correct that line") from error
+    return project if isinstance(project, dict) else {}
+
+
+def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:
+    text = facts.texts.get(".carboyignore", facts.texts.get(".dockerignore", ""))
+    lines = [line.strip() for line in text.splitlines()]
+    return (*_ALWAYS_IGNORED, *(line for line in lines if line and not line.startswith("#")))

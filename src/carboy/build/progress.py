@@ -1,0 +1,58 @@
+"""Whom a build tells how far it is."""
+
+from __future__ import annotations
+
+from typing import IO, Protocol
+
+
+class Progress(Protocol):
+    """Takes the news of a build, step by step. Calls return at once; they may come from any thread, one at a time."""
+
+    def step_started(self, title: str) -> None:
+        """Take the beginning of a step."""
+
+    def step_progress(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Take the bytes done so far, of ``total_bytes`` where that is known."""
+
+    def log(self, line: str) -> None:
+        """Take one line that the step printed."""
+
+    def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:
+        """Take the end of a step; ``cached`` when nothing had to be done."""
+
+
+class SilentProgress:
+    """A build that nobody watches."""
+
+    def step_started(self, title: str) -> None:
+        """Take nothing of it."""
+
+    def step_progress(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Take nothing of it."""
+
+    def log(self, line: str) -> None:
+        """Take nothing of it."""
+
+    def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:
+        """Take nothing of it."""
+
+
+class PlainProgress:
+    """A line when a step begins and one when it ends, for logs. A build that is all cached says nothing."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def step_started(self, title: str) -> None:
+        """Take the beginning of a step; said when something is done for it."""
+
+    def step_progress(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Take nothing of it: a log has no use for it."""
+
+    def log(self, line: str) -> None:
+        """Take nothing of it: what a failed step printed is in its error."""
+
+    def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:
+        """Print the step that was done."""
+        if not cached:
+            print(f"{title}: {seconds:.1f} s", file=self._stream, flush=True)

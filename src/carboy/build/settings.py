@@ -1,0 +1,88 @@
+"""``carboy.toml``, and what is said instead of it elsewhere: pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from carboy.errors import CarboyError
+
+_KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "run": {"command": (str, list), "network": str, "env": dict},
+    "python": {"version": str, "requirements": str},
+    "system": {"packages": list},
+}
+_SHELL = ("/bin/sh", "-c")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ``carboy.toml`` asks for; empty where it says nothing."""
+
+    command: tuple[str, ...] = ()
+    network: str = "none"
+    env: dict[str, str] = field(default_factory=dict)
+    python: str = ""
+    requirements: str = ""
+    packages: tuple[str, ...] = ()
+
+
+def parse_settings(text: str) -> Settings:
+    """Return the settings in ``text``. Raises ``CarboyError`` that names the wrong key and the nearest right one."""
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CarboyError("carboy.toml is not valid TOML", details=str(error), hint="correct that line") from error
+    for table, keys in value.items():
+        _check_key(table, list(_KEYS), "")
+        if not isinstance(keys, dict):
+            raise CarboyError(f"carboy.toml: {table} is not a table", hint=f"write [{table}] on a line of its own")
+        for key, item in keys.items():
+            _check_key(key, list(_KEYS[table]), f"{table}.")
+            if not isinstance(item, _KEYS[table][key]):
+                raise CarboyError(f"carboy.toml: {table}.{key} has the wrong type", hint="the README shows its form")
+    run, python = value.get("run", {}), value.get("python", {})
+    if run.get("network", "none") not in {"none", "host"}:
+        raise CarboyError(f"carboy.toml: there is no network {run['network']!r}", hint="use none or host")
+    return Settings(
+        command=_command(run.get("command", [])),
+        network=run.get("network", "none"),
+        env={str(k): str(v) for k, v in run.get("env", {}).items()},
+        python=python.get("version", ""),
+        requirements=python.get("requirements", ""),
+        packages=_strings(value.get("system", {}).get("packages", []), "system.packages"),
+    )
+
+
+def _check_key(key: str, known: list[str], where: str) -> None:
+    if key not in known:
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {where}{near[0]}?" if near else f"it knows {', '.join(where + name for name in known)}"
+        raise CarboyError(f"carboy.toml has no key {where}{key}", hint=hint)
+
+
+def _command(value: str | list[Any]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (*_SHELL, value) if value.strip() else ()
+    return _strings(value, "run.command")
+
+
+def _strings(value: list[Any], name: str) -> tuple[str, ...]:
+    if not all(isinstance(item, str) for item in value):
+        raise CarboyError(f"carboy.toml: {name} is not a list of strings", hint="put each item in quotes")
+    return tuple(value)
+
+
+def parse_procfile(text: str) -> tuple[str, ...]:
+    """Return the command of a Procfile's first entry ("web: gunicorn app"), () when it has none."""
+    for line in text.splitlines():
+        match = re.fullmatch(r"\s*[A-Za-z0-9_-]+\s*:\s*(.+?)\s*", line)
+        if match:
+            command = match.group(1)
+            plain = re.fullmatch(r"[\w\s./:=@%+,-]*", command)
+            return tuple(shlex.split(command)) if plain else (*_SHELL, command)
+    return ()

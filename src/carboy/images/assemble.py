@@ -1,0 +1,51 @@
+"""Layers and a configuration to an image in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.oci import mediatypes
+from carboy.oci.config import History, RunConfig, make_config
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.manifest import make_manifest
+from carboy.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.layers.apply import LayerResult
+    from carboy.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltLayer:
+    """A layer and the line of history that tells how it came to be."""
+
+    layer: LayerResult
+    created_by: str
+
+
+def assemble(store: Store, layers: Sequence[BuiltLayer], *, config: RunConfig, created: str, comment: str) -> Descriptor:
+    """Write configuration and manifest of an image and return the manifest's descriptor; the same input, the same bytes.
+
+    ``layers`` are lowest first and in the store; ``created`` is an RFC 3339 time; ``comment`` goes into the last, empty line of
+    the history, which stands for the configuration.
+    """
+    history = [History(created=created, created_by=item.created_by) for item in layers]
+    history.append(History(created=created, created_by="carboy: configuration", comment=comment, empty_layer=True))
+    document = make_config(
+        platform=Platform.current(),
+        diff_ids=tuple(item.layer.diff_id for item in layers),
+        config=config,
+        created=created,
+        history=tuple(history),
+    )
+    config_descriptor = Descriptor(media_type=mediatypes.CONFIG, digest=store.blobs.put(document.raw), size=len(document.raw))
+    manifest = make_manifest(
+        config=config_descriptor,
+        layers=tuple(
+            Descriptor(media_type=mediatypes.LAYER_TAR, digest=item.layer.diff_id, size=item.layer.size_bytes) for item in layers
+        ),
+    )
+    return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(manifest.raw), size=len(manifest.raw))
