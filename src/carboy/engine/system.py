@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carboy.layers.apply import verify_tree
 from carboy.snapshots import snapshot
 from carboy.store.check import Problem, check
 from carboy.store.gc import Report, collect
@@ -29,4 +30,5 @@ def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:
 def check_store(engine: Engine, *, repair: bool) -> list[Problem]:
     """Read every blob and layer again and return what is wrong; with ``repair`` it is set right or set aside."""
     snapshot.remove_stale(engine.home)
-    return check(engine.store, repair=repair)
+    with engine.store.lease("check"):
+        return check(engine.store, repair=repair, verify_layer=lambda diff_id: verify_tree(engine.store, diff_id))

@@ -14,8 +14,6 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-Extents = "list[tuple[int, int, int]]"
-
 
 def unshare(flags: int) -> None:
     """Move this process into new namespaces (a new pid namespace: its next children). Raises ``OSError``."""
@@ -42,6 +40,16 @@ def encode_id_map(extents: list[tuple[int, int, int]]) -> bytes:
         if any(a[1] > b[0] for a, b in zip(taken, taken[1:], strict=False)):
             raise ValueError("the extents of an id map overlap")
     return "".join(f"{inside} {outside} {count}\n" for inside, outside, count in extents).encode()
+
+
+def read_identity_map(path: str) -> list[tuple[int, int, int]]:
+    """Return the map that gives a child namespace the ids of this one under the same numbers.
+
+    An extent of a map must lie within one extent of the parent's, so the parent's are kept apart. Raises ``OSError``.
+    """
+    with open(path, "rb") as file:
+        rows = [line.split() for line in file.read().splitlines()]
+    return [(int(row[0]), int(row[0]), int(row[2])) for row in rows]
 
 
 def write_id_maps(pid: int, uids: list[tuple[int, int, int]], gids: list[tuple[int, int, int]], *, deny_setgroups: bool) -> None:

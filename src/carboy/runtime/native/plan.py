@@ -41,7 +41,8 @@ def plan_stage(
     elif single:
         uid_map, gid_map = [(uid, 0, 1)], [(gid, 0, 1)]
     else:
-        uid_map = gid_map = [(0, 0, spec.id_count)]
+        # The ids that the caller's namespace has, under the same numbers: the stage program reads which they are.
+        uid_map, gid_map = [], []
     binds, operations = _plan_mounts(spec, has_tty_group=not single)
     return {
         "parent": parent,

@@ -164,7 +164,9 @@ def _make_user_namespace(plan: Plan) -> int:
     if answer != b"y":
         code = answer[0] if answer else 0
         raise OSError(code, f"unshare(CLONE_NEWUSER): {os.strerror(code)}")
-    namespaces.write_id_maps(pid, plan["uid_map"], plan["gid_map"], deny_setgroups=plan["deny_setgroups"])
+    uids = plan["uid_map"] or namespaces.read_identity_map("/proc/self/uid_map")
+    gids = plan["gid_map"] or namespaces.read_identity_map("/proc/self/gid_map")
+    namespaces.write_id_maps(pid, uids, gids, deny_setgroups=plan["deny_setgroups"])
     fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     os.close(release)
     os.waitpid(pid, 0)
