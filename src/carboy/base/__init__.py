@@ -1,0 +1,1 @@
+"""What every other room stands on: files, locks, processes, and where the home is. Knows nothing of containers."""

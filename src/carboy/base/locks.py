@@ -56,8 +56,12 @@ class FileLock:
         if not self.acquire(timeout_s=self._timeout_s):
             with open(self._path, encoding="ascii", errors="replace") as file:
                 holder = file.read(20).strip()
-            raise CarboyError("another carboy is at the same work", details=f"process {holder}", hint="wait for it, or stop it")
+            raise CarboyError(
+                "another carboy is at the same work", details=f"process {holder}", hint="wait for it, or stop it"
+            )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -25,8 +25,11 @@ def spawn(
     env: Mapping[str, str] | None = None,
     fds: Mapping[int, int] | None = None,
     new_session: bool = False,
+    program: str | None = None,
 ) -> int:
     """Start ``argv`` (its first word is a path) and return its pid; the caller reaps it with :func:`wait`.
+
+    ``program`` is the file that is executed when it is another one than the first word names.
 
     ``fds`` says which of this process's descriptors (values) the child has under which numbers (keys); 0, 1 and 2 are
     /dev/null unless named. Raises ``CarboyError`` when the program cannot be started.
@@ -42,7 +45,11 @@ def spawn(
             opened.append(source)
             actions.append((os.POSIX_SPAWN_DUP2, source, target))
         return os.posix_spawn(
-            argv[0], list(argv), dict(DEFAULT_ENV if env is None else env), file_actions=actions, setsid=new_session
+            program or argv[0],
+            list(argv),
+            dict(DEFAULT_ENV if env is None else env),
+            file_actions=actions,
+            setsid=new_session,
         )
     except OSError as error:
         raise CarboyError(f"{argv[0]} cannot be started", details=os.strerror(error.errno or 0)) from error

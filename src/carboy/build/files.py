@@ -76,7 +76,7 @@ def commit_files(store: Store, folder: str, *, target: str, ignore: tuple[str, .
 
 def _make_directory(path: str, mtime_s: int) -> None:
     os.mkdir(path, 0o755)
-    os.chmod(path, 0o755)
+    os.chmod(path, 0o755)  # noqa: S103  the same whatever the umask
     os.utime(path, (mtime_s, mtime_s))
 
 
@@ -95,5 +95,7 @@ def fingerprint(folder: str, patterns: tuple[str, ...]) -> str:
             elif os.path.isfile(full):
                 with open(full, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
-            total.update(b"%d:%s:%s:%d:%s" % (len(os.fsencode(path)), os.fsencode(path), kind.encode(), len(content), content))
+            total.update(
+                b"%d:%s:%s:%d:%s" % (len(os.fsencode(path)), os.fsencode(path), kind.encode(), len(content), content)
+            )
     return total.hexdigest()

@@ -22,7 +22,18 @@ PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 DEFAULT_SUITE = "bookworm"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OBVIOUS = ("main.py", "__main__.py", "app.py", "run.py")
-_ALWAYS_IGNORED = (".git", "__pycache__", ".venv", "venv", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", "*.pyc")
+_ALWAYS_IGNORED = (
+    ".git",
+    "__pycache__",
+    ".venv",
+    "venv",
+    ".ipynb_checkpoints",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    "*.pyc",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +135,9 @@ def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:
     """Return the plan of an image that is a base and nothing else."""
     steps = (
         BaseStep(base=base, packages=packages, reason="it was asked for"),
-        ConfigStep(command=("bash",), env=(f"PATH={_SYSTEM_PATH}",), workdir="/", reason="a shell, as in other base images"),
+        ConfigStep(
+            command=("bash",), env=(f"PATH={_SYSTEM_PATH}",), workdir="/", reason="a shell, as in other base images"
+        ),
     )
     return Plan(folder="", steps=steps)
 
@@ -148,7 +161,12 @@ def plan_project(facts: ProjectFacts) -> Plan:
         command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
     ignore = _read_ignore(facts)
     steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
-    env = {"PATH": path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
+    env = {
+        "PATH": path,
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP,
+    }
     env |= settings.env
     steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
     return Plan(folder=facts.folder, steps=tuple(steps), network=settings.network)
@@ -169,7 +187,11 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     guarded = [name for name in scripts if facts.scripts[name]]
     if len(guarded) == 1:
         return ("python", guarded[0]), "the only script with a __main__ guard"
-    found = ", ".join(scripts) if scripts else "no Python script at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
+    found = (
+        ", ".join(scripts)
+        if scripts
+        else "no Python script at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
+    )
     raise CarboyError(
         f"nothing says what to run in {facts.folder}",
         details=f"found: {found}",
@@ -223,7 +245,9 @@ def choose_requirements(facts: ProjectFacts, settings: Settings) -> tuple[str, b
     """Return (requirements in pip's format, whether all have hashes, which file they are from); "" for none."""
     name = settings.requirements or "requirements.txt"
     if settings.requirements and name not in facts.texts:
-        raise CarboyError(f"carboy.toml names {name}, which is not at the folder's top", hint="requirements.txt is read by default")
+        raise CarboyError(
+            f"carboy.toml names {name}, which is not at the folder's top", hint="requirements.txt is read by default"
+        )
     if name in facts.texts:
         text = facts.texts[name]
         for line in text.splitlines():

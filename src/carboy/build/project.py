@@ -11,7 +11,16 @@ from carboy.errors import CarboyError
 
 MAX_FILE_BYTES = 2**20
 _DECIDING = frozenset(
-    {"carboy.toml", "Procfile", "requirements.txt", "pyproject.toml", ".python-version", "runtime.txt", ".dockerignore", ".carboyignore"}
+    {
+        "carboy.toml",
+        "Procfile",
+        "requirements.txt",
+        "pyproject.toml",
+        ".python-version",
+        "runtime.txt",
+        ".dockerignore",
+        ".carboyignore",
+    }
 )
 
 
@@ -35,7 +44,11 @@ def read_project(folder: str) -> ProjectFacts:
             raise CarboyError(f"there is no folder {folder}", hint="name the folder that holds your code")
         names = sorted(os.listdir(folder))
         texts = {name: text for name in names if name in _DECIDING and (text := _read(folder, name)) is not None}
-        scripts = {n: "__main__" in (_read(folder, n) or "") for n in names if n.endswith(".py") and os.path.isfile(f"{folder}/{n}")}
+        scripts = {
+            n: "__main__" in (_read(folder, n) or "")
+            for n in names
+            if n.endswith(".py") and os.path.isfile(f"{folder}/{n}")
+        }
     return ProjectFacts(folder=folder, files=tuple(names), texts=texts, scripts=scripts)
 
 
@@ -47,7 +60,9 @@ def _read(folder: str, name: str) -> str | None:
             return None
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        raise CarboyError(f"{folder}/{name} is larger than {MAX_FILE_BYTES} bytes", hint="check that it is the right file")
+        raise CarboyError(
+            f"{folder}/{name} is larger than {MAX_FILE_BYTES} bytes", hint="check that it is the right file"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             with translate_os_errors("carry out the command"):
-                raise error
+                raise error  # noqa: TRY201  a bare raise would be outside of the context manager
         except CarboyError as translated:
             return _fail(translated)
 
@@ -79,7 +79,12 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _overview() -> str:
     width = max(map(len, VERBS))
-    lines = ["Usage: carboy VERB [OPTIONS] [ARGUMENTS]", "", "Containers for data science, without root or a daemon.", ""]
+    lines = [
+        "Usage: carboy VERB [OPTIONS] [ARGUMENTS]",
+        "",
+        "Containers for data science, without root or a daemon.",
+        "",
+    ]
     lines += [f"  {verb:<{width}}  {text}" for verb, (_, _, text) in VERBS.items()]
     lines += ["", "`carboy VERB --help` shows the options of a verb. Start with: carboy run FOLDER"]
     return "\n".join(lines)

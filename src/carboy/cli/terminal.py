@@ -32,7 +32,9 @@ class TerminalProgress:
     def __enter__(self) -> TerminalProgress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.stop()
 
     def step_started(self, title: str) -> None:
@@ -61,5 +63,8 @@ class TerminalProgress:
             amount = f"  {render_size(self._done_bytes)}"
             if self._total_bytes:
                 amount += f" of {render_size(self._total_bytes)}"
-        lines = [f".. {self._title}  {time.monotonic() - self._started_s:.0f} s{amount}", *(f"   {x}" for x in self._log)]
+        lines = [
+            f".. {self._title}  {time.monotonic() - self._started_s:.0f} s{amount}",
+            *(f"   {x}" for x in self._log),
+        ]
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")

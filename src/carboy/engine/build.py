@@ -21,7 +21,9 @@ def plan_folder(folder: str) -> Plan:
     return plan_project(read_project(folder))
 
 
-def build_folder(engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False) -> BuildResult:
+def build_folder(
+    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False
+) -> BuildResult:
     """Build ``folder`` into an image, under ``name`` when one is given, and return what came of it.
 
     Unnamed images stay until `system prune`. Raises ``CarboyError`` when the folder cannot be planned, or a step fails.

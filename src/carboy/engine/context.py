@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from carboy.base.home import Home, find_home, open_home
 from carboy.linux.identity import Tier, enter_tier
 from carboy.store.store import Store
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

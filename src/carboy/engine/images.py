@@ -64,7 +64,11 @@ def resolve_image(engine: Engine, name: str) -> Descriptor:
     Raises ``CarboyError`` (125) that names the nearest image when there is none, or when a short digest is ambiguous.
     """
     listed = engine.store.refs.list()
-    by_id = {d.digest: d for _, d, _ in listed if _is_short_id(name) and d.digest.hex.startswith(name.removeprefix("sha256:"))}
+    by_id = {
+        d.digest: d
+        for _, d, _ in listed
+        if _is_short_id(name) and d.digest.hex.startswith(name.removeprefix("sha256:"))
+    }
     if len(by_id) == 1:
         return next(iter(by_id.values()))
     if len(by_id) > 1:
@@ -77,13 +81,17 @@ def resolve_image(engine: Engine, name: str) -> Descriptor:
 
     known = [Reference.parse(n).familiar for n, _, _ in listed]
     near = get_close_matches(reference.familiar, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
+    )
     raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=125)
 
 
 def _is_short_id(name: str) -> bool:
     text = name.removeprefix("sha256:")
-    return len(text) >= 6 and all(c in "0123456789abcdef" for c in text)  # noqa: PLR2004  Docker's habit
+    return len(text) >= 6 and all(c in "0123456789abcdef" for c in text)
 
 
 def tag_image(engine: Engine, name: str, new_name: str) -> None:
@@ -125,6 +133,7 @@ def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
         "RootFS": {"Type": "layers", "Layers": config.get("rootfs", {}).get("diff_ids", [])},
         "History": config.get("history", []),
         "Layers": [
-            {"MediaType": layer.media_type, "Digest": str(layer.digest), "Size": layer.size} for layer in manifest.layers
+            {"MediaType": layer.media_type, "Digest": str(layer.digest), "Size": layer.size}
+            for layer in manifest.layers
         ],
     }

@@ -7,11 +7,12 @@ command, user and directory apply inside the sandbox only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from carboy.errors import CarboyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from carboy.engine.context import Engine
     from carboy.oci.descriptor import Descriptor
 

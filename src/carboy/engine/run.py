@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from carboy.engine.launch import read_launch_record
 from carboy.errors import CarboyError
@@ -12,6 +11,7 @@ from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import SandboxSpec, default_capabilities
 from carboy.snapshots import snapshot
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -31,7 +31,18 @@ class RunRequest:
     ``terminal`` gives the process a terminal of its own.
     """
 
-    __slots__ = ("arguments", "entrypoint", "env", "hostname", "interactive", "network", "read_only", "terminal", "user", "workdir")
+    __slots__ = (
+        "arguments",
+        "entrypoint",
+        "env",
+        "hostname",
+        "interactive",
+        "network",
+        "read_only",
+        "terminal",
+        "user",
+        "workdir",
+    )
 
     def __init__(
         self,

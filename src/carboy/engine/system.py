@@ -22,9 +22,7 @@ def disk_usage(engine: Engine) -> list[Usage]:
 def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:
     """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache too."""
     snapshot.remove_stale(engine.home)
-    return collect(
-        engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home)
-    )
+    return collect(engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home))
 
 
 def check_store(engine: Engine, *, repair: bool) -> list[Problem]:

@@ -75,7 +75,9 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     links = env.get("UV_FIND_LINKS", "").replace(",", " ").split()
     local = {path for place in links if (path := _local_path(place)) in existing and path is not None}
     # An index links to its files by relative addresses, and they lie beside it.
-    local |= {path.rpartition("/")[0] for place in indexes if (path := _local_path(place)) in existing and path is not None}
+    local |= {
+        path.rpartition("/")[0] for place in indexes if (path := _local_path(place)) in existing and path is not None
+    }
     folders = tuple(sorted(local - {""}))
     candidates = [environ[name] for name in _CERTIFICATES if environ.get(name)]
     candidates += [pip["cert"]] if "cert" in pip else []
@@ -97,7 +99,9 @@ def _is_usable(place: str, existing: frozenset[str]) -> bool:
 
 def candidate_paths(environ: Mapping[str, str], pip_texts: Sequence[str]) -> set[str]:
     """Return the host's paths that :func:`plan_indexes` wants to know the existence of."""
-    texts = " ".join([*parse_pip_config(pip_texts).values(), *(v for k, v in environ.items() if k.startswith(("PIP_", "UV_")))])
+    texts = " ".join(
+        [*parse_pip_config(pip_texts).values(), *(v for k, v in environ.items() if k.startswith(("PIP_", "UV_")))]
+    )
     places = {path for place in texts.replace(",", " ").split() if (path := _local_path(place)) is not None}
     return places | {environ[name] for name in _CERTIFICATES if environ.get(name)} | set(SYSTEM_BUNDLES)
 

@@ -111,9 +111,9 @@ class OneLayerAssembler:
             if status != 0:
                 raise _failure(output.lines, status)
             os.mkdir(f"{ingest}/tree/opt", 0o755)
-            os.chmod(f"{ingest}/tree/opt", 0o755)
+            os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
             os.rename(f"{root.upper}/opt/env", f"{ingest}/tree/opt/env")
-            owners = {} if self._tier.kind == "single" else None
+            owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
             return [commit_tree(self._store, ingest, mtime_cap=request.epoch_s, owners=owners)]
 
     def _write_inputs(self, work: str, request: EnvironmentRequest) -> None:
@@ -146,7 +146,7 @@ class OneLayerAssembler:
         env = dict(request.indexes.env)
         env |= {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/tmp",
+            "HOME": "/tmp",  # noqa: S108  the sandbox's own
             "LANG": "C.UTF-8",
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",

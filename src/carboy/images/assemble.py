@@ -26,7 +26,9 @@ class BuiltLayer:
     created_by: str
 
 
-def assemble(store: Store, layers: Sequence[BuiltLayer], *, config: RunConfig, created: str, comment: str) -> Descriptor:
+def assemble(
+    store: Store, layers: Sequence[BuiltLayer], *, config: RunConfig, created: str, comment: str
+) -> Descriptor:
     """Write configuration and manifest of an image and return the manifest's descriptor; the same input, the same bytes.
 
     ``layers`` are lowest first and in the store; ``created`` is an RFC 3339 time; ``comment`` goes into the last, empty line of
@@ -41,11 +43,14 @@ def assemble(store: Store, layers: Sequence[BuiltLayer], *, config: RunConfig, c
         created=created,
         history=tuple(history),
     )
-    config_descriptor = Descriptor(media_type=mediatypes.CONFIG, digest=store.blobs.put(document.raw), size=len(document.raw))
+    config_descriptor = Descriptor(
+        media_type=mediatypes.CONFIG, digest=store.blobs.put(document.raw), size=len(document.raw)
+    )
     manifest = make_manifest(
         config=config_descriptor,
         layers=tuple(
-            Descriptor(media_type=mediatypes.LAYER_TAR, digest=item.layer.diff_id, size=item.layer.size_bytes) for item in layers
+            Descriptor(media_type=mediatypes.LAYER_TAR, digest=item.layer.diff_id, size=item.layer.size_bytes)
+            for item in layers
         ),
     )
     return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(manifest.raw), size=len(manifest.raw))

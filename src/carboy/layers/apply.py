@@ -58,7 +58,10 @@ def unpack_layer(store: Store, descriptor: Descriptor, *, diff_id: Digest, tier_
         while blob.read(2**20):
             pass  # to the verified end
         if stream.digest() != diff_id:
-            raise LayerError("the layer is not the one that the image names", details=f"it has {stream.digest()}, the image says {diff_id}")
+            raise LayerError(
+                "the layer is not the one that the image names",
+                details=f"it has {stream.digest()}, the image says {diff_id}",
+            )
         owners = {} if tier_chown else {os.fsdecode(name): list(ids) for name, ids in report.owners.items()}
         meta = {"size_bytes": report.size_bytes, "entries": report.entries, "canonical": False, "owners": owners}
         store.layers.publish(diff_id, ingest, meta)

@@ -44,7 +44,9 @@ class _Bounded:
         data = self._stream.read(size if size >= 0 else 2**20)
         self._count += len(data)
         if self._count > FREE_BYTES + MAX_RATIO * self._source.count:
-            raise LayerError(f"the layer unpacks to more than {MAX_RATIO} times its size", hint="it is a decompression bomb")
+            raise LayerError(
+                f"the layer unpacks to more than {MAX_RATIO} times its size", hint="it is a decompression bomb"
+            )
         return data
 
 
@@ -55,7 +57,7 @@ def open_decompressed(stream: Readable) -> Readable:
     if head.startswith(GZIP):
         from isal import igzip
 
-        return _Translated(_Bounded(igzip.IGzipFile(fileobj=source), source))  # type: ignore[arg-type]  # only read() is used
+        return _Translated(_Bounded(igzip.IGzipFile(fileobj=source), source))  # type: ignore[no-untyped-call]
     if head == ZSTD:
         import zstandard
 

@@ -235,7 +235,9 @@ class _Walk:
             self._add(member)
         elif kind == stat.S_IFCHR and status.st_rdev == 0:
             above, slash, own = path.rpartition(b"/")
-            self._add(Member(name=above + slash + WHITEOUT + own, kind=tarread.REGULAR, mtime=self._options.mtime_cap or 0))
+            self._add(
+                Member(name=above + slash + WHITEOUT + own, kind=tarread.REGULAR, mtime=self._options.mtime_cap or 0)
+            )
         return None
 
     def _describe(self, path: bytes, status: os.stat_result) -> Member:

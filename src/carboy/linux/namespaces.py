@@ -37,7 +37,7 @@ def encode_id_map(extents: list[tuple[int, int, int]]) -> bytes:
         for first, end in taken:
             if first < 0 or end <= first or end > 2**32 - 1:
                 raise ValueError(f"the ids {first} to {end - 1} are not ids")
-        if any(a[1] > b[0] for a, b in zip(taken, taken[1:], strict=False)):
+        if any(a[1] > b[0] for a, b in zip(taken, taken[1:], strict=False)):  # noqa: RUF007  itertools is one import more
             raise ValueError("the extents of an id map overlap")
     return "".join(f"{inside} {outside} {count}\n" for inside, outside, count in extents).encode()
 
@@ -52,7 +52,9 @@ def read_identity_map(path: str) -> list[tuple[int, int, int]]:
     return [(int(row[0]), int(row[0]), int(row[2])) for row in rows]
 
 
-def write_id_maps(pid: int, uids: list[tuple[int, int, int]], gids: list[tuple[int, int, int]], *, deny_setgroups: bool) -> None:
+def write_id_maps(
+    pid: int, uids: list[tuple[int, int, int]], gids: list[tuple[int, int, int]], *, deny_setgroups: bool
+) -> None:
     """Write the maps of the user namespace of ``pid`` and read them back. Raises ``OSError`` or ``ValueError``.
 
     ``deny_setgroups`` is for a writer without privilege over its groups: the kernel then asks for it (CVE-2014-8989).

@@ -12,7 +12,13 @@ from carboy.oci.errors import InvalidDocumentError
 from carboy.oci.platform import Platform
 
 
-class DescriptorDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"media_type": "mediaType", "artifact_type": "artifactType"}):
+class DescriptorDocument(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename={"media_type": "mediaType", "artifact_type": "artifactType"},
+):
     """A descriptor as it stands in JSON."""
 
     media_type: str
@@ -42,7 +48,11 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
             if self.platform.variant:
                 platform["variant"] = self.platform.variant
         return DescriptorDocument(
-            media_type=self.media_type, digest=str(self.digest), size=self.size, annotations=self.annotations, platform=platform
+            media_type=self.media_type,
+            digest=str(self.digest),
+            size=self.size,
+            annotations=self.annotations,
+            platform=platform,
         )
 
 
@@ -56,7 +66,9 @@ def read_descriptor(document: DescriptorDocument) -> Descriptor:
     if document.size < 0:
         raise InvalidDocumentError("a descriptor has a negative size")
     platform = document.platform
-    if platform is not None and not (isinstance(platform.get("os"), str) and isinstance(platform.get("architecture"), str)):
+    if platform is not None and not (
+        isinstance(platform.get("os"), str) and isinstance(platform.get("architecture"), str)
+    ):
         raise InvalidDocumentError("a platform names no operating system or no processor")
     return Descriptor(
         media_type=document.media_type,

@@ -18,7 +18,9 @@ class Digest:
     def __init__(self, text: str) -> None:
         algorithm, _, encoded = text.partition(":")
         if len(encoded) != _LENGTHS.get(algorithm, -1) or not _HEX.issuperset(encoded):
-            raise InvalidDigestError(f"{text[:80]!r} is not a digest", hint="a digest is sha256: and 64 digits of 0-9 and a-f")
+            raise InvalidDigestError(
+                f"{text[:80]!r} is not a digest", hint="a digest is sha256: and 64 digits of 0-9 and a-f"
+            )
         self._text = text
 
     @classmethod

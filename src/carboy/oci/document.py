@@ -38,14 +38,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _no_constant(text: str) -> Any:  # noqa: ANN401  json's own signature
+def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
 def _check_depth(value: object, what: str) -> None:
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
-        level = [v for item in level for v in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())]
+        level = [
+            v
+            for item in level
+            for v in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
         if not level:
             return
     raise InvalidDocumentError(f"the {what} is nested more than {MAX_DEPTH} levels deep")

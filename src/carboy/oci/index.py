@@ -11,9 +11,9 @@ from carboy.oci.errors import InvalidDocumentError
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    schemaVersion: int
+    schemaVersion: int  # noqa: N815
     manifests: list[DescriptorDocument]
-    mediaType: str = ""
+    mediaType: str = ""  # noqa: N815
     annotations: dict[str, str] = {}
 
 
@@ -41,5 +41,7 @@ def parse_index(data: bytes) -> Index:
 
 def make_index(manifests: tuple[Descriptor, ...]) -> Index:
     """Return a new OCI index with its bytes."""
-    document = _Document(schemaVersion=2, mediaType=mediatypes.INDEX, manifests=[entry.document() for entry in manifests])
+    document = _Document(
+        schemaVersion=2, mediaType=mediatypes.INDEX, manifests=[entry.document() for entry in manifests]
+    )
     return Index(manifests=manifests, annotations={}, raw=encode(document))

@@ -13,10 +13,10 @@ MAX_LAYERS = 500
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    schemaVersion: int
+    schemaVersion: int  # noqa: N815
     config: DescriptorDocument
     layers: list[DescriptorDocument]
-    mediaType: str = ""
+    mediaType: str = ""  # noqa: N815
     annotations: dict[str, str] = {}
 
 
@@ -54,7 +54,9 @@ def parse_manifest(data: bytes, *, media_type: str | None = None) -> Manifest:
     )
 
 
-def make_manifest(*, config: Descriptor, layers: tuple[Descriptor, ...], annotations: dict[str, str] | None = None) -> Manifest:
+def make_manifest(
+    *, config: Descriptor, layers: tuple[Descriptor, ...], annotations: dict[str, str] | None = None
+) -> Manifest:
     """Return a new OCI manifest with its bytes."""
     document = _Document(
         schemaVersion=2,

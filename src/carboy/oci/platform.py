@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from carboy.errors import CarboyError
 
-_ARCHITECTURES = {"x86_64": ("amd64", None), "aarch64": ("arm64", "v8"), "riscv64": ("riscv64", None), "ppc64le": ("ppc64le", None)}
+_ARCHITECTURES = {
+    "x86_64": ("amd64", None),
+    "aarch64": ("arm64", "v8"),
+    "riscv64": ("riscv64", None),
+    "ppc64le": ("ppc64le", None),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

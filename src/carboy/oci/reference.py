@@ -49,7 +49,9 @@ class Reference:
             hint = "use lower-case letters, digits and . _ - between them, as in team/iris:1"
             raise InvalidReferenceError(f"{text[:300]!r} is not the name of an image", hint=hint)
         if tag is not None and not _TAG.fullmatch(tag):
-            raise InvalidReferenceError(f"{tag[:150]!r} is not a tag", hint="a tag is 1 to 128 letters, digits and . _ -")
+            raise InvalidReferenceError(
+                f"{tag[:150]!r} is not a tag", hint="a tag is 1 to 128 letters, digits and . _ -"
+            )
         if len(registry) + 1 + len(path) > MAX_NAME:
             raise InvalidReferenceError(f"the name has more than {MAX_NAME} characters", hint="choose a shorter one")
         if tag is None and digest is None:

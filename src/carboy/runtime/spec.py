@@ -39,17 +39,20 @@ class Value:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.__slots__)
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+        return type(self) is type(other) and all(getattr(self, n) == getattr(other, n) for n in self._names())
 
     def __hash__(self) -> int:
-        return hash(tuple(getattr(self, name) for name in self.__slots__))
+        return hash(tuple(getattr(self, name) for name in self._names()))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.__slots__)})"
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self._names())})"
 
 
 class DirectoryRoot(Value):
@@ -129,7 +132,7 @@ class SandboxSpec(Value):
     def __init__(
         self,
         *,
-        id: str,  # noqa: A002  the field's name everywhere
+        id: str,
         root: OverlayMount | DirectoryRoot,
         args: tuple[str, ...],
         tier: str,

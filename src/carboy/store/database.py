@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE refs (name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, created_at_s REAL NOT NULL);
+CREATE TABLE refs (
+    name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, created_at_s REAL NOT NULL);
 CREATE TABLE cache (key TEXT PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, created_at_s REAL NOT NULL);
 CREATE TABLE cache_digests (
     key TEXT NOT NULL REFERENCES cache (key) ON DELETE CASCADE, digest TEXT NOT NULL, PRIMARY KEY (key, digest));
@@ -38,7 +39,10 @@ def open_database(path: str) -> sqlite3.Connection:
         if version == 0:
             _create(connection, path)
         elif version != VERSION:
-            _refuse(f"it has version {version}, this carboy reads {VERSION}", "use the carboy that wrote it, or another CARBOY_HOME")
+            _refuse(
+                f"it has version {version}, this carboy reads {VERSION}",
+                "use the carboy that wrote it, or another CARBOY_HOME",
+            )
     except sqlite3.DatabaseError as error:
         _refuse(str(error), "move state.db away; images are found again by building them")
     return connection
@@ -96,7 +100,9 @@ class RefStore:
         from carboy.oci.descriptor import Descriptor
         from carboy.oci.digest import Digest
 
-        rows = self._db.execute("SELECT name, digest, media_type, size, created_at_s FROM refs ORDER BY name").fetchall()
+        rows = self._db.execute(
+            "SELECT name, digest, media_type, size, created_at_s FROM refs ORDER BY name"
+        ).fetchall()
         return [(n, Descriptor(media_type=m, digest=Digest.parse(d), size=s), t) for n, d, m, s, t in rows]
 
     def _write_index(self) -> None:
@@ -165,7 +171,9 @@ class CacheStore:
 
     def forget_digest(self, digest: Digest) -> list[str]:
         """Remove the entries that refer to ``digest`` and return their keys."""
-        keys = [k for (k,) in self._db.execute("SELECT key FROM cache_digests WHERE digest = ?", (str(digest),)).fetchall()]
+        keys = [
+            k for (k,) in self._db.execute("SELECT key FROM cache_digests WHERE digest = ?", (str(digest),)).fetchall()
+        ]
         for key in keys:
             self.forget(key)
         return keys

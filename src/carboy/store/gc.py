@@ -83,7 +83,9 @@ def _blob_paths(store: Store) -> list[tuple[str, str]]:
 def _layer_paths(store: Store) -> list[tuple[str, str]]:
     root = store.home.layers
     return [
-        (f"{root}/{kind}/{name}", name) for kind in sorted(os.listdir(root)) for name in sorted(os.listdir(f"{root}/{kind}"))
+        (f"{root}/{kind}/{name}", name)
+        for kind in sorted(os.listdir(root))
+        for name in sorted(os.listdir(f"{root}/{kind}"))
     ]
 
 

@@ -62,7 +62,7 @@ class LayerStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             os.mkdir(f"{path}/tree", 0o755)
-            os.chmod(f"{path}/tree", 0o755)
+            os.chmod(f"{path}/tree", 0o755)  # noqa: S103  the root directory of a container
             yield path
         finally:
             if os.path.isdir(path):
@@ -134,7 +134,9 @@ def recover(home: Home) -> None:
     from carboy.base.fs import remove_tree
 
     with ingest_gate(home, exclusive=True):
-        dead = [f"{home.ingest}/{name}" for name in os.listdir(home.ingest) if not _is_locked(f"{home.ingest}/{name}/lock")]
+        dead = [
+            f"{home.ingest}/{name}" for name in os.listdir(home.ingest) if not _is_locked(f"{home.ingest}/{name}/lock")
+        ]
         for path in dead:
             os.rename(path, f"{home.trash}/{os.urandom(12).hex()}")
     for name in os.listdir(home.trash):

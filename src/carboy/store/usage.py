@@ -30,7 +30,9 @@ def measure(store: Store, *, in_use: Iterable[str] = ()) -> list[Usage]:
     blobs = [(f"sha256:{d.hex}", os.stat(store.blobs.path(d)).st_blocks * 512) for d in store.blobs.digests()]
     root = store.home.layers
     layers = [
-        (f"sha256:{name}", tree_size(f"{root}/{kind}/{name}")) for kind in os.listdir(root) for name in os.listdir(f"{root}/{kind}")
+        (f"sha256:{name}", tree_size(f"{root}/{kind}/{name}"))
+        for kind in os.listdir(root)
+        for name in os.listdir(f"{root}/{kind}")
     ]
     cache = tree_size(store.home.cache)
     containers = os.listdir(store.home.containers)

@@ -5,7 +5,8 @@ from carboy.cli.main import VERBS, main
 
 def test_without_a_verb_the_overview_is_shown_and_it_is_a_wrong_call(capsys: pytest.CaptureFixture[str]):
     assert main([]) == 2
-    assert all(verb in capsys.readouterr().out for verb in VERBS)
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
 
 
 def test_help_is_not_a_wrong_call(capsys: pytest.CaptureFixture[str]):

@@ -18,8 +18,12 @@ def bootstrap(arguments: list[str]) -> int:
         "bootstrap [OPTIONS] [debian:SUITE]",
         "Make a base image from Debian's signed archive: essential packages, apt, and what --include names.",
     )
-    parser.add_argument("base", nargs="?", default="debian:bookworm", metavar="debian:SUITE", help="default: debian:bookworm")
-    parser.add_argument("--include", action="append", default=[], metavar="PACKAGE", help="one more package; may be repeated")
+    parser.add_argument(
+        "base", nargs="?", default="debian:bookworm", metavar="debian:SUITE", help="default: debian:bookworm"
+    )
+    parser.add_argument(
+        "--include", action="append", default=[], metavar="PACKAGE", help="one more package; may be repeated"
+    )
     parser.add_argument("--mirror", metavar="URL", help="the archive's address (default: the host's apt sources)")
     parser.add_argument("--no-security", action="store_true", help="leave the security and updates suites out")
     parser.add_argument("--refresh", action="store_true", help="ask the archive again, though the base is here")

@@ -28,7 +28,11 @@ def build(arguments: list[str]) -> int:
     digest = str(result.descriptor.digest)
     if options.json:
         steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
-        print(json.dumps({"digest": digest, "name": options.tag, "size_bytes": result.size_bytes, "steps": steps}, indent=2))
+        print(
+            json.dumps(
+                {"digest": digest, "name": options.tag, "size_bytes": result.size_bytes, "steps": steps}, indent=2
+            )
+        )
     else:
         print(digest)
         if options.tag and not options.quiet:
@@ -44,7 +48,12 @@ def plan(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     steps = plan_folder(options.folder).describe()
     if options.json:
-        print(json.dumps([{"step": i + 1, "what": s.what, "reason": s.reason, "key": s.key} for i, s in enumerate(steps)], indent=2))
+        print(
+            json.dumps(
+                [{"step": i + 1, "what": s.what, "reason": s.reason, "key": s.key} for i, s in enumerate(steps)],
+                indent=2,
+            )
+        )
         return 0
     rows = [(str(i + 1), printable(s.what), printable(s.reason)) for i, s in enumerate(steps)]
     print(render_table(("STEP", "WHAT", "WHY"), rows))

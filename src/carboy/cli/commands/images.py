@@ -24,14 +24,21 @@ def images(arguments: list[str]) -> int:
         print("\n".join(str(row.digest) for row in rows), end="\n" if rows else "")
     elif options.json:
         values = [
-            {"name": r.name, "tag": r.tag, "digest": str(r.digest), "created_at_s": r.created_at_s, "size_bytes": r.size_bytes}
+            {
+                "name": r.name,
+                "tag": r.tag,
+                "digest": str(r.digest),
+                "created_at_s": r.created_at_s,
+                "size_bytes": r.size_bytes,
+            }
             for r in rows
         ]
         print(json.dumps(values, indent=2))
     else:
         now = time.time()
         table = [
-            (r.name, r.tag, r.digest.hex[:SHORT_ID], render_age(now - r.created_at_s), render_size(r.size_bytes)) for r in rows
+            (r.name, r.tag, r.digest.hex[:SHORT_ID], render_age(now - r.created_at_s), render_size(r.size_bytes))
+            for r in rows
         ]
         print(render_table(("REPOSITORY", "TAG", "DIGEST", "BUILT", "SIZE"), table))
     return 0

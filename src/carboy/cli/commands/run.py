@@ -106,7 +106,9 @@ def run(words: list[str]) -> int:
         raise CarboyError("standard input is not a terminal", hint="leave -t out, or run it in a terminal", code=125)
     is_folder = looks_like_folder(options.target)
     if is_folder and not os.path.isdir(options.target):
-        raise CarboyError(f"there is no folder {options.target}", hint="name a folder, or an image that `carboy images` lists")
+        raise CarboyError(
+            f"there is no folder {options.target}", hint="name a folder, or an image that `carboy images` lists"
+        )
     engine = Engine.open(os.environ)
     if is_folder:
         manifest, asked = _build(engine, options)

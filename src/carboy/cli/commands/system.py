@@ -47,7 +47,9 @@ def _prune(arguments: list[str]) -> int:
     parser = Parser("system prune [OPTIONS]", "Remove what no image, build cache or running container needs.")
     parser.add_argument("-a", "--all", action="store_true", help="remove the build cache and downloads, too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-    parser.add_argument("-f", "--force", action="store_true", help="accepted for Docker's users; nothing is asked anyway")
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="accepted for Docker's users; nothing is asked anyway"
+    )
     options = parser.parse_args(arguments)
     report = use_case.prune(Engine.open(os.environ), everything=options.all, dry_run=options.dry_run)
     verb = "would free" if options.dry_run else "freed"
@@ -67,4 +69,6 @@ def _check(arguments: list[str]) -> int:
     print(render_table(("KIND", "NAME", "WHAT", "STATE"), rows))
     if all(p.repaired for p in problems):
         return 0
-    raise CarboyError(f"{len(problems)} problems found", hint="`carboy system check --repair` sets aside what is damaged")
+    raise CarboyError(
+        f"{len(problems)} problems found", hint="`carboy system check --repair` sets aside what is damaged"
+    )

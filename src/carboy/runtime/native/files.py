@@ -75,7 +75,9 @@ class below:  # noqa: N801  used as a function: with below(...) as fd
     def __enter__(self) -> int:
         return self._fd
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._fd)
 
 

@@ -7,8 +7,8 @@ before the root is pivoted: targets of mounts are found below a descriptor of th
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
-import _signal
 
 from carboy.linux import mounts, process
 from carboy.runtime.native import start
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from carboy.runtime.native.stage import Reporter, Step
+    from carboy.runtime.native.report import Reporter, Step
 
     Plan = dict[str, Any]
 
@@ -27,9 +27,7 @@ _SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_N
 SIGKILL, SIGCHLD = 9, 17
 
 
-def main(
-    plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Reporter, step: type[Step]
-) -> NoReturn:
+def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Reporter, step: type[Step]) -> NoReturn:
     """Be the first process of the sandbox. Never returns."""
     status = 125
     try:
@@ -68,7 +66,7 @@ def _wait(child: int) -> int:
     while True:
         signal = _signal.sigwaitinfo(everything).si_signo
         if signal != SIGCHLD:
-            try:
+            try:  # noqa: SIM105  contextlib is one import more at every start
                 os.kill(child, signal)
             except ProcessLookupError:
                 pass
@@ -175,7 +173,9 @@ def mask(rootfd: int, operation: dict[str, Any]) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         if os.fstat(target).st_mode & 0o170000 == 0o040000:
-            fd = mounts.new_mount("tmpfs", (("mode", "555"), ("size", "4k")), attributes=_SAFE | mounts.MOUNT_ATTR_RDONLY)
+            fd = mounts.new_mount(
+                "tmpfs", (("mode", "555"), ("size", "4k")), attributes=_SAFE | mounts.MOUNT_ATTR_RDONLY
+            )
         else:
             fd = mounts.open_tree("/dev/null")
             if os.fstat(fd).st_rdev != os.makedev(1, 3):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import marshal
 import os
 import select
 import sys
-import _signal
-import _socket
 
 from carboy.base.proc import spawn, wait
 from carboy.linux.seccomp import compile_profile
@@ -17,6 +17,7 @@ from carboy.runtime.native.passing import Passing, Terminal
 from carboy.runtime.native.plan import plan_stage
 from carboy.runtime.passwd import resolve_user
 from carboy.runtime.spec import DirectoryRoot
+from carboy.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.runtime.spec import SandboxSpec
 
+__all__ = ["NativeRuntime", "Stdio"]
+
 MAX_REPORT_BYTES = 65_536
 FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
 _HINTS = {
@@ -33,30 +36,6 @@ _HINTS = {
     "mount /proc": "an outer container hides parts of /proc; start it with an unmasked /proc, or use another machine",
     "make the root file system": "`carboy doctor` says whether overlay mounts work here",
 }
-
-
-class Stdio:
-    """The caller's descriptors for the process: ``stdin`` None is /dev/null; ``terminal`` gives it one of its own.
-
-    ``capture`` receives what the process writes to both outputs instead of ``stdout`` and ``stderr``.
-    """
-
-    __slots__ = ("capture", "stderr", "stdin", "stdout", "terminal")
-
-    def __init__(
-        self,
-        *,
-        stdin: int | None = None,
-        stdout: int = 1,
-        stderr: int = 2,
-        terminal: bool = False,
-        capture: Callable[[bytes], None] | None = None,
-    ) -> None:
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
-        self.terminal = terminal
-        self.capture = capture
 
 
 class NativeRuntime:
@@ -74,7 +53,9 @@ class NativeRuntime:
         folder = f"{self._home.containers}/{spec.id}"
         staging = f"{folder}/mnt"
         os.makedirs(staging, mode=0o700, exist_ok=True)
-        cgroup = open_cgroup(spec.id, pids_limit=spec.pids_limit) if spec.tier == "root" else open_cgroup("", pids_limit=0)
+        cgroup = (
+            open_cgroup(spec.id, pids_limit=spec.pids_limit) if spec.tier == "root" else open_cgroup("", pids_limit=0)
+        )
         try:
             plan = plan_stage(
                 spec,
@@ -130,7 +111,9 @@ class _Launch:
         with Passing(self._stdio, terminal=self._plan["process"]["terminal"]) as passing:
             signals, restore = _catch_signals()
             try:
-                command = "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
+                command = (
+                    "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
+                )
                 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
                 child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
                 stage = spawn([sys.executable, "-I", "-S", "-c", command, root], fds=child_fds, new_session=True)
@@ -219,5 +202,3 @@ def _catch_signals() -> tuple[int, Callable[[], None]]:
         os.close(write)
 
     return read, restore
-
-

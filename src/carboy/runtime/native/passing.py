@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from carboy.runtime.native.launch import Stdio
+    from carboy.runtime.stdio import Stdio
 
 CHUNK_BYTES = 65_536
 _READY = select.POLLIN
@@ -98,7 +98,9 @@ class Passing:
     def __enter__(self) -> Passing:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close_child_ends()
         if self._terminal is not None:
             self._terminal.close()

@@ -94,10 +94,16 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
     operations: list[dict[str, Any]] = [
         _mount("proc", "/proc", (), _SAFE, follow=False),
         {"op": "sys", "own": spec.network == "none", "describe": "mount /sys"},
-        _mount("tmpfs", "/dev", (("mode", "755"), ("size", "64k")), mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC, follow=False),
+        _mount(
+            "tmpfs",
+            "/dev",
+            (("mode", "755"), ("size", "64k")),
+            mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
+            follow=False,
+        ),
         {"op": "devices", "describe": "make /dev"},
         _mount("devpts", "/dev/pts", pts, mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC, follow=False),
-        _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),
+        _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),  # noqa: S108  a mount of the sandbox
         _mount("mqueue", "/dev/mqueue", (), _SAFE, follow=False),
         {"op": "mask", "paths": list(MASKED_PATHS), "describe": "mask the host's details"},
         {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},
@@ -110,9 +116,13 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
         elif isinstance(mount, FileMount):
             operations.append(
                 {
-                    "op": "file", "name": str(index), "target": mount.target, "content": mount.content, "mode": mount.mode,
+                    "op": "file",
+                    "name": str(index),
+                    "target": mount.target,
+                    "content": mount.content,
+                    "mode": mount.mode,
                     "describe": f"place {mount.target}",
-                }  # fmt: skip
+                }
             )
         else:
             binds.append(_bind(mount))
