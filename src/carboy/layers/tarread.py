@@ -213,8 +213,6 @@ def _parse_member(header: bytes, kind: bytes, size: int, pax: dict[str, bytes], 
     if kind not in _KNOWN:
         raise LayerError(f"{show(name)} is of the unknown kind {kind!r}")
     if kind == REGULAR and name.endswith(b"/"):
-        if size or "size" in pax:
-            raise LayerError(f"{show(name)} is named like a directory and has data like a file")
         kind = DIRECTORY  # how tars before 1988 wrote directories
     member = Member(
         name=name,

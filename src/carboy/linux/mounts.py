@@ -6,7 +6,6 @@ Sources: mount(2), umount2(2), pivot_root(2), open_tree(2), move_mount(2), mount
 from __future__ import annotations
 
 import ctypes
-import os
 
 from carboy.linux.libc import LIBC, check, syscall
 
@@ -90,20 +89,10 @@ def mount_setattr(fd: int, *, attr_set: int, userns_fd: int = 0, recursive: bool
     syscall("mount_setattr", fd, _text(""), flags, ctypes.byref(attr), ctypes.sizeof(attr))
 
 
-def remount(fd: int, attributes: int) -> None:
-    """Restrict the attached mount ``fd`` by mount(2), for kernels without mount_setattr(2) (before 5.12).
-
-    What restricts the mount already stays: in a user namespace the kernel refuses to lift it. Raises ``OSError``.
-    """
-    flags = os.fstatvfs(fd).f_flag
-    kept = flags & (os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME)
-    relative = MS_RELATIME if flags & os.ST_RELATIME else 0
-    # The four attributes that are used here have the same bits as their older names.
-    mount(None, f"/proc/self/fd/{fd}", None, MS_REMOUNT | MS_BIND | kept | relative | attributes)
-
-
 def new_mount(kind: str, options: tuple[tuple[str, str | None], ...] = (), *, attributes: int = 0) -> int:
     """Return a detached mount of a new file system; an option without a value is a flag. Raises ``OSError``."""
+    import os
+
     fd = syscall("fsopen", _text(kind), FSOPEN_CLOEXEC)
     try:
         for name, value in options:

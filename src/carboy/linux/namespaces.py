@@ -37,7 +37,7 @@ def encode_id_map(extents: list[tuple[int, int, int]]) -> bytes:
         for first, end in taken:
             if first < 0 or end <= first or end > 2**32 - 1:
                 raise ValueError(f"the ids {first} to {end - 1} are not ids")
-        if any(a[1] > b[0] for a, b in zip(taken, taken[1:], strict=False)):  # noqa: RUF007  itertools is one import more
+        if any(a[1] > b[0] for a, b in zip(taken, taken[1:], strict=False)):  # noqa: RUF007
             raise ValueError("the extents of an id map overlap")
     return "".join(f"{inside} {outside} {count}\n" for inside, outside, count in extents).encode()
 

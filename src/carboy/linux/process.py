@@ -11,7 +11,6 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_NAME = 15
-PR_SET_CHILD_SUBREAPER = 36
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
@@ -38,25 +37,6 @@ def set_no_new_privileges() -> None:
 def set_name(name: str) -> None:
     """Set the name that ps(1) shows for this process (15 bytes)."""
     LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
-
-
-def set_command_line(text: str) -> None:
-    """Overwrite the command line that /proc shows of this process: the real one names paths of the host.
-
-    Source: proc(5), ``/proc/PID/stat``, fields 48 and 49. Where they cannot be read, nothing is changed.
-    """
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[45]), int(fields[46])
-    if 0 < start < end:
-        ctypes.memset(start, 0, end - start)
-        name = text.encode()[: end - start - 1]
-        ctypes.memmove(start, name, len(name))
-
-
-def adopt_orphans() -> None:
-    """Make this process the parent of descendants whose own parent dies, so that it can wait for all of them."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1, "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def join_new_session_keyring() -> None:

@@ -43,7 +43,7 @@ def _parts(path: str) -> list[str]:
     return parts
 
 
-class below:  # noqa: N801  used as a function: with below(...) as fd
+class below:  # noqa: N801
     """A descriptor of a mount's target, made with its parent directories when it is missing; closed at the end."""
 
     def __init__(self, rootfd: int, path: str, *, directory: bool, follow: bool = True) -> None:

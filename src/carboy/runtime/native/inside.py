@@ -45,7 +45,7 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
         status = _wait(child)
     except OSError as error:
         report.send("error", step.name, error.errno or 0, error.strerror or str(error))
-    except Exception as error:  # noqa: BLE001  whatever it is, the launcher must hear of it
+    except Exception as error:  # noqa: BLE001
         report.send("error", step.name, 0, f"{type(error).__name__}: {error}")
     os._exit(status)
 
@@ -66,7 +66,7 @@ def _wait(child: int) -> int:
     while True:
         signal = _signal.sigwaitinfo(everything).si_signo
         if signal != SIGCHLD:
-            try:  # noqa: SIM105  contextlib is one import more at every start
+            try:  # noqa: SIM105
                 os.kill(child, signal)
             except ProcessLookupError:
                 pass

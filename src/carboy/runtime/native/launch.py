@@ -61,7 +61,7 @@ class NativeRuntime:
                 spec,
                 staging=staging,
                 parent=os.getpid(),
-                seccomp=compile_profile(emulate_root=spec.tier == "single"),
+                seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
                 cgroups=cgroup.procs,
                 user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
             )
@@ -151,7 +151,7 @@ class _Launch:
         data, ancillary, _, _ = ours.recvmsg(MAX_REPORT_BYTES, 64, _socket.MSG_CMSG_CLOEXEC)
         if not data:
             return False
-        message = marshal.loads(data)  # noqa: S302  from our own stage program, over a private socket
+        message = marshal.loads(data)  # noqa: S302
         match message[0]:
             case "pid":
                 self._pid = message[1]

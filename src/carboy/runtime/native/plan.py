@@ -103,7 +103,7 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
         ),
         {"op": "devices", "describe": "make /dev"},
         _mount("devpts", "/dev/pts", pts, mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC, follow=False),
-        _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),  # noqa: S108  a mount of the sandbox
+        _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),  # noqa: S108
         _mount("mqueue", "/dev/mqueue", (), _SAFE, follow=False),
         {"op": "mask", "paths": list(MASKED_PATHS), "describe": "mask the host's details"},
         {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},

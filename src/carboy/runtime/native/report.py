@@ -17,7 +17,7 @@ class Reporter:
 
     def send(self, *message: object) -> None:
         """Send one message; a launcher that is gone is no reason to fail: its death ends us anyway."""
-        try:  # noqa: SIM105  contextlib is one import more at every start
+        try:  # noqa: SIM105
             self.socket.send(marshal.dumps(message))  # type: ignore[arg-type]  # numbers and texts only
         except OSError:
             pass

@@ -64,7 +64,7 @@ def execute(plan: dict[str, Any], *, console: int | None, report: Reporter) -> N
         report.send("error", "find the user", 0, str(error))
     except OSError as error:
         report.send("error", "prepare the command", error.errno or 0, error.strerror or str(error))
-    except Exception as error:  # noqa: BLE001  whatever it is, the launcher must hear of it
+    except Exception as error:  # noqa: BLE001
         report.send("error", "prepare the command", 0, f"{type(error).__name__}: {error}")
     os._exit(status)
 
@@ -159,7 +159,7 @@ def _execute(plan: dict[str, Any], report: Reporter) -> int:
     for directory in directories:
         path = os.path.join(directory or "", name) if directory else name
         try:
-            os.execve(path, args, env)  # noqa: S606  what a sandbox is for
+            os.execve(path, args, env)  # noqa: S606
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
