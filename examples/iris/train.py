@@ -9,5 +9,5 @@ if __name__ == "__main__":
     data = load_iris()
     x_train, x_test, y_train, y_test = train_test_split(data.data, data.target, test_size=0.3, random_state=0)
     model = RandomForestClassifier(n_estimators=50, random_state=0).fit(x_train, y_train)
-    print(f"accuracy on {len(x_test)} flowers: {model.score(x_test, y_test):.3f}")
+    print(f"accuracy: {model.score(x_test, y_test):.3f} on {len(x_test)} flowers")
     joblib.dump(model, "model.joblib")

@@ -49,7 +49,7 @@ def parse_settings(text: str) -> Settings:
     if run.get("network", "none") not in {"none", "host"}:
         raise CarboyError(f"carboy.toml: there is no network {run['network']!r}", hint="use none or host")
     return Settings(
-        command=_command(run.get("command", [])),
+        command=_command(run["command"]) if "command" in run else (),
         network=run.get("network", "none"),
         env={str(k): str(v) for k, v in run.get("env", {}).items()},
         python=python.get("version", ""),
@@ -67,7 +67,9 @@ def _check_key(key: str, known: list[str], where: str) -> None:
 
 def _command(value: str | list[Any]) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (*_SHELL, value) if value.strip() else ()
+        value = [*_SHELL, value] if value.strip() else []
+    if not value:
+        raise CarboyError("carboy.toml: run.command is empty", hint='write command = ["python", "train.py"]')
     return _strings(value, "run.command")
 
 

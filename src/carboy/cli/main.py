@@ -48,14 +48,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`carboy images | head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
         return 141
-    except OSError as error:
+    except Exception as error:
+        translated = _translate(error)
+        if translated is None:
+            raise
+        return _fail(translated)
+
+
+def _translate(error: Exception) -> CarboyError | None:
+    """Return the error of a disk or a database that no use case expected as one for people; None for a defect of ours."""
+    if isinstance(error, OSError):
         from carboy.base.fs import translate_os_errors
 
         try:
             with translate_os_errors("carry out the command"):
-                raise error  # noqa: TRY201  a bare raise would be outside of the context manager
+                raise error
         except CarboyError as translated:
-            return _fail(translated)
+            return translated
+    if type(error).__module__ == "sqlite3":
+        from carboy.store.database import translate
+
+        return translate(error)  # type: ignore[arg-type]  # known by its module, so that no start imports it
+    return None
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -58,10 +58,10 @@ def read_config(engine: Engine, descriptor: Descriptor) -> ImageConfig:
     return parse_config(engine.store.blobs.read(read_manifest(engine, descriptor).config.digest))
 
 
-def resolve_image(engine: Engine, name: str) -> Descriptor:
+def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
     """Return the image called ``name``: a reference, a digest, or the first letters of a digest.
 
-    Raises ``CarboyError`` (125) that names the nearest image when there is none, or when a short digest is ambiguous.
+    Raises ``CarboyError`` (with ``code``) that names the nearest image when there is none, or when a short digest is ambiguous.
     """
     listed = engine.store.refs.list()
     by_id = {
@@ -72,7 +72,7 @@ def resolve_image(engine: Engine, name: str) -> Descriptor:
     if len(by_id) == 1:
         return next(iter(by_id.values()))
     if len(by_id) > 1:
-        raise CarboyError(f"{name!r} is the start of {len(by_id)} digests", hint="write more letters of it", code=125)
+        raise CarboyError(f"{name!r} is the start of {len(by_id)} digests", hint="write more letters of it", code=code)
     reference = Reference.parse(name)
     descriptor = engine.store.refs.get(str(reference))
     if descriptor is not None:
@@ -86,7 +86,7 @@ def resolve_image(engine: Engine, name: str) -> Descriptor:
         if near
         else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
     )
-    raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=125)
+    raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=code)
 
 
 def _is_short_id(name: str) -> bool:

@@ -54,7 +54,7 @@ def _find_manifest(engine: Engine, name: str) -> str:
     if digest is None:
         from carboy.engine.images import resolve_image
 
-        return str(resolve_image(engine, name).digest)
+        return str(resolve_image(engine, name, code=125).digest)
     return digest
 
 

@@ -76,6 +76,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
     The writable layer is removed when the process ends, however it ends. Raises ``CarboyError`` with code 125 when the
     sandbox cannot be made, 126 or 127 when the command cannot be executed or is not there.
     """
+    snapshot.remove_stale(engine.home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(engine.home, container_id) as container:
         # The container's lock is held before its layers are looked up, so that a concurrent clean-up either sees

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.base.home import Home
+    from carboy.errors import CarboyError
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.digest import Digest
 
@@ -44,8 +45,26 @@ def open_database(path: str) -> sqlite3.Connection:
                 "use the carboy that wrote it, or another CARBOY_HOME",
             )
     except sqlite3.DatabaseError as error:
-        _refuse(str(error), "move state.db away; images are found again by building them")
+        raise translate(error) from error
     return connection
+
+
+def translate(error: sqlite3.Error) -> CarboyError:
+    """Return what a failure of SQLite's means to a person."""
+    from carboy.errors import CarboyError
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+        hint = "free some space, or `carboy system prune`; CARBOY_HOME names another place"
+        return CarboyError(
+            "the state database cannot be written: the disk is full, or fails", details=str(error), hint=hint
+        )
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return CarboyError(
+            "the state database is busy", details=str(error), hint="wait for the other carboy, then try again"
+        )
+    hint = "move state.db away; images are found again by building them"
+    return CarboyError("the state database cannot be read", details=str(error), hint=hint)
 
 
 def _refuse(details: str, hint: str) -> None:

@@ -60,7 +60,6 @@ class NativeRuntime:
             plan = plan_stage(
                 spec,
                 staging=staging,
-                parent=os.getpid(),
                 seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
                 cgroups=cgroup.procs,
                 user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),

@@ -25,13 +25,13 @@ SHM_BYTES = 64 * 2**20
 
 
 def plan_stage(
-    spec: SandboxSpec, *, staging: str, parent: int, seccomp: bytes, cgroups: tuple[str, ...], user_ids: tuple[int, int]
+    spec: SandboxSpec, *, staging: str, seccomp: bytes, cgroups: tuple[str, ...], user_ids: tuple[int, int]
 ) -> dict[str, Any]:
     """Return the stage program's plan for ``spec``.
 
-    ``staging`` is an empty directory that the plan may cover with a mount of its own; ``parent`` the launcher's pid;
-    ``seccomp`` the compiled filter; ``cgroups`` the files to join by; ``user_ids`` the (uid, gid) that the single tier's one
-    id is shown as. Values are lists, dicts, strings, bytes and integers only.
+    ``staging`` is an empty directory that the plan may cover with a mount of its own; ``seccomp`` the compiled filter;
+    ``cgroups`` the files to join by; ``user_ids`` the (uid, gid) that the single tier's one id is shown as. Values are
+    lists, dicts, strings, bytes and integers only.
     """
     single = spec.tier == "single"
     uid, gid = user_ids if single else (0, 0)
@@ -45,7 +45,6 @@ def plan_stage(
         uid_map, gid_map = [], []
     binds, operations = _plan_mounts(spec, has_tty_group=not single)
     return {
-        "parent": parent,
         "staging": staging,
         "uid_map": uid_map,
         "gid_map": gid_map,

@@ -21,9 +21,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import marshal
 import os
+import select
 
 from carboy.linux import mounts, namespaces, process
-from carboy.runtime.native import inside
+from carboy.runtime.native import cgroup, inside
 from carboy.runtime.native.report import Reporter, Step
 
 TYPE_CHECKING = False
@@ -45,7 +46,11 @@ def main() -> NoReturn:
     try:
         plan = _read_plan()
         _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
-        status = _run(plan, report)
+        watcher = os.getpid()
+        builder = os.fork()
+        if builder:
+            _watch(builder, plan)
+        status = _run(plan, report, parent=watcher)
         report.send("exit", status)
     except OSError as error:
         report.send("error", Step.name, error.errno or 0, error.strerror or str(error))
@@ -60,14 +65,35 @@ def _read_plan() -> Plan:
     return plan
 
 
+def _watch(builder: int, plan: Plan) -> NoReturn:
+    """Stay outside, and leave nothing behind: not when the sandbox ends, and not when the launcher is killed.
+
+    The launcher's death is seen on the socket; the sandbox then has no reason to live, and its control group none to stay.
+    """
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    process.set_name("carboy-watch")
+    ended = os.pidfd_open(builder)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(REPORT_FD, 0)
+    if not any(fd == ended for fd, _ in poll.poll()):
+        os.kill(builder, SIGKILL)
+    _, status = os.waitpid(builder, 0)
+    for path in plan["cgroups"]:
+        cgroup.Cgroup(os.path.dirname(path)).remove()
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
 def _die_with_parent(parent: int) -> None:
     process.set_parent_death_signal(SIGKILL)
     if os.getppid() != parent:
         os._exit(125)
 
 
-def _run(plan: Plan, report: Reporter) -> int:
-    _die_with_parent(plan["parent"])
+def _run(plan: Plan, report: Reporter, *, parent: int) -> int:
+    _die_with_parent(parent)
     process.set_name("carboy-outer")
     for path in plan["cgroups"]:
         Step.name = "join the control group"
@@ -87,7 +113,7 @@ def _run(plan: Plan, report: Reporter) -> int:
         os.setgroups([])
     os.setresgid(*[plan["root_gid"]] * 3)
     os.setresuid(*[plan["root_uid"]] * 3)
-    _die_with_parent(plan["parent"])
+    _die_with_parent(parent)
     process.set_dumpable(False)
     Step.name = "make the namespaces"
     network = namespaces.CLONE_NEWNET if plan["network"] == "none" else 0
