@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from carboy.layers.tarread import Readable
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-MAX_RATIO = 1100  # deflate's own limit is 1032; zstd's is far above what a real layer reaches
-FREE_BYTES = 64 * 2**20
+MAX_RATIO = 250  # what real layers reach stays far below; a bomb of zeros has 1,000 with deflate, 3,000 with zstd
+FREE_BYTES = 256 * 2**20
 MAX_WINDOW_BYTES = 128 * 2**20
 
 
@@ -30,6 +30,12 @@ class _Peeked:
             data, self._head = self._head + self._stream.read(size), b""
         self.count += len(data)
         return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill what the gzip reader offers: it asks in this form only."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Bounded:

@@ -71,6 +71,7 @@ class _Extraction:
         self._root = os.open(tree_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parent: tuple[list[bytes], int] | None = None
         self._directories: dict[bytes, Member] = {}
+        self._own: set[bytes] = set()  # what this layer brought; kept for opaque markers where they are applied
         self.report = ExtractReport()
         self.current = ""
 
@@ -94,14 +95,9 @@ class _Extraction:
         if name.startswith(WHITEOUT):
             self._white_out(parent, name, parts)
             return
-        path = b"/".join(parts)
-        if member.uid or member.gid:
-            self.report.owners[path] = (member.uid, member.gid)
-        else:
-            self.report.owners.pop(path, None)
+        self._note(b"/".join(parts), member)
         if member.kind == tarread.DIRECTORY:
             self._make_directory(parent, name)
-            self._directories[path] = member
         elif member.kind == tarread.REGULAR:
             remove_entry(parent, name)
             self._make_file(parent, name, member)
@@ -115,6 +111,16 @@ class _Extraction:
             self._make_hardlink(parent, name, member)
         else:
             self.report.skipped.append(self.current)
+
+    def _note(self, path: bytes, member: Member) -> None:
+        if not self._overlay:
+            self._own.add(path)
+        if member.uid or member.gid:
+            self.report.owners[path] = (member.uid, member.gid)
+        else:
+            self.report.owners.pop(path, None)
+        if member.kind == tarread.DIRECTORY:
+            self._directories[path] = member
 
     def _open_parent(self, parts: list[bytes]) -> int:
         """Return the directory's descriptor, kept for the members that follow: most have the same parent."""
@@ -136,7 +142,8 @@ class _Extraction:
                 os.setxattr(parent, OVERLAY_OPAQUE, b"y")
             else:
                 # What this layer itself put there stays: it may come before or after the marker.
-                own = {p[len(b"/".join(parts[:-1])) :].lstrip(b"/").split(b"/")[0] for p in self._own_below(parts[:-1])}
+                prefix = b"/".join([*parts[:-1], b""])
+                own = {path[len(prefix) :].partition(b"/")[0] for path in self._own if path.startswith(prefix)}
                 for entry in os.listdir(parent):
                     if os.fsencode(entry) not in own:
                         remove_entry(parent, os.fsencode(entry))
@@ -151,10 +158,6 @@ class _Extraction:
         if self._overlay:
             fd = self._open_parent(parts[:-1])
             os.mknod(target, stat.S_IFCHR, os.makedev(0, 0), dir_fd=fd)
-
-    def _own_below(self, parts: list[bytes]) -> list[bytes]:
-        prefix = b"/".join([*parts, b""])
-        return [path for path in self._directories if path.startswith(prefix)]
 
     @staticmethod
     def _make_directory(parent: int, name: bytes) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Caps of one extraction: counts, sizes in bytes, seconds.
+    """Caps of one extraction: counts, and sizes in bytes.
 
     ``size_bytes`` is the sum of what the members declare, so that a declared size costs nothing before it is refused.
-    ``ratio`` (uncompressed to compressed) counts only above ``ratio_free_bytes``: small layers of zeros are honest.
+    The cap on the ratio of compression is ``carboy.layers.compression``'s: it holds while the bytes are read.
     """
 
     members: int = 2_000_000
@@ -18,9 +18,6 @@ class Limits:
     header_bytes: int = 2**20
     path_bytes: int = 4096
     depth: int = 256
-    ratio: int = 250
-    ratio_free_bytes: int = 512 * 2**20
-    time_s: float = 3600.0
 
 
 DEFAULT = Limits()
