@@ -27,6 +27,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+pytest_plugins = ["sandboxes"]
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 BASE_VARIABLE = "CARBOY_TEST_BASE"
 KEPT_VARIABLES = (

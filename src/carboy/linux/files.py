@@ -6,6 +6,8 @@ Sources: openat2(2), syncfs(2).
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 
 from carboy.linux.libc import LIBC, check, syscall
 
@@ -20,13 +22,23 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+# A ".." is refused with EAGAIN whenever anything on the machine was renamed or mounted meanwhile: openat2(2).
+MAX_TRIES = 1000
+
+
 def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open ``path`` below ``dirfd`` under the restrictions ``resolve`` and return the descriptor.
 
     Raises ``OSError``: ENOSYS before Linux 5.6, EXDEV or ELOOP when the path leaves what ``resolve`` allows.
     """
     how = _OpenHow(flags, mode, resolve)
-    return syscall("openat2", dirfd, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
+    for _ in range(MAX_TRIES):
+        try:
+            return syscall("openat2", dirfd, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise OSError(errno.EAGAIN, f"openat2: something keeps moving below {os.fsdecode(path)}")
 
 
 def syncfs(fd: int) -> None:

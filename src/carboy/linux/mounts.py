@@ -6,6 +6,7 @@ Sources: mount(2), umount2(2), pivot_root(2), open_tree(2), move_mount(2), mount
 from __future__ import annotations
 
 import ctypes
+import errno
 
 from carboy.linux.libc import LIBC, check, syscall
 
@@ -86,7 +87,12 @@ def mount_setattr(fd: int, *, attr_set: int, userns_fd: int = 0, recursive: bool
     """Change the attributes of the mount ``fd``; with ``MOUNT_ATTR_IDMAP`` its ids are mapped by ``userns_fd``."""
     attr = _MountAttr(attr_set, 0, 0, userns_fd)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    syscall("mount_setattr", fd, _text(""), flags, ctypes.byref(attr), ctypes.sizeof(attr))
+    try:
+        syscall("mount_setattr", fd, _text(""), flags, ctypes.byref(attr), ctypes.sizeof(attr))
+    except OSError as error:
+        if error.errno == errno.ENOSYS:  # a mount that cannot be restricted is not used unrestricted
+            raise OSError(errno.ENOSYS, "mount_setattr: Linux 5.12 or newer is needed") from None
+        raise
 
 
 def new_mount(kind: str, options: tuple[tuple[str, str | None], ...] = (), *, attributes: int = 0) -> int:

@@ -39,6 +39,16 @@ def set_name(name: str) -> None:
     LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
 
 
+def set_command_line(text: str) -> None:
+    """Replace what ps(1) shows as this process's arguments, which may name places of the host; never longer than they are."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end: fields 48 and 49 of proc(5)
+    if end > start:
+        ctypes.memset(start, 0, end - start)
+        ctypes.memmove(start, text.encode()[: end - start - 1], min(len(text), end - start - 1))
+
+
 def join_new_session_keyring() -> None:
     """Leave the caller's keys behind. Raises ``OSError``."""
     syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, ctypes.c_char_p(None), 0, 0, 0)

@@ -67,21 +67,13 @@ def open_cgroup(container_id: str, *, pids_limit: int, root: str = ROOT) -> Cgro
     return Cgroup(path)
 
 
+def remove_cgroup(container_id: str, root: str = ROOT) -> None:
+    """Remove the group of a container whose stage program could not; one that is not there is as good."""
+    hierarchy = find_hierarchy(root)
+    if hierarchy is not None:
+        Cgroup(f"{hierarchy}/{FOLDER}/{container_id}").remove()
+
+
 def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="ascii") as file:
         file.write(text)
-
-
-def remove_stale(live: frozenset[str], root: str = ROOT) -> None:
-    """Remove the groups of containers that are not among ``live`` and hold no process."""
-    hierarchy = find_hierarchy(root)
-    try:
-        names = os.listdir(f"{hierarchy}/{FOLDER}") if hierarchy else []
-    except OSError:
-        return
-    for name in names:
-        if name not in live:
-            try:
-                os.rmdir(f"{hierarchy}/{FOLDER}/{name}")
-            except OSError:
-                continue

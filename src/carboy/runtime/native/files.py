@@ -6,12 +6,14 @@ import errno
 import os
 
 from carboy.linux.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
+from carboy.runtime.passwd import MAX_FILE_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
 _PATH = os.O_PATH | os.O_CLOEXEC
+MAX_LINKS = 8
 
 
 def open_below(rootfd: int, path: str, *, follow: bool = True) -> int:
@@ -25,14 +27,21 @@ def open_below(rootfd: int, path: str, *, follow: bool = True) -> int:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
+    return _walk(rootfd, path)
+
+
+def _walk(rootfd: int, path: str) -> int:
     fd = os.dup(rootfd)
-    for name in _parts(path):
-        inner = os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=fd)
-        os.close(fd)
-        fd = inner
-        if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+    try:
+        for name in _parts(path):
+            inner = os.open(name, _PATH | os.O_NOFOLLOW, dir_fd=fd)
             os.close(fd)
-            raise OSError(errno.ELOOP, f"{path}: a symbolic link is in the way")
+            fd = inner
+            if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+                raise OSError(errno.ELOOP, f"{path}: a symbolic link is in the way")
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -44,13 +53,29 @@ def _parts(path: str) -> list[str]:
 
 
 class below:  # noqa: N801
-    """A descriptor of a mount's target, made with its parent directories when it is missing; closed at the end."""
+    """A descriptor of a mount's target, made with its parent directories when it is missing; closed at the end.
 
-    def __init__(self, rootfd: int, path: str, *, directory: bool, follow: bool = True) -> None:
-        self._fd = self._open(rootfd, path, directory=directory, follow=follow)
+    What a dangling link points to is not made, in the root or elsewhere (CVE-2024-45310), unless ``through_links``: then
+    it is made in the root, whatever the link says. That is for files of our own (/etc/resolv.conf is a dangling link in many
+    images), in a root that no process of the container has seen yet.
+    """
+
+    def __init__(
+        self, rootfd: int, path: str, *, directory: bool, follow: bool = True, through_links: bool = False
+    ) -> None:
+        for _ in range(MAX_LINKS):
+            found = self._open(rootfd, path, directory=directory, follow=follow)
+            if isinstance(found, int):
+                self._fd = found
+                return
+            if not through_links:
+                break
+            path = found
+        raise OSError(errno.ELOOP, f"{path}: a dangling symbolic link is in the way")
 
     @staticmethod
-    def _open(rootfd: int, path: str, *, directory: bool, follow: bool) -> int:
+    def _open(rootfd: int, path: str, *, directory: bool, follow: bool) -> int | str:
+        """Return the descriptor, or the path in the root that the dangling link ``path`` points to."""
         try:
             return open_below(rootfd, path, follow=follow)
         except FileNotFoundError:
@@ -58,7 +83,8 @@ class below:  # noqa: N801
         parts = _parts(path)
         for count in range(1, len(parts)):
             make_directory(rootfd, "/".join(parts[:count]), follow=follow)
-        parent = open_below(rootfd, "/".join(parts[:-1]) or "/", follow=follow)
+        folder = "/".join(parts[:-1])
+        parent = open_below(rootfd, folder or "/", follow=follow)
         try:
             if directory:
                 os.mkdir(parts[-1], 0o755, dir_fd=parent)
@@ -66,8 +92,8 @@ class below:  # noqa: N801
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 os.close(os.open(parts[-1], flags, 0o644, dir_fd=parent))
         except FileExistsError:
-            # A dangling link: what it points to is not made, in the root or elsewhere (CVE-2024-45310).
-            raise OSError(errno.ELOOP, f"{path}: a dangling symbolic link is in the way") from None
+            target = os.readlink(parts[-1], dir_fd=parent)
+            return os.path.normpath(target if target.startswith("/") else f"/{folder}/{target}")
         finally:
             os.close(parent)
         return open_below(rootfd, path, follow=False if directory else follow)
@@ -90,8 +116,37 @@ def make_directory(rootfd: int, path: str, *, follow: bool = True) -> None:
         parent = open_below(rootfd, head or "/", follow=follow)
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            raise OSError(errno.ELOOP, f"{path}: a dangling symbolic link is in the way") from None
         finally:
             os.close(parent)
+
+
+def read_own(rootfd: int, path: str) -> bytes:
+    """Return a small file of an image; one that is not a plain file, or behind a link, counts as empty (CVE-2026-47262).
+
+    Raises ``FileNotFoundError`` when it is missing, ``OSError`` EFBIG when it is larger than ``MAX_FILE_BYTES``.
+    """
+    try:
+        found = open_below(rootfd, path, follow=False)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            return b""
+        raise
+    try:
+        status = os.fstat(found)
+        if status.st_mode & 0o170000 != 0o100000:
+            return b""
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        # O_PATH has shown that it is a plain file; this descriptor can only be of the same one.
+        fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    try:
+        return os.read(fd, MAX_FILE_BYTES)
+    finally:
+        os.close(fd)
 
 
 def write_file(path: str, content: bytes, mode: int) -> None:

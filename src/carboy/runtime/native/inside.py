@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import os
+import sys
 
 from carboy.linux import mounts, process
 from carboy.runtime.native import start
@@ -35,6 +36,8 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
         process.set_parent_death_signal(SIGKILL)
         _check_lifeline(lifeline)
         process.set_name("carboy-init")
+        process.set_command_line("carboy-init")
+        _forbid_imports()
         console = _make_sandbox(plan, root=root, binds=binds, report=report, step=step)
         step.name = "start the command"
         child = os.fork()
@@ -48,6 +51,12 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
     except Exception as error:  # noqa: BLE001
         report.send("error", step.name, 0, f"{type(error).__name__}: {error}")
     os._exit(status)
+
+
+def _forbid_imports() -> None:
+    """From here on the interpreter's library is looked for in the image's root: nothing is imported (CVE-2019-14271)."""
+    for finders in (sys.meta_path, sys.path, sys.path_hooks):
+        finders.clear()
 
 
 def _check_lifeline(fd: int) -> None:
@@ -205,7 +214,7 @@ def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
     write_file(name, operation["content"], operation["mode"])
     fd = mounts.open_tree(name)
     mounts.mount_setattr(fd, attr_set=_SAFE | mounts.MOUNT_ATTR_RDONLY)
-    with below(rootfd, operation["target"], directory=False) as target:
+    with below(rootfd, operation["target"], directory=False, through_links=True) as target:
         mounts.move_mount(fd, "", target_fd=target)
     os.close(fd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import _socket
+import fcntl
 import marshal
 import os
 import select
@@ -12,7 +13,7 @@ import sys
 from carboy.base.proc import spawn, wait
 from carboy.linux.seccomp import compile_profile
 from carboy.runtime.errors import SandboxError
-from carboy.runtime.native.cgroup import open_cgroup
+from carboy.runtime.native.files import read_own
 from carboy.runtime.native.passing import Passing, Terminal
 from carboy.runtime.native.plan import plan_stage
 from carboy.runtime.passwd import resolve_user
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["NativeRuntime", "Stdio"]
 
 MAX_REPORT_BYTES = 65_536
+MFD_EXEC = 0x10
 FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
 _HINTS = {
     "make a user namespace": "this machine may forbid user namespaces; `carboy doctor` says what to change",
@@ -53,44 +55,79 @@ class NativeRuntime:
         folder = f"{self._home.containers}/{spec.id}"
         staging = f"{folder}/mnt"
         os.makedirs(staging, mode=0o700, exist_ok=True)
-        cgroup = (
-            open_cgroup(spec.id, pids_limit=spec.pids_limit) if spec.tier == "root" else open_cgroup("", pids_limit=0)
+        plan = plan_stage(
+            spec,
+            staging=staging,
+            seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
+            user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
         )
+        for bind in plan["binds"]:
+            bind["directory"] = os.path.isdir(bind["source"])
         try:
-            plan = plan_stage(
-                spec,
-                staging=staging,
-                seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
-                cgroups=cgroup.procs,
-                user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
-            )
-            for bind in plan["binds"]:
-                bind["directory"] = os.path.isdir(bind["source"])
             return _Launch(plan, stdio).run()
-        finally:
-            cgroup.remove()
+        except SandboxError:
+            # The stage program removes its own group, unless it was killed itself.
+            from carboy.runtime.native.cgroup import remove_cgroup
+
+            remove_cgroup(spec.id)
+            raise
 
 
 def _find_ids(spec: SandboxSpec) -> tuple[int, int]:
     """Return the ids that the one id of the single tier is shown as: the image's user, so that its files fit."""
     if spec.user in {"", "0", "root", "0:0"} or isinstance(spec.root, DirectoryRoot):
         return 0, 0
-    files = {}
-    for name in ("passwd", "group"):
-        files[name] = b""
-        for tree in reversed(spec.root.lower):
-            try:
-                fd = os.open(f"{tree}/etc/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError:
-                continue
-            files[name] = os.read(fd, 2**20)
-            os.close(fd)
-            break
+    trees = tuple(spec.root.lower)
     try:
-        uid, gid, _, _ = resolve_user(spec.user, files["passwd"], files["group"])
-    except ValueError as error:
+        uid, gid, _, _ = resolve_user(spec.user, _read_own(trees, "passwd"), _read_own(trees, "group"))
+    except (ValueError, OSError) as error:
         raise SandboxError("find the user", str(error), hint="name a user of the image, or a number") from error
     return uid, gid
+
+
+def _read_own(trees: tuple[str, ...], name: str) -> bytes:
+    """Return a file of the image's /etc from the topmost layer that has it."""
+    for tree in reversed(trees):
+        try:
+            rootfd = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            return read_own(rootfd, f"/etc/{name}")
+        except FileNotFoundError:
+            continue
+        finally:
+            os.close(rootfd)
+    return b""
+
+
+def _seal_interpreter(path: str) -> int:
+    """Return a sealed copy of the interpreter in memory when the caller could change it; -1 when it could not.
+
+    An image whose command is a link to /proc/self/exe runs the stage program's own interpreter, and may then change its mode
+    or open it for writing, which in the user tiers its owner may do (CVE-2019-5736). A sealed copy cannot be written by
+    anybody.
+    """
+    if os.stat(path).st_uid != os.getuid() and not os.access(path, os.W_OK):
+        return -1
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            copy = os.memfd_create("carboy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | MFD_EXEC)
+        except OSError:  # before Linux 6.3
+            copy = os.memfd_create("carboy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        left = os.fstat(source).st_size
+        while left > 0:
+            left -= os.sendfile(copy, source, None, left)
+        fcntl.fcntl(
+            copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
+        # Above the numbers that the child's own descriptors get.
+        high = fcntl.fcntl(copy, fcntl.F_DUPFD_CLOEXEC, 200)
+    finally:
+        os.close(source)
+    os.close(copy)
+    return high
 
 
 class _Launch:
@@ -115,7 +152,16 @@ class _Launch:
                 )
                 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
                 child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
-                stage = spawn([sys.executable, "-I", "-S", "-c", command, root], fds=child_fds, new_session=True)
+                # In the root tier the container's ids own nothing of the host's.
+                sealed = -1 if self._plan["idmap"] else _seal_interpreter(sys.executable)
+                stage = spawn(
+                    [sys.executable, "-I", "-S", "-c", command, root],
+                    fds=child_fds,
+                    new_session=True,
+                    program=None if sealed < 0 else f"/proc/self/fd/{sealed}",
+                )
+                if sealed >= 0:
+                    os.close(sealed)
                 os.close(plan_read)
                 theirs.close()
                 passing.close_child_ends()

@@ -2,6 +2,9 @@
 
 A pipe or /dev/null is handed on as it is. Anything else (a terminal, a file of the host) stays outside: the process gets a pipe,
 and this module copies. With a terminal of its own the process has only that, and the caller's is put into raw mode.
+
+What goes inward never blocks: a process that does not read its input may be waiting for its output to be read. The bytes
+that it does not take are held, one chunk at most, and nothing more is read from the caller until they have gone.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class Passing:
     def __init__(self, stdio: Stdio, *, terminal: bool) -> None:
         self._stdio = stdio
         self._routes: dict[int, int | None] = {}  # from -> to; None: to the capture
+        self._held: dict[int, tuple[int, memoryview]] = {}  # inward end -> where the bytes came from, and the bytes
         self._terminal: Terminal | None = None
         self._child_ends: list[int] = []
         self._ours: set[int] = set()
@@ -72,6 +76,7 @@ class Passing:
                 read, write = self._pipe()
                 self.child_fds[0] = read
                 self._child_ends.append(read)
+                os.set_blocking(write, False)
                 self._routes[stdio.stdin] = write
                 self._ours.add(write)
         if stdio.capture is not None:
@@ -121,6 +126,7 @@ class Passing:
     def attach(self, terminal: Terminal, poll: select.poll) -> None:
         """Begin to copy between the caller and the container's terminal."""
         self._terminal = terminal
+        os.set_blocking(terminal.master, False)
         self._routes[terminal.master] = self._stdio.stdout
         poll.register(terminal.master, _READY)
         if self._stdio.stdin is not None:
@@ -132,18 +138,33 @@ class Passing:
         if self._terminal is not None:
             self._terminal.resize()
 
-    def move(self, source: int, poll: select.poll) -> None:
-        """Copy one chunk; at the end of ``source``, or when nobody reads any more, stop copying it."""
+    def move(self, fd: int, poll: select.poll) -> None:
+        """Copy one chunk; at the end of a source, or when nobody reads any more, stop copying it."""
+        if fd in self._held:
+            source, view = self._held.pop(fd)
+            if fd in self._routes:
+                poll.modify(fd, _READY)
+            else:
+                poll.unregister(fd)
+            if self._write(source, view, poll):
+                if fd not in self._held:
+                    poll.register(source, _READY)
+            else:
+                self._end(source)
+        if fd not in self._routes:
+            return
         try:
-            data = os.read(source, CHUNK_BYTES)
+            data = os.read(fd, CHUNK_BYTES)
         except OSError as error:
             # EIO: the last process closed the container's terminal. EAGAIN: the caller's descriptor is non-blocking.
             if error.errno == errno.EAGAIN:
                 return
             data = b""
-        if not data or not self._write(source, data):
-            poll.unregister(source)
-            self._end(source)
+        if not data or not self._write(fd, memoryview(data), poll):
+            poll.unregister(fd)
+            self._end(fd)
+        elif self._routes[fd] in self._held:
+            poll.unregister(fd)
 
     def _end(self, source: int) -> None:
         target = self._routes.pop(source)
@@ -152,17 +173,21 @@ class Passing:
                 self._ours.discard(fd)
                 os.close(fd)
 
-    def _write(self, source: int, data: bytes) -> bool:
+    def _write(self, source: int, view: memoryview, poll: select.poll) -> bool:
+        """Write to where ``source`` goes; False when nobody reads there. What an inward end does not take is held."""
         target = self._routes[source]
         if target is None:
             assert self._stdio.capture is not None
-            self._stdio.capture(data)
+            self._stdio.capture(bytes(view))
             return True
-        view = memoryview(data)
         while view:
             try:
                 view = view[os.write(target, view) :]
             except BlockingIOError:
+                if source == self._stdio.stdin:
+                    self._held[target] = source, view
+                    poll.register(target, select.POLLOUT | (_READY if target in self._routes else 0))
+                    return True
                 select.select([], [target], [])
             except BrokenPipeError:
                 return False

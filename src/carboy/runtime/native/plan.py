@@ -24,13 +24,11 @@ _NO_DEVICES = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 SHM_BYTES = 64 * 2**20
 
 
-def plan_stage(
-    spec: SandboxSpec, *, staging: str, seccomp: bytes, cgroups: tuple[str, ...], user_ids: tuple[int, int]
-) -> dict[str, Any]:
+def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tuple[int, int]) -> dict[str, Any]:
     """Return the stage program's plan for ``spec``.
 
     ``staging`` is an empty directory that the plan may cover with a mount of its own; ``seccomp`` the compiled filter;
-    ``cgroups`` the files to join by; ``user_ids`` the (uid, gid) that the single tier's one id is shown as. Values are
+    ``user_ids`` the (uid, gid) that the single tier's one id is shown as. Values are
     lists, dicts, strings, bytes and integers only.
     """
     single = spec.tier == "single"
@@ -55,7 +53,9 @@ def plan_stage(
         "root": _plan_root(spec),
         "network": spec.network,
         "hostname": spec.hostname,
-        "cgroups": list(cgroups),
+        "id": spec.id,
+        # A user tier has no right to make groups; RLIMIT_NPROC holds its limit.
+        "cgroup_pids_limit": spec.pids_limit if spec.tier == "root" else 0,
         "binds": binds,
         "operations": operations,
         "read_only_root": spec.read_only_root,

@@ -43,14 +43,18 @@ def main() -> NoReturn:
     """Make the sandbox of the plan on descriptor 3, wait for its process, report, and exit."""
     report = Reporter(REPORT_FD)
     status = 125
+    # The launcher's own descriptors are closed on exec; what its caller left open is not.
+    process.close_from(REPORT_FD + 1)
     try:
         plan = _read_plan()
         _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
         watcher = os.getpid()
+        # Made by the process that removes it, so that a launcher killed at any moment leaves none behind.
+        group = cgroup.open_cgroup(plan["id"], pids_limit=plan["cgroup_pids_limit"])
         builder = os.fork()
         if builder:
-            _watch(builder, plan)
-        status = _run(plan, report, parent=watcher)
+            _watch(builder, group)
+        status = _run(plan, group, report, parent=watcher)
         report.send("exit", status)
     except OSError as error:
         report.send("error", Step.name, error.errno or 0, error.strerror or str(error))
@@ -65,7 +69,7 @@ def _read_plan() -> Plan:
     return plan
 
 
-def _watch(builder: int, plan: Plan) -> NoReturn:
+def _watch(builder: int, group: cgroup.Cgroup) -> NoReturn:
     """Stay outside, and leave nothing behind: not when the sandbox ends, and not when the launcher is killed.
 
     The launcher's death is seen on the socket; the sandbox then has no reason to live, and its control group none to stay.
@@ -81,8 +85,7 @@ def _watch(builder: int, plan: Plan) -> NoReturn:
     if not any(fd == ended for fd, _ in poll.poll()):
         os.kill(builder, SIGKILL)
     _, status = os.waitpid(builder, 0)
-    for path in plan["cgroups"]:
-        cgroup.Cgroup(os.path.dirname(path)).remove()
+    group.remove()
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
@@ -92,10 +95,10 @@ def _die_with_parent(parent: int) -> None:
         os._exit(125)
 
 
-def _run(plan: Plan, report: Reporter, *, parent: int) -> int:
+def _run(plan: Plan, group: cgroup.Cgroup, report: Reporter, *, parent: int) -> int:
     _die_with_parent(parent)
     process.set_name("carboy-outer")
-    for path in plan["cgroups"]:
+    for path in group.procs:
         Step.name = "join the control group"
         with open(path, "wb", buffering=0) as file:
             file.write(b"0")

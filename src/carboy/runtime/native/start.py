@@ -14,8 +14,8 @@ import os
 import resource
 
 from carboy.linux import capabilities, libc, process, seccomp
-from carboy.runtime.native.files import make_directory, open_below
-from carboy.runtime.passwd import MAX_FILE_BYTES, UnknownUserError, resolve_user
+from carboy.runtime.native.files import make_directory, open_below, read_own
+from carboy.runtime.passwd import UnknownUserError, resolve_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,22 +91,13 @@ def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
 
 
 def _read_own(path: str) -> bytes:
-    """Return a file of the image; a missing one, or one that is not a plain file, counts as empty (CVE-2026-47262)."""
+    rootfd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            return b""
-        raise
-    try:
-        status = os.fstat(fd)
-        if status.st_mode & 0o170000 != 0o100000:
-            return b""
-        if status.st_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"{path} is larger than {MAX_FILE_BYTES} bytes")
-        return os.read(fd, MAX_FILE_BYTES)
+        return read_own(rootfd, path)
+    except FileNotFoundError:
+        return b""
     finally:
-        os.close(fd)
+        os.close(rootfd)
 
 
 def _enter_directory(path: str) -> None:
@@ -141,6 +132,8 @@ def _drop_privileges(plan: dict[str, Any], *, uid: int, gid: int, groups: list[i
     os.setresuid(uid, uid, uid)
     capabilities.keep_across_setuid(False)
     capabilities.set_process(keep if uid == 0 else frozenset())
+    # A change of user may have opened this process, which is still ours, to debuggers (fs.suid_dumpable).
+    process.set_dumpable(False)
     # A Python process ignores these two; a program expects the default.
     for signal in (SIGPIPE, SIGXFSZ):
         _signal.signal(signal, _signal.SIG_DFL)
@@ -152,7 +145,7 @@ def _drop_privileges(plan: dict[str, Any], *, uid: int, gid: int, groups: list[i
 
 def _execute(plan: dict[str, Any], report: Reporter) -> int:
     """Try the command's candidates on the container's PATH; returns Docker's exit status when none can be executed."""
-    args, env = plan["args"], dict(item.partition("=")[::2] for item in plan["env"])
+    args, env = plan["args"], dict(item.split("=", 1) for item in plan["env"] if item.find("=") > 0)
     name = args[0]
     directories = [""] if "/" in name else env.get("PATH", os.defpath).split(":")
     denied: OSError | None = None
