@@ -6,12 +6,13 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
 
 from carboy.errors import CarboyError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
 _MESSAGES = {
     errno.ENOSPC: ("the disk is full", "free some space, or `carboy system prune`; CARBOY_HOME names another place"),

@@ -11,7 +11,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
 
     from carboy.engine.context import Engine
     from carboy.oci.descriptor import Descriptor
@@ -22,13 +22,42 @@ class LaunchRecord:
 
     __slots__ = ("cmd", "entrypoint", "env", "layers", "user", "workdir")
 
-    def __init__(self, value: dict[str, Any]) -> None:
-        self.layers: tuple[str, ...] = tuple(value["layers"])
-        self.env: tuple[str, ...] = tuple(value["env"])
-        self.entrypoint: tuple[str, ...] = tuple(value["entrypoint"])
-        self.cmd: tuple[str, ...] = tuple(value["cmd"])
-        self.workdir: str = value["workdir"]
-        self.user: str = value["user"]
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str],
+        env: Sequence[str],
+        entrypoint: Sequence[str],
+        cmd: Sequence[str],
+        workdir: str,
+        user: str,
+    ) -> None:
+        self.layers = tuple(layers)
+        self.env = tuple(env)
+        self.entrypoint = tuple(entrypoint)
+        self.cmd = tuple(cmd)
+        self.workdir = workdir
+        self.user = user
+
+    def encode(self) -> str:
+        """Return the record as text: a line feed ends each field, a NUL each item; neither can stand unescaped in one."""
+        fields = (self.layers, self.env, self.entrypoint, self.cmd, (self.workdir,), (self.user,))
+        return "".join("".join(f"{_escape(item)}\0" for item in field) + "\n" for field in fields)
+
+    @classmethod
+    def decode(cls, text: str) -> LaunchRecord:
+        """Return the record that :meth:`encode` made."""
+        fields = [[_unescape(item) for item in line.split("\0")[:-1]] for line in text.split("\n")[:-1]]
+        layers, env, entrypoint, cmd, (workdir,), (user,) = fields
+        return cls(layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user)
+
+
+def _escape(item: str) -> str:
+    return item.replace("%", "%25").replace("\n", "%0A").replace("\0", "%00")
+
+
+def _unescape(item: str) -> str:
+    return item.replace("%00", "\0").replace("%0A", "\n").replace("%25", "%")
 
 
 def read_launch_record(engine: Engine, name: str, *, manifest: str | None = None) -> LaunchRecord:
@@ -37,16 +66,16 @@ def read_launch_record(engine: Engine, name: str, *, manifest: str | None = None
     Raises ``CarboyError`` (125) when there is no such image, with the nearest name as a hint.
     """
     digest = manifest or _find_manifest(engine, name)
-    entry = engine.store.cache.get(_key(digest))
-    if entry is not None:
-        record = LaunchRecord(entry.value)
+    text = engine.store.cache.get_text(_key(digest))
+    if text is not None:
+        record = LaunchRecord.decode(text)
         if all(engine.store.layers.has_hex(layer.partition(":")[2]) for layer in record.layers):
             return record
     return _derive(engine, digest)
 
 
 def _key(manifest: str) -> str:
-    return f"launch:{manifest}"
+    return f"launch-record:{manifest}"
 
 
 def _find_manifest(engine: Engine, name: str) -> str:
@@ -92,13 +121,13 @@ def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
     for descriptor, diff_id in zip(layers, config.diff_ids, strict=True):
         unpack_layer(store, descriptor, diff_id=diff_id, tier_chown=engine.tier.name != "single")
     run = config.config
-    value: dict[str, Any] = {
-        "layers": [str(diff_id) for diff_id in config.diff_ids],
-        "env": list(run.Env or ()),
-        "entrypoint": list(run.Entrypoint or ()),
-        "cmd": list(run.Cmd or ()),
-        "workdir": run.WorkingDir or "/",
-        "user": run.User or "",
-    }
-    store.cache.put(_key(manifest_digest), "launch", value, [digest])
-    return LaunchRecord(value)
+    record = LaunchRecord(
+        layers=[str(diff_id) for diff_id in config.diff_ids],
+        env=run.Env or (),
+        entrypoint=run.Entrypoint or (),
+        cmd=run.Cmd or (),
+        workdir=run.WorkingDir or "/",
+        user=run.User or "",
+    )
+    store.cache.put_text(_key(manifest_digest), "launch", record.encode(), [digest])
+    return record

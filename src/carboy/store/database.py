@@ -1,17 +1,17 @@
 """``state.db``: names and what is cached. SQLite in WAL mode with full durability.
 
-Opening an existing database writes nothing, so that it costs a start nothing to look a name up.
+Opening an existing database writes nothing, so that it costs a start nothing to look a name up. For the same reason the C
+half of ``sqlite3`` is used: the other half only adds adapters for dates, and imports much for that.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sqlite3
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
     from typing import Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from carboy.errors import CarboyError
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.digest import Digest
+else:
+    import _sqlite3 as sqlite3
 
 VERSION = 1
 _SCHEMA = """
@@ -164,15 +166,28 @@ class CacheStore:
 
     def get(self, key: str) -> CacheEntry | None:
         """Return the entry, or None."""
+        import json
+
         row = self._db.execute("SELECT value, created_at_s FROM cache WHERE key = ?", (key,)).fetchone()
         return None if row is None else CacheEntry(json.loads(row[0]), row[1])
 
+    def get_text(self, key: str) -> str | None:
+        """Return the text of an entry that :meth:`put_text` made, or None. Nothing is parsed: the way of every start."""
+        row = self._db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
     def put(self, key: str, kind: str, value: dict[str, Any], digests: Sequence[Digest]) -> None:
         """Keep a result, in place of an older one, with the content that it refers to."""
+        import json
+
+        self.put_text(key, kind, json.dumps(value), digests)
+
+    def put_text(self, key: str, kind: str, text: str, digests: Sequence[Digest]) -> None:
+        """Keep a result as :meth:`put` does, in a form of the caller's own."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
-            self._db.execute("INSERT INTO cache VALUES (?, ?, ?, ?)", (key, kind, json.dumps(value), time.time()))
+            self._db.execute("INSERT INTO cache VALUES (?, ?, ?, ?)", (key, kind, text, time.time()))
             rows = {(key, str(digest)) for digest in digests}
             self._db.executemany("INSERT INTO cache_digests VALUES (?, ?)", sorted(rows))
         except BaseException:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 from contextlib import contextmanager
 
@@ -49,6 +48,8 @@ class LayerStore:
     def meta(self, diff_id: Digest) -> dict[str, Any]:
         """Return what was noted of the layer when it was published."""
         with open(f"{self.folder}/{diff_id.hex}/meta.json", "rb") as file:
+            import json
+
             value: dict[str, Any] = json.load(file)
         return value
 
@@ -76,6 +77,8 @@ class LayerStore:
 
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         with open(f"{ingest_dir}/meta.json", "w", encoding="utf-8") as file:
+            import json
+
             json.dump(meta, file, sort_keys=True)
         fd = os.open(ingest_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
