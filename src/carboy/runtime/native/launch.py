@@ -130,6 +130,54 @@ def _seal_interpreter(path: str) -> int:
     return high
 
 
+def _is_alone() -> bool:
+    """Return whether this process has one thread: a fork of one with more may hold locks that nobody releases."""
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+def _fork(fds: dict[int, int]) -> int:
+    """Start the stage program in a copy of this process, which saves the start of an interpreter.
+
+    For the root tier only: what the container's process is started from belongs to ids that the container does not have.
+    """
+    from carboy.runtime.native import stage
+
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        _signal.set_wakeup_fd(-1)
+        for number in (*FORWARDED, 28):
+            _signal.signal(number, _signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Sources are moved above all targets first, so that no dup2 overwrites a descriptor still to be used.
+        targets = sorted({0, 1, 2} | set(fds))
+        sources = [fcntl.fcntl(fds.get(target, null), fcntl.F_DUPFD_CLOEXEC, 64) for target in targets]
+        for source, target in zip(sources, targets, strict=True):
+            os.dup2(source, target)
+        stage.main()
+    finally:
+        os._exit(125)
+
+
+def _start(fds: dict[int, int], plan: dict[str, Any]) -> int:
+    """Start the stage program in an interpreter of its own."""
+    command = "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    sealed = -1 if plan["idmap"] else _seal_interpreter(sys.executable)
+    try:
+        return spawn(
+            [sys.executable, "-I", "-S", "-c", command, root],
+            fds=fds,
+            new_session=True,
+            program=None if sealed < 0 else f"/proc/self/fd/{sealed}",
+        )
+    finally:
+        if sealed >= 0:
+            os.close(sealed)
+
+
 class _Launch:
     """One run of the stage program."""
 
@@ -147,21 +195,8 @@ class _Launch:
         with Passing(self._stdio, terminal=self._plan["process"]["terminal"]) as passing:
             signals, restore = _catch_signals()
             try:
-                command = (
-                    "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
-                )
-                root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
                 child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
-                # In the root tier the container's ids own nothing of the host's.
-                sealed = -1 if self._plan["idmap"] else _seal_interpreter(sys.executable)
-                stage = spawn(
-                    [sys.executable, "-I", "-S", "-c", command, root],
-                    fds=child_fds,
-                    new_session=True,
-                    program=None if sealed < 0 else f"/proc/self/fd/{sealed}",
-                )
-                if sealed >= 0:
-                    os.close(sealed)
+                stage = _fork(child_fds) if self._plan["idmap"] and _is_alone() else _start(child_fds, self._plan)
                 os.close(plan_read)
                 theirs.close()
                 passing.close_child_ends()
