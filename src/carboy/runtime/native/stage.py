@@ -1,7 +1,8 @@
 """The stage program, outer half: from a fresh interpreter to the first process of a new sandbox.
 
 Runs with the plan on descriptor 3 and a socket to the launcher on descriptor 4, in a fork of the launcher or as
-``python -I -S`` (see ``launch``), as uid 0 of the *outer* user namespace (the machine's, or the caller's own in the user tiers). The order is the kernel's:
+``python -I -S`` (see ``launch``), as uid 0 of the *outer* user namespace (the machine's, or the caller's own in the user
+tiers). The order is the kernel's:
 
 1. a private mount namespace, so that nothing below is seen by, or left to, the host;
 2. a child that only makes the *inner* user namespace, whose id maps are written from here, where the privilege is;
