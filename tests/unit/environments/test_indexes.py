@@ -1,0 +1,53 @@
+"""How the host's way to install packages reaches the step that installs: decided without a host."""
+
+from __future__ import annotations
+
+from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, redact
+
+PIP_FILE = (
+    "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/x\n    file:///no/such\n"
+)
+
+
+def test_pip_files_become_uv_settings() -> None:
+    config = plan_indexes({}, [PIP_FILE], existing=frozenset())
+    assert dict(config.env) == {
+        "UV_DEFAULT_INDEX": "https://a.example/simple",
+        "UV_INDEX": "https://b.example/x",  # the folder is not there
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+
+
+def test_uv_wins_over_pip_variables_and_those_over_files() -> None:
+    environ = {"PIP_INDEX_URL": "https://p.example"}
+    assert dict(plan_indexes(environ, [PIP_FILE], existing=frozenset()).env)["UV_DEFAULT_INDEX"] == "https://p.example"
+    environ["UV_DEFAULT_INDEX"] = "https://u.example"
+    assert dict(plan_indexes(environ, [PIP_FILE], existing=frozenset()).env)["UV_DEFAULT_INDEX"] == "https://u.example"
+
+
+def test_later_files_win_and_install_over_global() -> None:
+    texts = ["[global]\ncert = a\n[install]\ncert = b\n", "not a configuration file", "[global]\nproxy = c\n"]
+    assert parse_pip_config(texts) == {"cert": "b", "proxy": "c"}
+
+
+def test_folders_of_the_host_are_shown_where_they_exist() -> None:
+    environ = {"PIP_INDEX_URL": "file:///srv/index/simple", "PIP_FIND_LINKS": "/srv/wheels /no/such"}
+    config = plan_indexes(environ, [], existing=frozenset({"/srv/index/simple", "/srv/wheels"}))
+    assert config.folders == ("/srv/index", "/srv/wheels")
+    assert dict(config.env)["UV_FIND_LINKS"] == "/srv/wheels"
+
+
+def test_proxies_pass_and_nothing_of_the_hosts_own_places_does() -> None:
+    environ = {"HTTPS_PROXY": "http://proxy.example:3128", "UV_CACHE_DIR": "/x", "UV_PYTHON": "3.9", "HOME": "/root"}
+    assert dict(plan_indexes(environ, [], existing=frozenset()).env) == {"HTTPS_PROXY": "http://proxy.example:3128"}
+
+
+def test_the_callers_certificates_come_before_the_systems() -> None:
+    existing = frozenset({"/ca.pem", SYSTEM_BUNDLES[0]})
+    assert plan_indexes({"SSL_CERT_FILE": "/ca.pem"}, [], existing=existing).ca_bundle == "/ca.pem"
+    assert plan_indexes({"SSL_CERT_FILE": "/gone"}, [], existing=existing).ca_bundle == SYSTEM_BUNDLES[0]
+    assert plan_indexes({}, [], existing=frozenset()).ca_bundle is None
+
+
+def test_passwords_are_not_shown() -> None:
+    assert redact("from https://ana:secret@a.example/simple and b") == "from https://***@a.example/simple and b"
