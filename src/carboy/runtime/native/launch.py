@@ -32,6 +32,7 @@ __all__ = ["NativeRuntime", "Stdio"]
 
 MAX_REPORT_BYTES = 65_536
 MFD_EXEC = 0x10
+MAX_FORK_BYTES = 48 * 2**20
 FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
 _HINTS = {
     "make a user namespace": "this machine may forbid user namespaces; `carboy doctor` says what to change",
@@ -130,9 +131,11 @@ def _seal_interpreter(path: str) -> int:
     return high
 
 
-def _is_alone() -> bool:
-    """Return whether this process has one thread: a fork of one with more may hold locks that nobody releases."""
-    return len(os.listdir("/proc/self/task")) == 1
+def _can_fork() -> bool:
+    """Return whether a copy of this process is worth making: of one thread, since others may hold locks, and small."""
+    with open("/proc/self/statm", "rb") as file:
+        resident_bytes = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident_bytes < MAX_FORK_BYTES and len(os.listdir("/proc/self/task")) == 1
 
 
 def _fork(fds: dict[int, int]) -> int:
@@ -196,7 +199,7 @@ class _Launch:
             signals, restore = _catch_signals()
             try:
                 child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
-                stage = _fork(child_fds) if self._plan["idmap"] and _is_alone() else _start(child_fds, self._plan)
+                stage = _fork(child_fds) if self._plan["idmap"] and _can_fork() else _start(child_fds, self._plan)
                 os.close(plan_read)
                 theirs.close()
                 passing.close_child_ends()

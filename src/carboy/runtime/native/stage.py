@@ -52,10 +52,13 @@ def main() -> NoReturn:
         watcher = os.getpid()
         # Made by the process that removes it, so that a launcher killed at any moment leaves none behind.
         group = cgroup.open_cgroup(plan["id"], pids_limit=plan["cgroup_pids_limit"])
+        joined, say = os.pipe2(os.O_CLOEXEC)
         builder = os.fork()
         if builder:
-            _watch(builder, group)
-        status = _run(plan, group, report, parent=watcher)
+            os.close(joined)
+            _watch(builder, group, say)
+        os.close(say)
+        status = _run(plan, joined, report, parent=watcher)
         report.send("exit", status)
     except OSError as error:
         report.send("error", Step.name, error.errno or 0, error.strerror or str(error))
@@ -70,15 +73,20 @@ def _read_plan() -> Plan:
     return plan
 
 
-def _watch(builder: int, group: cgroup.Cgroup) -> NoReturn:
+def _watch(builder: int, group: cgroup.Cgroup, say: int) -> NoReturn:
     """Stay outside, and leave nothing behind: not when the sandbox ends, and not when the launcher is killed.
+
+    First of all ``builder`` is moved into the control group: the kernel needs some ten milliseconds for that, in which the
+    builder makes its mounts. It is told ("y", or the error's number) before it starts a process of the container.
 
     The launcher's death is seen on the socket; the sandbox then has no reason to live, and its control group none to stay.
     """
+    process.set_name("carboy-watch")
+    os.write(say, _join(builder, group))
+    os.close(say)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    process.set_name("carboy-watch")
     ended = os.pidfd_open(builder)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
@@ -90,19 +98,25 @@ def _watch(builder: int, group: cgroup.Cgroup) -> NoReturn:
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
+def _join(pid: int, group: cgroup.Cgroup) -> bytes:
+    try:
+        for path in group.procs:
+            with open(path, "wb", buffering=0) as file:
+                file.write(b"%d" % pid)
+    except OSError as error:
+        return (error.errno or 0).to_bytes(1, "little")
+    return b"y"
+
+
 def _die_with_parent(parent: int) -> None:
     process.set_parent_death_signal(SIGKILL)
     if os.getppid() != parent:
         os._exit(125)
 
 
-def _run(plan: Plan, group: cgroup.Cgroup, report: Reporter, *, parent: int) -> int:
+def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     _die_with_parent(parent)
     process.set_name("carboy-outer")
-    for path in group.procs:
-        Step.name = "join the control group"
-        with open(path, "wb", buffering=0) as file:
-            file.write(b"0")
     Step.name = "make a mount namespace"
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
@@ -122,16 +136,17 @@ def _run(plan: Plan, group: cgroup.Cgroup, report: Reporter, *, parent: int) -> 
     Step.name = "make the namespaces"
     network = namespaces.CLONE_NEWNET if plan["network"] == "none" else 0
     namespaces.unshare(
-        namespaces.CLONE_NEWNS
-        | namespaces.CLONE_NEWPID
-        | namespaces.CLONE_NEWIPC
-        | namespaces.CLONE_NEWUTS
-        | namespaces.CLONE_NEWCGROUP
-        | network
+        namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS | network
     )
     if root is None:
         Step.name = "make the root file system"
         root = _mount_overlay(plan)
+    Step.name = "join the control group"
+    answer = os.read(joined, 1)
+    if answer != b"y":
+        raise OSError(answer[0] if answer else 0, "the process cannot be moved there")
+    os.close(joined)
+    namespaces.unshare(namespaces.CLONE_NEWCGROUP)  # its root is the group that this process is in
     lifeline, held = os.pipe2(os.O_CLOEXEC)
     first = os.fork()
     if first == 0:
