@@ -105,14 +105,16 @@ class SandboxSpec(Value):
     """One sandbox with one process.
 
     ``args`` and ``env`` ("NAME=VALUE") are the process's; ``cwd`` is made when it is missing; ``user`` is Docker's form
-    ("", "name", "uid", "uid:gid"); ``network`` is "none" or "host"; ``pids_limit`` counts processes and threads;
+    ("", "name", "uid", "uid:gid"); ``network`` is "host" for the host's, else the sandbox has one of its own, shown to the
+    launcher before anything of the image runs when ``announce_network``; ``pids_limit`` counts processes and threads;
     ``tier`` is the caller's ("root", "subuid", "single") and ``id_count`` how many ids its namespace has.
     """
 
     __slots__ = (
-        "args", "capabilities", "cwd", "env", "hostname", "id", "id_count", "mounts", "network", "pids_limit",
+        "announce_network", "args", "capabilities", "cwd", "env", "hostname", "id", "id_count", "mounts", "network", "pids_limit",
         "read_only_root", "root", "terminal", "tier", "user",
     )  # fmt: skip
+    announce_network: bool
     args: tuple[str, ...]
     capabilities: frozenset[str]
     cwd: str
@@ -142,6 +144,7 @@ class SandboxSpec(Value):
         user: str = "",
         hostname: str = "carboy",
         network: str = "none",
+        announce_network: bool = False,
         mounts: tuple[BindMount | TmpfsMount | FileMount, ...] = (),
         terminal: bool = False,
         capabilities: frozenset[str] = RUN_CAPABILITIES,
@@ -150,7 +153,7 @@ class SandboxSpec(Value):
     ) -> None:
         self._set(
             id=id, root=root, args=args, tier=tier, id_count=id_count, env=env, cwd=cwd, user=user, hostname=hostname,
-            network=network, mounts=mounts, terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
+            network=network, announce_network=announce_network, mounts=mounts, terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
             pids_limit=pids_limit,
         )  # fmt: skip
 

@@ -74,6 +74,19 @@ def remove_cgroup(container_id: str, root: str = ROOT) -> None:
         Cgroup(f"{hierarchy}/{FOLDER}/{container_id}").remove()
 
 
+def join(container_id: str, root: str = ROOT) -> None:
+    """Move this process, which has one thread, into the group of a container; without a group nothing is to be done.
+
+    Raises ``OSError`` when there is a group that cannot be joined.
+    """
+    hierarchy = find_hierarchy(root)
+    path = f"{hierarchy}/{FOLDER}/{container_id}"
+    if hierarchy is None or not os.path.isdir(path):
+        return
+    # "0" to `tasks` moves this thread alone, for which the kernel need not stop every fork of the machine for a moment.
+    _write(f"{path}/cgroup.procs" if hierarchy == root else f"{path}/tasks", "0")
+
+
 def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="ascii") as file:
         file.write(text)

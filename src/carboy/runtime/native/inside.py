@@ -37,14 +37,18 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
         _check_lifeline(lifeline)
         process.set_name("carboy-init")
         process.set_command_line("carboy-init")
-        _forbid_imports()
+        forbid_imports()
         console = _make_sandbox(plan, root=root, binds=binds, report=report, step=step)
         step.name = "start the command"
+        executed, held = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
             start.execute(plan["process"], console=console, report=report)
-        for fd in (0, 1, 2, *(() if console is None else (console,))):
+        for fd in (0, 1, 2, held, *(() if console is None else (console,))):
             os.close(fd)
+        os.read(executed, 1)  # its end comes with execve(2), or after the report of why not
+        os.close(executed)
+        report.send("started", child)
         status = _wait(child)
     except OSError as error:
         report.send("error", step.name, error.errno or 0, error.strerror or str(error))
@@ -53,7 +57,7 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
     os._exit(status)
 
 
-def _forbid_imports() -> None:
+def forbid_imports() -> None:
     """From here on the interpreter's library is looked for in the image's root: nothing is imported (CVE-2019-14271)."""
     for finders in (sys.meta_path, sys.path, sys.path_hooks):
         finders.clear()
@@ -118,7 +122,7 @@ def _make_sandbox(plan: Plan, *, root: int, binds: list[int], report: Reporter, 
     mounts.pivot_root(".", ".")
     mounts.umount(".")
     os.chdir("/")
-    if plan["network"] == "none":
+    if plan["network"] != "host":
         step.name = "bring the loopback interface up"
         start.raise_loopback()
     console = None

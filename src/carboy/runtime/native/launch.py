@@ -7,14 +7,14 @@ import _socket
 import fcntl
 import marshal
 import os
-import select
 import sys
 
 from carboy.base.proc import spawn, wait
 from carboy.linux.seccomp import compile_profile
+from carboy.runtime.attend import FORWARDED, attend
 from carboy.runtime.errors import SandboxError
 from carboy.runtime.native.files import read_own
-from carboy.runtime.native.passing import Passing, Terminal
+from carboy.runtime.native.passing import Passing
 from carboy.runtime.native.plan import plan_stage
 from carboy.runtime.passwd import resolve_user
 from carboy.runtime.spec import DirectoryRoot
@@ -22,10 +22,10 @@ from carboy.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from carboy.base.home import Home
+    from carboy.runtime.sandbox import Event
     from carboy.runtime.spec import SandboxSpec
 
 __all__ = ["NativeRuntime", "Stdio"]
@@ -33,12 +33,6 @@ __all__ = ["NativeRuntime", "Stdio"]
 MAX_REPORT_BYTES = 65_536
 MFD_EXEC = 0x10
 MAX_FORK_BYTES = 48 * 2**20
-FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
-_HINTS = {
-    "make a user namespace": "this machine may forbid user namespaces; `carboy doctor` says what to change",
-    "mount /proc": "an outer container hides parts of /proc; start it with an unmasked /proc, or use another machine",
-    "make the root file system": "`carboy doctor` says whether overlay mounts work here",
-}
 
 
 class NativeRuntime:
@@ -53,8 +47,15 @@ class NativeRuntime:
         Signals that reach this process meanwhile are passed on. When this process dies, the sandbox dies. Raises
         ``SandboxError``: 125 when the sandbox cannot be made as asked, 126 or 127 for its command.
         """
-        folder = f"{self._home.containers}/{spec.id}"
-        staging = f"{folder}/mnt"
+        with Passing(stdio, terminal=spec.terminal) as passing:
+            return attend(lambda: self.launch(self.plan(spec), passing.child_fds), passing)
+
+    def plan(self, spec: SandboxSpec) -> dict[str, Any]:
+        """Return the stage program's plan for ``spec``: data that another process of the same interpreter may launch.
+
+        Raises ``SandboxError`` when the image's user is unknown.
+        """
+        staging = f"{self._home.containers}/{spec.id}/mnt"
         os.makedirs(staging, mode=0o700, exist_ok=True)
         plan = plan_stage(
             spec,
@@ -64,14 +65,12 @@ class NativeRuntime:
         )
         for bind in plan["binds"]:
             bind["directory"] = os.path.isdir(bind["source"])
-        try:
-            return _Launch(plan, stdio).run()
-        except SandboxError:
-            # The stage program removes its own group, unless it was killed itself.
-            from carboy.runtime.native.cgroup import remove_cgroup
+        return plan
 
-            remove_cgroup(spec.id)
-            raise
+    @staticmethod
+    def launch(plan: dict[str, Any], child_fds: dict[int, int]) -> NativeSandbox:
+        """Start the stage program for ``plan`` with the descriptors (0, 1, 2) that its process shall have."""
+        return launch(plan, child_fds)
 
 
 def _find_ids(spec: SandboxSpec) -> tuple[int, int]:
@@ -131,6 +130,41 @@ def _seal_interpreter(path: str) -> int:
     return high
 
 
+def launch(plan: dict[str, Any], child_fds: dict[int, int]) -> NativeSandbox:
+    """Start the stage program for ``plan`` with the descriptors (0, 1, 2) that its process shall have.
+
+    It dies with this process. Raises ``CarboyError`` when it cannot be started.
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        stage = _start("stage", plan, {**child_fds, 4: theirs.fileno()})
+    finally:
+        theirs.close()
+    return NativeSandbox(ours, stage, plan["id"])
+
+
+def enter(plan: dict[str, Any], fds: dict[int, int]) -> int:
+    """Start one more process in a running sandbox, and return the pid of the program that stands between.
+
+    ``fds``: 0, 1 and 2 for the process (/dev/null unless named), 4 the socket to report on, 5 a pidfd of the sandbox's
+    first process. Raises ``CarboyError`` when it cannot be started.
+    """
+    return _start("enter", plan, fds)
+
+
+def _start(program: str, plan: dict[str, Any], fds: dict[int, int]) -> int:
+    """Start one of the two programs, in a fork where that is safe, else in an interpreter of its own."""
+    plan_read, plan_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        fds = {**fds, 3: plan_read}
+        pid = _fork(program, fds) if plan["idmap"] and _can_fork() else _spawn(program, fds, sealed=not plan["idmap"])
+    finally:
+        os.close(plan_read)
+    with open(plan_write, "wb") as file:
+        file.write(marshal.dumps(plan))
+    return pid
+
+
 def _can_fork() -> bool:
     """Return whether a copy of this process is worth making: of one thread, since others may hold locks, and small."""
     with open("/proc/self/statm", "rb") as file:
@@ -138,12 +172,12 @@ def _can_fork() -> bool:
     return resident_bytes < MAX_FORK_BYTES and len(os.listdir("/proc/self/task")) == 1
 
 
-def _fork(fds: dict[int, int]) -> int:
-    """Start the stage program in a copy of this process, which saves the start of an interpreter.
+def _fork(program: str, fds: dict[int, int]) -> int:
+    """Start a program in a copy of this process, which saves the start of an interpreter.
 
     For the root tier only: what the container's process is started from belongs to ids that the container does not have.
     """
-    from carboy.runtime.native import stage
+    from carboy.runtime.native import enter, stage
 
     pid = os.fork()
     if pid:
@@ -159,129 +193,79 @@ def _fork(fds: dict[int, int]) -> int:
         sources = [fcntl.fcntl(fds.get(target, null), fcntl.F_DUPFD_CLOEXEC, 64) for target in targets]
         for source, target in zip(sources, targets, strict=True):
             os.dup2(source, target)
-        stage.main()
+        (stage.main if program == "stage" else enter.main)()
     finally:
         os._exit(125)
 
 
-def _start(fds: dict[int, int], plan: dict[str, Any]) -> int:
-    """Start the stage program in an interpreter of its own."""
-    command = "import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import stage; stage.main()"
+def _spawn(program: str, fds: dict[int, int], *, sealed: bool) -> int:
+    """Start a program in an interpreter of its own, ``sealed`` where its owner could change it."""
+    command = (
+        f"import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import {program}; {program}.main()"
+    )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    sealed = -1 if plan["idmap"] else _seal_interpreter(sys.executable)
+    copy = _seal_interpreter(sys.executable) if sealed else -1
     try:
         return spawn(
             [sys.executable, "-I", "-S", "-c", command, root],
             fds=fds,
             new_session=True,
-            program=None if sealed < 0 else f"/proc/self/fd/{sealed}",
+            program=None if copy < 0 else f"/proc/self/fd/{copy}",
         )
     finally:
-        if sealed >= 0:
-            os.close(sealed)
+        if copy >= 0:
+            os.close(copy)
 
 
-class _Launch:
-    """One run of the stage program."""
+class NativeSandbox:
+    """One sandbox under way: the launcher's end of the talk with its stage program."""
 
-    def __init__(self, plan: dict[str, Any], stdio: Stdio) -> None:
-        self._plan = plan
-        self._stdio = stdio
-        self._error: SandboxError | None = None
-        self._status: int | None = None
-        self._pid: int | None = None
-        self._pending: list[int] = []
+    __slots__ = ("_id", "_socket", "_stage", "pid")
 
-    def run(self) -> int:
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        plan_read, plan_write = os.pipe2(os.O_CLOEXEC)
-        with Passing(self._stdio, terminal=self._plan["process"]["terminal"]) as passing:
-            signals, restore = _catch_signals()
-            try:
-                child_fds = {**passing.child_fds, 3: plan_read, 4: theirs.fileno()}
-                stage = _fork(child_fds) if self._plan["idmap"] and _can_fork() else _start(child_fds, self._plan)
-                os.close(plan_read)
-                theirs.close()
-                passing.close_child_ends()
-                with open(plan_write, "wb") as file:
-                    file.write(marshal.dumps(self._plan))
-                self._loop(ours, passing, signals)
-                status = wait(stage)
-            finally:
-                restore()
-            passing.drain()
-        if self._error is not None:
-            raise self._error
-        if self._status is None:
-            raise SandboxError("run the sandbox", f"the stage program ended with status {status}")
-        return self._status
+    def __init__(self, socket: _socket.socket, stage: int, container_id: str) -> None:
+        self._socket = socket
+        self._stage = stage
+        self._id = container_id
+        self.pid: int | None = None
 
-    def _loop(self, ours: _socket.socket, passing: Passing, signals: int) -> None:
-        poll = select.poll()
-        poll.register(ours.fileno(), select.POLLIN)
-        poll.register(signals, select.POLLIN)
-        passing.register(poll)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == signals:
-                    self._forward(os.read(signals, 64), passing)
-                elif fd != ours.fileno():
-                    passing.move(fd, poll)
-                elif not self._receive(ours, passing, poll):
-                    return
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when :meth:`receive` has something to return."""
+        return self._socket.fileno()
 
-    def _receive(self, ours: _socket.socket, passing: Passing, poll: select.poll) -> bool:
-        data, ancillary, _, _ = ours.recvmsg(MAX_REPORT_BYTES, 64, _socket.MSG_CMSG_CLOEXEC)
+    def receive(self) -> Event | None:
+        """Return the next thing that the stage program says; None when it has said all. See ``runtime.sandbox``."""
+        data, ancillary, _, _ = self._socket.recvmsg(MAX_REPORT_BYTES, 64, _socket.MSG_CMSG_CLOEXEC)
         if not data:
-            return False
-        message = marshal.loads(data)  # noqa: S302
-        match message[0]:
-            case "pid":
-                self._pid = message[1]
-                for signal in self._pending:
-                    self._kill(signal)
-            case "console":
-                terminal = Terminal(int.from_bytes(ancillary[0][2][:4], sys.byteorder), self._stdio)
-                passing.attach(terminal, poll)
-            case "exit":
-                self._status = message[1]
-            case "error":
-                _, operation, code, reason = message
-                text = reason if not code or os.strerror(code) in reason else f"{reason}: {os.strerror(code)}"
-                self._error = self._error or SandboxError(operation, text, hint=_HINTS.get(operation, ""))
-            case "command":
-                _, code, name, reason = message
-                self._error = self._error or SandboxError(f"run {name!r}", reason, code=code)
-        return True
+            return None
+        message: Event = marshal.loads(data)  # noqa: S302
+        if ancillary:
+            return (*message, int.from_bytes(ancillary[0][2][:4], sys.byteorder))
+        if message[0] == "pid":
+            self.pid = message[1]
+        return message
 
-    def _forward(self, numbers: bytes, passing: Passing) -> None:
-        for signal in numbers:
-            if signal == 28:  # WINCH: the terminal's size, not the process's business
-                passing.resize()
-            elif self._pid is None:
-                self._pending.append(signal)
-            else:
-                self._kill(signal)
-
-    def _kill(self, signal: int) -> None:
+    def proceed(self, problem: str = "") -> None:
+        """Answer ("netns", fd): the network is ready, or the start fails with ``problem``."""
         try:
-            if self._pid is not None:
-                os.kill(self._pid, signal)
+            self._socket.send(problem.encode() or b"y")
+        except OSError as error:
+            raise SandboxError("run the sandbox", "the stage program ended") from error
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the sandbox's process; one that is gone is fine."""
+        try:
+            if self.pid is not None:
+                os.kill(self.pid, number)
         except ProcessLookupError:
             pass
 
+    def wait(self) -> int:
+        """Close the talk, reap the stage program, and return its exit status."""
+        self._socket.close()
+        status = wait(self._stage)
+        if status > 128:
+            # The stage program removes its own group, unless it was killed itself.
+            from carboy.runtime.native.cgroup import remove_cgroup
 
-def _catch_signals() -> tuple[int, Callable[[], None]]:
-    """Turn the signals to pass on into bytes on a pipe; returns the pipe and a function that undoes it all."""
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    before_fd = _signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    before = {number: _signal.signal(number, lambda *_: None) for number in (*FORWARDED, 28)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            _signal.signal(number, _signal.SIG_DFL if handler is None else handler)
-        _signal.set_wakeup_fd(before_fd)
-        os.close(read)
-        os.close(write)
-
-    return read, restore
+            remove_cgroup(self._id)
+        return status

@@ -16,6 +16,8 @@ import select
 import stat
 import termios
 
+from carboy.runtime.loop import READABLE, WRITABLE, Loop
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from carboy.runtime.stdio import Stdio
 
 CHUNK_BYTES = 65_536
-_READY = select.POLLIN
 
 
 class Terminal:
@@ -58,12 +59,13 @@ class Passing:
     """The copies under way for one run; a context manager that closes what it opened."""
 
     def __init__(self, stdio: Stdio, *, terminal: bool) -> None:
-        self._stdio = stdio
+        self.stdio = stdio
         self._routes: dict[int, int | None] = {}  # from -> to; None: to the capture
         self._held: dict[int, tuple[int, memoryview]] = {}  # inward end -> where the bytes came from, and the bytes
         self._terminal: Terminal | None = None
         self._child_ends: list[int] = []
         self._ours: set[int] = set()
+        self._loop = Loop()
         self.child_fds: dict[int, int] = {}
         if not terminal:
             self._plan_plain(stdio)
@@ -118,37 +120,38 @@ class Passing:
             os.close(fd)
         self._child_ends.clear()
 
-    def register(self, poll: select.poll) -> None:
+    def register(self, loop: Loop) -> None:
         """Watch everything that may have bytes to move."""
+        self._loop = loop
         for fd in self._routes:
-            poll.register(fd, _READY)
+            loop.watch(fd, self.move)
 
-    def attach(self, terminal: Terminal, poll: select.poll) -> None:
+    def attach(self, terminal: Terminal) -> None:
         """Begin to copy between the caller and the container's terminal."""
         self._terminal = terminal
         os.set_blocking(terminal.master, False)
-        self._routes[terminal.master] = self._stdio.stdout
-        poll.register(terminal.master, _READY)
-        if self._stdio.stdin is not None:
-            self._routes[self._stdio.stdin] = terminal.master
-            poll.register(self._stdio.stdin, _READY)
+        self._routes[terminal.master] = self.stdio.stdout
+        self._loop.watch(terminal.master, self.move)
+        if self.stdio.stdin is not None:
+            self._routes[self.stdio.stdin] = terminal.master
+            self._loop.watch(self.stdio.stdin, self.move)
 
     def resize(self) -> None:
         """Follow the caller's terminal."""
         if self._terminal is not None:
             self._terminal.resize()
 
-    def move(self, fd: int, poll: select.poll) -> None:
+    def move(self, fd: int) -> None:
         """Copy one chunk; at the end of a source, or when nobody reads any more, stop copying it."""
         if fd in self._held:
             source, view = self._held.pop(fd)
             if fd in self._routes:
-                poll.modify(fd, _READY)
+                self._loop.watch(fd, self.move)
             else:
-                poll.unregister(fd)
-            if self._write(source, view, poll):
+                self._loop.forget(fd)
+            if self._write(source, view):
                 if fd not in self._held:
-                    poll.register(source, _READY)
+                    self._loop.watch(source, self.move)
             else:
                 self._end(source)
         if fd not in self._routes:
@@ -160,33 +163,34 @@ class Passing:
             if error.errno == errno.EAGAIN:
                 return
             data = b""
-        if not data or not self._write(fd, memoryview(data), poll):
-            poll.unregister(fd)
+        if not data or not self._write(fd, memoryview(data)):
+            self._loop.forget(fd)
             self._end(fd)
         elif self._routes[fd] in self._held:
-            poll.unregister(fd)
+            self._loop.forget(fd)
 
     def _end(self, source: int) -> None:
         target = self._routes.pop(source)
         for fd in (source, target):
             if fd in self._ours:
                 self._ours.discard(fd)
+                self._loop.forget(fd)
                 os.close(fd)
 
-    def _write(self, source: int, view: memoryview, poll: select.poll) -> bool:
+    def _write(self, source: int, view: memoryview) -> bool:
         """Write to where ``source`` goes; False when nobody reads there. What an inward end does not take is held."""
         target = self._routes[source]
         if target is None:
-            assert self._stdio.capture is not None
-            self._stdio.capture(bytes(view))
+            assert self.stdio.capture is not None
+            self.stdio.capture(bytes(view))
             return True
         while view:
             try:
                 view = view[os.write(target, view) :]
             except BlockingIOError:
-                if source == self._stdio.stdin:
+                if source == self.stdio.stdin:
                     self._held[target] = source, view
-                    poll.register(target, select.POLLOUT | (_READY if target in self._routes else 0))
+                    self._loop.watch(target, self.move, WRITABLE | (READABLE if target in self._routes else 0))
                     return True
                 select.select([], [target], [])
             except BrokenPipeError:
@@ -195,16 +199,15 @@ class Passing:
 
     def drain(self) -> None:
         """Copy what the process left in the pipes when it ended."""
-        inputs = {self._stdio.stdin} if self._stdio.stdin is not None else set()
-        poll = select.poll()
+        inputs = {self.stdio.stdin} if self.stdio.stdin is not None else set()
+        self._loop = loop = Loop()
         for fd in list(self._routes):
             if fd in inputs:
                 continue
-            poll.register(fd, _READY)
-            while fd in self._routes and poll.poll(0):
-                self.move(fd, poll)
-            if fd in self._routes:
-                poll.unregister(fd)
+            loop.watch(fd, self.move)
+            while fd in self._routes and loop.step(0):
+                pass
+            loop.forget(fd)
 
 
 def _may_pass(fd: int) -> bool:

@@ -52,6 +52,7 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
         "root_gid": gid,
         "root": _plan_root(spec),
         "network": spec.network,
+        "announce_network": spec.announce_network,
         "hostname": spec.hostname,
         "id": spec.id,
         # A user tier has no right to make groups; RLIMIT_NPROC holds its limit.
@@ -92,7 +93,7 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
     shm = (("mode", "1777"), ("size", str(SHM_BYTES)))
     operations: list[dict[str, Any]] = [
         _mount("proc", "/proc", (), _SAFE, follow=False),
-        {"op": "sys", "own": spec.network == "none", "describe": "mount /sys"},
+        {"op": "sys", "own": spec.network != "host", "describe": "mount /sys"},
         _mount(
             "tmpfs",
             "/dev",

@@ -134,10 +134,15 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     _die_with_parent(parent)
     process.set_dumpable(False)
     Step.name = "make the namespaces"
-    network = namespaces.CLONE_NEWNET if plan["network"] == "none" else 0
+    network = 0 if plan["network"] == "host" else namespaces.CLONE_NEWNET
     namespaces.unshare(
         namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS | network
     )
+    if plan["announce_network"]:
+        Step.name = "connect the network"
+        space = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        report.ask("netns", space)
+        os.close(space)
     if root is None:
         Step.name = "make the root file system"
         root = _mount_overlay(plan)

@@ -1,0 +1,35 @@
+"""The seam between a sandbox under way and whoever stands beside it: the foreground, the supervisor, ``exec``."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+# ("netns", fd)                          its network namespace exists; nothing goes on before `proceed`
+# ("pid", pid)                           its first process, as this process sees it
+# ("started", pid)                       its command is executed, unless ("command", ...) came before this
+# ("console", fd)                        the outer end of its terminal
+# ("error", operation, errno, reason)    it could not be made
+# ("command", status, name, reason)      its command could not be executed (126) or found (127)
+# ("exit", status)                       it ended: the exit status, 128 + n after signal n
+Event = tuple[Any, ...]
+
+
+class Sandbox(Protocol):
+    """A process in its sandbox, started and not yet ended. Not safe for threads; its maker is its parent."""
+
+    pid: int | None
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when :meth:`receive` has something to return."""
+
+    def receive(self) -> Event | None:
+        """Return the next event, None when there will be no more. Blocks when there is none yet."""
+
+    def proceed(self, problem: str = "") -> None:
+        """Answer the event ("netns", fd): go on, or fail with ``problem``."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process; one that has ended is fine."""
+
+    def wait(self) -> int:
+        """Release everything, wait for the end, and return the exit status of what was started for it."""
