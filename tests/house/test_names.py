@@ -38,6 +38,8 @@ def iter_texts() -> list[tuple[str, str]]:
         ]
         for name in files:
             path = Path(folder) / name
+            if name == ".git":  # a worktree's: it names the place of its repository
+                continue
             if path.is_symlink() or path.stat().st_size > 4_000_000:
                 continue
             data = path.read_bytes()

@@ -213,7 +213,7 @@ def test_nothing_of_the_image_is_imported(sandboxes: Sandboxes) -> None:
 def test_imports_are_impossible_afterwards(sandboxes: Sandboxes) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(sandboxes.package)!r});"
-        "from carboy.runtime.native import inside; inside._forbid_imports()\n"
+        "from carboy.runtime.native import inside; inside.forbid_imports()\n"
         "for name in ('json', 'carboy.errors', 'zlib', '_json', 'encodings.idna'):\n"
         "  try: __import__(name)\n"
         "  except ImportError: continue\n"

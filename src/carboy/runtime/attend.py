@@ -7,13 +7,13 @@ import os
 
 from carboy.runtime.errors import SandboxError
 from carboy.runtime.loop import Loop
-from carboy.runtime.native.passing import Terminal
+from carboy.runtime.passing import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from carboy.runtime.native.passing import Passing
+    from carboy.runtime.passing import Passing
     from carboy.runtime.sandbox import Event, Sandbox
 
 FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM

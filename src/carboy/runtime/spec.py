@@ -153,7 +153,8 @@ class SandboxSpec(Value):
     ) -> None:
         self._set(
             id=id, root=root, args=args, tier=tier, id_count=id_count, env=env, cwd=cwd, user=user, hostname=hostname,
-            network=network, announce_network=announce_network, mounts=mounts, terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
+            network=network, mounts=mounts, announce_network=announce_network,
+            terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
             pids_limit=pids_limit,
         )  # fmt: skip
 

@@ -14,8 +14,8 @@ from carboy.linux.seccomp import compile_profile
 from carboy.runtime.attend import FORWARDED, attend
 from carboy.runtime.errors import SandboxError
 from carboy.runtime.native.files import read_own
-from carboy.runtime.native.passing import Passing
 from carboy.runtime.native.plan import plan_stage
+from carboy.runtime.passing import Passing
 from carboy.runtime.passwd import resolve_user
 from carboy.runtime.spec import DirectoryRoot
 from carboy.runtime.stdio import Stdio
@@ -263,8 +263,8 @@ class NativeSandbox:
         """Close the talk, reap the stage program, and return its exit status."""
         self._socket.close()
         status = wait(self._stage)
-        if status > 128:
-            # The stage program removes its own group, unless it was killed itself.
+        if status:
+            # The stage program removes its own group, unless it failed or was killed itself.
             from carboy.runtime.native.cgroup import remove_cgroup
 
             remove_cgroup(self._id)
