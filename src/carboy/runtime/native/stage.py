@@ -58,6 +58,9 @@ def main() -> NoReturn:
             os.close(joined)
             _watch(builder, group, say)
         os.close(say)
+        _die_with_parent(watcher)
+        Step.name = "join the control group"
+        group.join()
         status = _run(plan, joined, report, parent=watcher)
         report.send("exit", status)
     except OSError as error:
@@ -76,8 +79,9 @@ def _read_plan() -> Plan:
 def _watch(builder: int, group: cgroup.Cgroup, say: int) -> NoReturn:
     """Stay outside, and leave nothing behind: not when the sandbox ends, and not when the launcher is killed.
 
-    First of all ``builder`` is moved into the control group: the kernel needs some ten milliseconds for that, in which the
-    builder makes its mounts. It is told ("y", or the error's number) before it starts a process of the container.
+    First of all ``builder`` is moved into the control group, unless it can do so itself: the kernel needs some ten
+    milliseconds for that, in which the builder makes its mounts. It is told ("y", or the error's number) before it starts
+    a process of the container.
 
     The launcher's death is seen on the socket; the sandbox then has no reason to live, and its control group none to stay.
     """
@@ -115,7 +119,6 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
-    _die_with_parent(parent)
     process.set_name("carboy-outer")
     Step.name = "make a mount namespace"
     namespaces.unshare(namespaces.CLONE_NEWNS)
