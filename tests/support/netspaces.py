@@ -1,0 +1,145 @@
+"""Network namespaces that a test makes and throws away, with servers inside, and relays into them.
+
+Everything that forks or changes namespaces is a process of its own: the test's own process may have threads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_HOLDER = """
+import fcntl, os, socket, struct, sys, threading
+from carboy.linux.namespaces import CLONE_NEWNET, unshare
+unshare(CLONE_NEWNET)
+control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(control, 0x8914, struct.pack("16sh14x", b"lo", 0x1 | 0x40))  # SIOCSIFFLAGS: UP, RUNNING
+
+def echo(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+def count(connection):
+    total = 0
+    while data := connection.recv(1 << 20):
+        total += len(data)
+    connection.sendall(str(total).encode())
+    connection.close()
+
+def pour(connection):
+    try:
+        while True:
+            connection.sendall(bytes(1 << 16))
+    except OSError:
+        pass
+
+def who(connection):
+    connection.sendall(connection.getpeername()[0].encode())
+    connection.close()
+
+def reset(connection):
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+def accept(listener, handle):
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=handle, args=(connection,), daemon=True).start()
+
+def answer(sock):
+    while True:
+        data, address = sock.recvfrom(65536)
+        sock.sendto(address[0].encode() if data == b"who" else data, address)
+
+def serve(address, port, handle):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if handle is answer:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind((address, port))
+        threading.Thread(target=answer, args=(sock,), daemon=True).start()
+    else:
+        listener = socket.create_server((address, port), family=family, backlog=1024)
+        threading.Thread(target=accept, args=(listener, handle), daemon=True).start()
+"""
+
+_RELAY = """
+import os, sys
+from carboy.network.ports import parse_publish
+from carboy.network.relay import open_listeners, start_relay
+mappings = [mapping for text in sys.argv[2:] for mapping in parse_publish(text)]
+with open_listeners(mappings) as listeners:
+    pid = start_relay(listeners, int(sys.argv[1]))
+    print(pid, *(mapping.host_port for mapping in listeners.mappings), flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A network namespace: the process that keeps it, and a descriptor of it."""
+
+    pid: int
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A running relay, its parent, and the ports of the host that were bound."""
+
+    pid: int
+    parent: subprocess.Popen[str]
+    ports: tuple[int, ...]
+
+
+@contextmanager
+def open_space(*servers: str) -> Iterator[Space]:
+    """Give a namespace with a loopback device and servers: "127.0.0.1 80 echo" (also count, pour, who, reset, answer)."""
+    script = _HOLDER + "".join(
+        f"serve({address!r}, {port}, {handle})\n" for address, port, handle in map(str.split, servers)
+    )
+    script += "print('ready', flush=True)\nsys.stdin.read()\n"
+    with _start(script) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "ready\n"
+        fd = os.open(f"/proc/{holder.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield Space(holder.pid, fd)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def open_relay(space: Space, *publish: str) -> Iterator[Relay]:
+    """Give a relay that carries the published ports into the namespace."""
+    with _start(_RELAY, str(space.fd), *publish, pass_fds=(space.fd,)) as parent:
+        assert parent.stdout
+        pid, *ports = map(int, parent.stdout.readline().split())
+        yield Relay(pid, parent, tuple(ports))
+
+
+def run_in_space(space: Space, script: str) -> str:
+    """Run Python code inside the namespace and return what it printed."""
+    enter = f"from carboy.linux.namespaces import CLONE_NEWNET, setns\nsetns({space.fd}, CLONE_NEWNET)\n"
+    command = [sys.executable, "-c", enter + textwrap.dedent(script)]
+    done = subprocess.run(command, pass_fds=(space.fd,), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def _start(script: str, *arguments: str, pass_fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", script, *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=pass_fds
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
