@@ -1,7 +1,5 @@
 """``python -m carboy`` is the same as ``carboy``."""
 
-import sys
+from carboy.cli.main import program
 
-from carboy.cli.main import main
-
-sys.exit(main())
+program()

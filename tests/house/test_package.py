@@ -36,6 +36,6 @@ def test_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
         scripts = archive.read(entry_points).decode()
     sources = (path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert {path.relative_to(CHECKOUT / "src").as_posix() for path in sources} <= packed
-    assert "carboy = carboy.cli.main:main" in scripts
+    assert "carboy = carboy.cli.main:program" in scripts
     assert any(name.endswith("licenses/LICENSE") for name in packed)
     assert not [name for name in packed if name.startswith("tests")]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
 
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
     from typing import BinaryIO
 
 _MESSAGES = {
@@ -26,15 +25,28 @@ _MESSAGES = {
 }
 
 
-@contextmanager
-def translate_os_errors(doing: str) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into a ``CarboyError`` that says what was being done."""
-    try:
-        yield
-    except OSError as error:
+class translate_os_errors:  # noqa: N801
+    """Turn an ``OSError`` of the block into a ``CarboyError`` that says what was being done.
+
+    A class and no generator, as :class:`open_durable` is: ``contextlib`` would be imported at every start for it.
+    """
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
         brief, hint = _MESSAGES.get(error.errno or 0, (error.strerror or str(error), ""))
         where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-        raise CarboyError(f"cannot {doing}: {brief}", details=f"{error.strerror}{where}", hint=hint) from error
+        raise CarboyError(f"cannot {self._doing}: {brief}", details=f"{error.strerror}{where}", hint=hint) from error
 
 
 def fsync_dir(path: str) -> None:
@@ -60,22 +72,42 @@ def make_dir(path: str, *, mode: int = 0o700) -> None:
     fsync_dir(parent or ".")
 
 
-@contextmanager
-def open_durable(path: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+class open_durable:  # noqa: N801
     """Return a file that appears at ``path``, whole and durable, when the block ends well; else not at all."""
-    temporary = f"{path}.{os.urandom(6).hex()}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        raise
-    fsync_dir(os.path.dirname(path) or ".")
+
+    __slots__ = ("_file", "_mode", "_path", "_temporary")
+
+    def __init__(self, path: str, *, mode: int = 0o600) -> None:
+        self._path = path
+        self._mode = mode
+        self._temporary = f"{path}.{os.urandom(6).hex()}.tmp"
+
+    def __enter__(self) -> BinaryIO:
+        fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
+        self._file = os.fdopen(fd, "wb")
+        return self._file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._file:
+                if error is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+            if error is None:
+                os.rename(self._temporary, self._path)
+        except BaseException:
+            self._discard()
+            raise
+        if error is None:
+            fsync_dir(os.path.dirname(self._path) or ".")
+        else:
+            self._discard()
+
+    def _discard(self) -> None:
+        if os.path.lexists(self._temporary):
+            os.unlink(self._temporary)
 
 
 def write_durable(path: str, data: bytes, *, mode: int = 0o600) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 
+from carboy.linux import foreign
 from carboy.linux.libc import LIBC, check, syscall
 
 TYPE_CHECKING = False
@@ -31,12 +31,12 @@ _VERSION_3 = 0x20080522
 _WORD = 0xFFFFFFFF
 
 
-class _Header(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+class _Header(foreign.Structure):
+    _fields_ = (("version", foreign.c_uint32), ("pid", foreign.c_int))
 
 
-class _Data(ctypes.Structure):
-    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+class _Data(foreign.Structure):
+    _fields_ = (("effective", foreign.c_uint32), ("permitted", foreign.c_uint32), ("inheritable", foreign.c_uint32))
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ def read_sets(pid: int | str = "self") -> dict[str, int]:
 
 def _prctl(option: int, first: int, second: int = 0) -> int:
     # The kernel refuses some of these when the arguments not in use are anything but zero at register width.
-    zero = ctypes.c_ulong(0)
-    result: int = LIBC.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), zero, zero)
+    zero = foreign.c_ulong(0)
+    result: int = LIBC.prctl(option, foreign.c_ulong(first), foreign.c_ulong(second), zero, zero)
     return result
 
 
@@ -111,7 +111,7 @@ def drop_bounding(keep: frozenset[str]) -> None:
 
 def clear_ambient() -> None:
     """Empty the ambient set. Raises ``OSError``; a kernel without ambient capabilities (before 4.3) is fine."""
-    if _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL) < 0 and ctypes.get_errno() != errno.EINVAL:
+    if _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL) < 0 and foreign.get_errno() != errno.EINVAL:
         check(-1, "prctl(PR_CAP_AMBIENT)")
 
 
@@ -126,4 +126,4 @@ def set_process(names: frozenset[str]) -> None:
     bits = mask(names)
     header = _Header(_VERSION_3, 0)
     data = (_Data * 2)(_Data(bits & _WORD, bits & _WORD, 0), _Data(bits >> 32, bits >> 32, 0))
-    syscall("capset", ctypes.byref(header), ctypes.byref(data))
+    syscall("capset", foreign.byref(header), foreign.byref(data))

@@ -5,10 +5,10 @@ Sources: openat2(2), syncfs(2).
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
+from carboy.linux import foreign
 from carboy.linux.libc import LIBC, check, syscall
 
 RESOLVE_NO_XDEV = 0x01
@@ -18,8 +18,8 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+class _OpenHow(foreign.Structure):
+    _fields_ = (("flags", foreign.c_uint64), ("mode", foreign.c_uint64), ("resolve", foreign.c_uint64))
 
 
 # A ".." is refused with EAGAIN whenever anything on the machine was renamed or mounted meanwhile: openat2(2).
@@ -34,7 +34,7 @@ def openat2(dirfd: int, path: bytes, flags: int, mode: int = 0, resolve: int = 0
     how = _OpenHow(flags, mode, resolve)
     for _ in range(MAX_TRIES):
         try:
-            return syscall("openat2", dirfd, ctypes.c_char_p(path), ctypes.byref(how), ctypes.sizeof(how))
+            return syscall("openat2", dirfd, foreign.c_char_p(path), foreign.byref(how), foreign.sizeof(how))
         except OSError as error:
             if error.errno != errno.EAGAIN:
                 raise

@@ -1,17 +1,18 @@
 """The C library, loaded once, and the one way in which its failures become ``OSError``.
 
 Every module of this room is imported by the sandbox's stage program, where each import is paid at every start:
-nothing beyond ``os``, ``errno`` and ``ctypes`` may be imported here.
+nothing beyond ``os``, ``errno`` and the C half of ``ctypes`` may be imported here.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.syscall.restype = ctypes.c_long
+from carboy.linux import foreign
+
+LIBC = foreign.CDLL(None, use_errno=True)
+LIBC.syscall.restype = foreign.c_long
 
 _ENOSYS_FORCED = frozenset(os.environ.get("CARBOY_TEST_ENOSYS", "").split(","))
 
@@ -44,12 +45,12 @@ def check(result: int, call: str, *what: object) -> int:
     """Return ``result``, or raise the ``OSError`` of ``errno`` naming the call and what it was about."""
     if result >= 0:
         return result
-    code = ctypes.get_errno()
+    code = foreign.get_errno()
     about = " ".join(str(w) for w in what)
     raise OSError(code, f"{call}{' ' + about if about else ''}: {os.strerror(code)}")
 
 
 def syscall(name: str, *arguments: object) -> int:
     """Make the system call ``name``; integers are passed at register width. Raises ``OSError``."""
-    wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return check(LIBC.syscall(ctypes.c_long(number(name)), *wide), name)
+    wide = [foreign.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return check(LIBC.syscall(foreign.c_long(number(name)), *wide), name)

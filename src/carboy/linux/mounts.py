@@ -5,9 +5,9 @@ Sources: mount(2), umount2(2), pivot_root(2), open_tree(2), move_mount(2), mount
 
 from __future__ import annotations
 
-import ctypes
 import errno
 
+from carboy.linux import foreign
 from carboy.linux.libc import LIBC, check, syscall
 
 MS_RDONLY = 0x1
@@ -42,22 +42,22 @@ FSOPEN_CLOEXEC = 0x1
 FSMOUNT_CLOEXEC = 0x1
 
 
-class _MountAttr(ctypes.Structure):
+class _MountAttr(foreign.Structure):
     _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
+        ("attr_set", foreign.c_uint64),
+        ("attr_clr", foreign.c_uint64),
+        ("propagation", foreign.c_uint64),
+        ("userns_fd", foreign.c_uint64),
     )
 
 
-def _text(value: str | None) -> ctypes.c_char_p:
-    return ctypes.c_char_p(None if value is None else value.encode("utf-8", "surrogateescape"))
+def _text(value: str | None) -> foreign.c_char_p:
+    return foreign.c_char_p(None if value is None else value.encode("utf-8", "surrogateescape"))
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
     """mount(2). Raises ``OSError``."""
-    result = LIBC.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(data))
+    result = LIBC.mount(_text(source), _text(target), _text(kind), foreign.c_ulong(flags), _text(data))
     check(result, "mount", kind or source or "", "on", target)
 
 
@@ -88,7 +88,7 @@ def mount_setattr(fd: int, *, attr_set: int, userns_fd: int = 0, recursive: bool
     attr = _MountAttr(attr_set, 0, 0, userns_fd)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     try:
-        syscall("mount_setattr", fd, _text(""), flags, ctypes.byref(attr), ctypes.sizeof(attr))
+        syscall("mount_setattr", fd, _text(""), flags, foreign.byref(attr), foreign.sizeof(attr))
     except OSError as error:
         if error.errno == errno.ENOSYS:  # a mount that cannot be restricted is not used unrestricted
             raise OSError(errno.ENOSYS, "mount_setattr: Linux 5.12 or newer is needed") from None

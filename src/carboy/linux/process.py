@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
+from carboy.linux import foreign
 from carboy.linux.libc import LIBC, check, syscall
 
 PR_SET_PDEATHSIG = 1
@@ -15,8 +15,8 @@ KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 def _prctl(option: int, value: int, name: str) -> None:
-    zero = ctypes.c_ulong(0)
-    check(LIBC.prctl(option, ctypes.c_ulong(value), zero, zero, zero), name, value)
+    zero = foreign.c_ulong(0)
+    check(LIBC.prctl(option, foreign.c_ulong(value), zero, zero, zero), name, value)
 
 
 def set_parent_death_signal(signal: int) -> None:
@@ -36,7 +36,7 @@ def set_no_new_privileges() -> None:
 
 def set_name(name: str) -> None:
     """Set the name that ps(1) shows for this process (15 bytes)."""
-    LIBC.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
+    LIBC.prctl(PR_SET_NAME, foreign.c_char_p(name.encode()[:15]), 0, 0, 0)
 
 
 def set_command_line(text: str) -> None:
@@ -45,19 +45,20 @@ def set_command_line(text: str) -> None:
         fields = file.read().rpartition(b")")[2].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end: fields 48 and 49 of proc(5)
     if end > start:
-        ctypes.memset(start, 0, end - start)
-        ctypes.memmove(start, text.encode()[: end - start - 1], min(len(text), end - start - 1))
+        data = text.encode()[: end - start - 1]
+        LIBC.memset(foreign.c_ulong(start), 0, foreign.c_size_t(end - start))
+        LIBC.memcpy(foreign.c_ulong(start), data, foreign.c_size_t(len(data)))
 
 
 def join_new_session_keyring() -> None:
     """Leave the caller's keys behind. Raises ``OSError``."""
-    syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, ctypes.c_char_p(None), 0, 0, 0)
+    syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, foreign.c_char_p(None), 0, 0, 0)
 
 
 def set_host_name(name: str) -> None:
     """Set the host name of this UTS namespace. Raises ``OSError``."""
     data = name.encode()
-    check(LIBC.sethostname(ctypes.c_char_p(data), ctypes.c_size_t(len(data))), "sethostname", name)
+    check(LIBC.sethostname(foreign.c_char_p(data), foreign.c_size_t(len(data))), "sethostname", name)
 
 
 def close_from(first: int) -> None:

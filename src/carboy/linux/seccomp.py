@@ -14,11 +14,11 @@ Sources: seccomp(2), linux/filter.h, linux/seccomp.h, linux/audit.h.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
 from carboy.errors import CarboyError
+from carboy.linux import foreign
 from carboy.linux.libc import LIBC, check, syscall
 
 TYPE_CHECKING = False
@@ -272,8 +272,8 @@ PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER = 1
 
 
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+class _Program(foreign.Structure):
+    _fields_ = (("length", foreign.c_ushort), ("filter", foreign.c_char_p))
 
 
 def load(program: bytes) -> None:
@@ -281,7 +281,7 @@ def load(program: bytes) -> None:
 
     Raises ``OSError``; the process is then unfiltered, and must not go on to run anything of an image.
     """
-    zero = ctypes.c_ulong(0)
-    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero), "prctl(PR_SET_NO_NEW_PRIVS)")
+    zero = foreign.c_ulong(0)
+    check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, foreign.c_ulong(1), zero, zero, zero), "prctl(PR_SET_NO_NEW_PRIVS)")
     header = _Program(len(program) // 8, program)
-    syscall("seccomp", SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(header))
+    syscall("seccomp", SECCOMP_SET_MODE_FILTER, 0, foreign.byref(header))

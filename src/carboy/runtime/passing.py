@@ -14,7 +14,6 @@ import fcntl
 import os
 import select
 import stat
-import termios
 
 from carboy.runtime.loop import READABLE, WRITABLE, Loop
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from carboy.runtime.stdio import Stdio
 
 CHUNK_BYTES = 65_536
+# Of asm-generic/ioctls.h. `termios` knows them, but is a library of its own, for runs with a terminal only.
+TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
 
 
 class Terminal:
@@ -36,6 +37,7 @@ class Terminal:
         self._before: list[int | list[bytes | int]] | None = None
         self.resize()
         if stdio.stdin is not None and os.isatty(stdio.stdin):
+            import termios
             import tty
 
             self._raw = stdio.stdin
@@ -45,12 +47,14 @@ class Terminal:
     def resize(self) -> None:
         """Give the inner terminal the outer one's size."""
         if self._outer is not None:
-            size = fcntl.ioctl(self._outer, termios.TIOCGWINSZ, bytes(8))
-            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+            size = fcntl.ioctl(self._outer, TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self.master, TIOCSWINSZ, size)
 
     def close(self) -> None:
         """Put the outer terminal back as it was."""
         if self._before is not None:
+            import termios
+
             termios.tcsetattr(self._raw, termios.TCSADRAIN, self._before)
         os.close(self.master)
 

@@ -8,11 +8,58 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
+
+
+class Gate:
+    """A lock file that is held for a block, for moments only; shared unless ``exclusive``.
+
+    A class and no generator, as :class:`Lease` is: ``contextlib`` would be imported at every start for it.
+    """
+
+    __slots__ = ("_fd", "_operation", "_path")
+
+    def __init__(self, path: str, *, exclusive: bool) -> None:
+        self._path = path
+        self._operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+
+    def __enter__(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, self._operation)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+
+class Lease:
+    """A lease that is held for a block; see :meth:`Claims.lease`."""
+
+    __slots__ = ("_claims", "_fd", "_path")
+
+    def __init__(self, claims: Claims, path: str) -> None:
+        self._claims = claims
+        self._path = path
+
+    def __enter__(self) -> None:
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        with self._claims.gate(exclusive=False):
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.unlink(self._path)
+        os.close(self._fd)
 
 
 class Claims:
@@ -22,29 +69,13 @@ class Claims:
         self._gate = f"{run}/gate"
         self._folder = f"{run}/leases"
 
-    @contextmanager
-    def lease(self, owner: str) -> Iterator[None]:
+    def lease(self, owner: str) -> Lease:
         """Hold a lease for the block: what it writes or finds present stays until the block ends."""
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        path = f"{self._folder}/{owner}.{os.urandom(6).hex()}"
-        with self.gate(exclusive=False):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            os.unlink(path)
-            os.close(fd)
+        return Lease(self, f"{self._folder}/{owner}.{os.urandom(6).hex()}")
 
-    @contextmanager
-    def gate(self, *, exclusive: bool) -> Iterator[None]:
+    def gate(self, *, exclusive: bool) -> Gate:
         """Pass the gate; held for moments only, never over I/O of content."""
-        fd = os.open(self._gate, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(fd)
+        return Gate(self._gate, exclusive=exclusive)
 
     def touch(self, path: str) -> bool:
         """Mark ``path`` as used now and return whether it is there."""

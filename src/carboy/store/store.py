@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import os
 
-from carboy.store.claims import Claims
+from carboy.store.claims import Claims, Lease
 from carboy.store.trees import LayerStore, recover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from carboy.base.home import Home
     from carboy.store.blobs import BlobStore
     from carboy.store.database import CacheStore, RefStore
@@ -58,7 +56,7 @@ class Store:
 
         return BlobStore(f"{self.home.store}/blobs/sha256", self.claims)
 
-    def lease(self, owner: str) -> AbstractContextManager[None]:
+    def lease(self, owner: str) -> Lease:
         """Return a lease for a block: what it writes or finds present is safe from clean-up until the block ends."""
         return self.claims.lease(owner)
 

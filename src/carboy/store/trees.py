@@ -5,16 +5,52 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import contextmanager
+
+from carboy.store.claims import Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
     from typing import Any
 
     from carboy.base.home import Home
     from carboy.oci.digest import Digest
     from carboy.store.claims import Claims
+
+
+class IngestDir:
+    """A folder below ``ingest/`` for a block; see :meth:`LayerStore.ingest_dir`."""
+
+    __slots__ = ("_home", "_lock", "_path")
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._path = f"{home.ingest}/{os.urandom(12).hex()}"
+
+    def __enter__(self) -> str:
+        with ingest_gate(self._home, exclusive=False):
+            os.mkdir(self._path, 0o700)
+            self._lock = os.open(f"{self._path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            os.mkdir(f"{self._path}/tree", 0o755)
+            os.chmod(f"{self._path}/tree", 0o755)  # noqa: S103  the root directory of a container
+        except BaseException:
+            self._end()
+            raise
+        return self._path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            if os.path.isdir(self._path):
+                discard(self._home, self._path)
+        finally:
+            os.close(self._lock)
 
 
 class LayerStore:
@@ -53,22 +89,9 @@ class LayerStore:
             value: dict[str, Any] = json.load(file)
         return value
 
-    @contextmanager
-    def ingest_dir(self) -> Iterator[str]:
+    def ingest_dir(self) -> IngestDir:
         """Return a new folder with an empty ``tree/`` in it, removed at the end unless it was published."""
-        path = f"{self._home.ingest}/{os.urandom(12).hex()}"
-        with ingest_gate(self._home, exclusive=False):
-            os.mkdir(path, 0o700)
-            lock = os.open(f"{path}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            os.mkdir(f"{path}/tree", 0o755)
-            os.chmod(f"{path}/tree", 0o755)  # noqa: S103  the root directory of a container
-            yield path
-        finally:
-            if os.path.isdir(path):
-                discard(self._home, path)
-            os.close(lock)
+        return IngestDir(self._home)
 
     def publish(self, diff_id: Digest, ingest_dir: str, meta: dict[str, Any]) -> None:
         """Make the finished tree the layer ``diff_id``, durably; when another process was first, its tree stays."""
@@ -119,15 +142,9 @@ def discard(home: Home, path: str) -> None:
     remove_tree(target)
 
 
-@contextmanager
-def ingest_gate(home: Home, *, exclusive: bool) -> Iterator[None]:
+def ingest_gate(home: Home, *, exclusive: bool) -> Gate:
     """Keep "made but not yet locked" and "is it locked" apart."""
-    fd = os.open(f"{home.run}/ingest", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(fd)
+    return Gate(f"{home.run}/ingest", exclusive=exclusive)
 
 
 def recover(home: Home) -> None:

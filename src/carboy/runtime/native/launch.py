@@ -177,8 +177,10 @@ def _fork(program: str, fds: dict[int, int]) -> int:
 
     For the root tier only: what the container's process is started from belongs to ids that the container does not have.
     """
-    from carboy.runtime.native import enter, stage
-
+    if program == "stage":
+        from carboy.runtime.native.stage import main
+    else:
+        from carboy.runtime.native.enter import main
     pid = os.fork()
     if pid:
         return pid
@@ -193,7 +195,7 @@ def _fork(program: str, fds: dict[int, int]) -> int:
         sources = [fcntl.fcntl(fds.get(target, null), fcntl.F_DUPFD_CLOEXEC, 64) for target in targets]
         for source, target in zip(sources, targets, strict=True):
             os.dup2(source, target)
-        (stage.main if program == "stage" else enter.main)()
+        main()
     finally:
         os._exit(125)
 
