@@ -53,6 +53,10 @@ for kind, fields in options.pop("mounts", []):
     if "content" in fields:
         fields["content"] = fields["content"].encode()
     mounts.append(kinds[kind](**fields))
+if "limits" in options:
+    fields = options["limits"]
+    options["limits"] = values.Limits(**{**fields, "ulimits": tuple(map(tuple, fields.get("ulimits", ())))})
+options["devices"] = tuple(values.Device(**fields) for fields in options.get("devices", ()))
 if "capabilities" in options:
     options["capabilities"] = frozenset(options["capabilities"])
 options["env"] = tuple(options.get("env", ("PATH=/bin:/usr/bin",)))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 # ("error", operation, errno, reason)    it could not be made
 # ("command", status, name, reason)      its command could not be executed (126) or found (127)
 # ("exit", status)                       it ended: the exit status, 128 + n after signal n
+# ("oom", count)                         after it ended: so many processes were killed because its memory was used up
 Event = tuple[Any, ...]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from carboy.snapshots.snapshot import OverlayMount
 
@@ -41,6 +41,10 @@ class Value:
 
     def _names(self) -> tuple[str, ...]:
         return tuple(self.__slots__)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with these fields changed."""
+        return type(self)(**{**{name: getattr(self, name) for name in self._names()}, **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -101,30 +105,106 @@ class FileMount(Value):
         self._set(target=target, content=content, mode=mode)
 
 
+class Device(Value):
+    """The host's device node ``source`` as ``target``; ``permissions`` are some of "rwm", as Docker writes them.
+
+    "m" (mknod) is accepted and grants nothing: in a user namespace the kernel lets nobody make device nodes.
+    """
+
+    __slots__ = ("permissions", "source", "target")
+    source: str
+    target: str
+    permissions: str
+
+    def __init__(self, *, source: str, target: str, permissions: str = "rwm") -> None:
+        self._set(source=source, target=target, permissions=permissions)
+
+
+DEFAULT_PIDS = 4096
+DEFAULT_SHM_BYTES = 64 * 2**20
+
+
+class Limits(Value):
+    """What one container may use; a field at its default asks for nothing, except ``pids`` and ``shm_bytes``.
+
+    ``cpus`` is a share of the machine's time (1.5: one and a half CPUs; 0: no limit); ``cpu_shares`` (2 to 262,144) and
+    ``blkio_weight`` (10 to 1,000) count under contention only; ``cpuset_cpus`` and ``cpuset_mems`` are lists ("0-3,5");
+    ``memory_reservation_bytes`` is what reclaim leaves alone; ``memory_swap_bytes`` is memory and swap together, as
+    Docker counts (-1: unlimited swap; 0: twice the memory). ``pids`` counts processes and threads (0 or -1: no limit);
+    ``oom_score_adj`` is None for the caller's own; ``ulimits`` are (name, soft, hard) with -1 for unlimited.
+    """
+
+    __slots__ = (
+        "blkio_weight", "cpu_shares", "cpus", "cpuset_cpus", "cpuset_mems", "memory_bytes", "memory_reservation_bytes",
+        "memory_swap_bytes", "oom_score_adj", "pids", "shm_bytes", "ulimits",
+    )  # fmt: skip
+    cpus: float
+    cpu_shares: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    memory_bytes: int
+    memory_reservation_bytes: int
+    memory_swap_bytes: int
+    pids: int
+    shm_bytes: int
+    oom_score_adj: int | None
+    ulimits: tuple[tuple[str, int, int], ...]
+    blkio_weight: int
+
+    def __init__(
+        self,
+        *,
+        cpus: float = 0,
+        cpu_shares: int = 0,
+        cpuset_cpus: str = "",
+        cpuset_mems: str = "",
+        memory_bytes: int = 0,
+        memory_reservation_bytes: int = 0,
+        memory_swap_bytes: int = 0,
+        pids: int = DEFAULT_PIDS,
+        shm_bytes: int = DEFAULT_SHM_BYTES,
+        oom_score_adj: int | None = None,
+        ulimits: tuple[tuple[str, int, int], ...] = (),
+        blkio_weight: int = 0,
+    ) -> None:
+        self._set(
+            cpus=cpus, cpu_shares=cpu_shares, cpuset_cpus=cpuset_cpus, cpuset_mems=cpuset_mems, memory_bytes=memory_bytes,
+            memory_reservation_bytes=memory_reservation_bytes, memory_swap_bytes=memory_swap_bytes, pids=max(pids, 0),
+            shm_bytes=shm_bytes, oom_score_adj=oom_score_adj, ulimits=ulimits, blkio_weight=blkio_weight,
+        )  # fmt: skip
+
+
+NO_LIMITS = Limits()
+
+
 class SandboxSpec(Value):
     """One sandbox with one process.
 
     ``args`` and ``env`` ("NAME=VALUE") are the process's; ``cwd`` is made when it is missing; ``user`` is Docker's form
     ("", "name", "uid", "uid:gid"); ``network`` is "host" for the host's, else the sandbox has one of its own, shown to the
-    launcher before anything of the image runs when ``announce_network``; ``pids_limit`` counts processes and threads;
-    ``tier`` is the caller's ("root", "subuid", "single") and ``id_count`` how many ids its namespace has.
+    launcher before anything of the image runs when ``announce_network``; ``limits`` is what it may use (``pids_limit`` is
+    short for ``Limits(pids=...)``); ``accounting`` asks for what `stats`, `pause` and `update` need of the kernel while it
+    runs, which costs a start about a millisecond; ``tier`` is the caller's ("root", "subuid", "single") and ``id_count``
+    how many ids its namespace has.
     """
 
     __slots__ = (
-        "announce_network", "args", "capabilities", "cwd", "env", "hostname", "id", "id_count", "mounts", "network", "pids_limit",
-        "read_only_root", "root", "terminal", "tier", "user",
+        "accounting", "announce_network", "args", "capabilities", "cwd", "devices", "env", "hostname", "id", "id_count",
+        "limits", "mounts", "network", "read_only_root", "root", "terminal", "tier", "user",
     )  # fmt: skip
+    accounting: bool
     announce_network: bool
     args: tuple[str, ...]
     capabilities: frozenset[str]
     cwd: str
+    devices: tuple[Device, ...]
     env: tuple[str, ...]
     hostname: str
     id: str
     id_count: int
+    limits: Limits
     mounts: tuple[BindMount | TmpfsMount | FileMount, ...]
     network: str
-    pids_limit: int
     read_only_root: bool
     root: OverlayMount | DirectoryRoot
     terminal: bool
@@ -149,13 +229,18 @@ class SandboxSpec(Value):
         terminal: bool = False,
         capabilities: frozenset[str] = RUN_CAPABILITIES,
         read_only_root: bool = False,
-        pids_limit: int = 4096,
+        limits: Limits = NO_LIMITS,
+        pids_limit: int | None = None,
+        devices: tuple[Device, ...] = (),
+        accounting: bool = False,
     ) -> None:
+        if pids_limit is not None:
+            limits = limits.replace(pids=pids_limit)
         self._set(
             id=id, root=root, args=args, tier=tier, id_count=id_count, env=env, cwd=cwd, user=user, hostname=hostname,
             network=network, mounts=mounts, announce_network=announce_network,
             terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
-            pids_limit=pids_limit,
+            limits=limits, devices=devices, accounting=accounting,
         )  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def _make_sandbox(plan: Plan, *, root: int, binds: list[int], report: Reporter, 
     for operation in plan["operations"]:
         step.name = operation["describe"]
         OPERATIONS[operation["op"]](rootfd, operation)
-    for fd, bind in zip(binds, plan["binds"], strict=True):
+    targets = [*plan["binds"], *({**device, "directory": False} for device in plan["devices"])]
+    for fd, bind in zip(binds, targets, strict=True):
         step.name = f"mount {bind['target']}"
         with below(rootfd, bind["target"], directory=bind["directory"]) as target:
             mounts.move_mount(fd, "", target_fd=target)

@@ -17,7 +17,7 @@ from carboy.runtime.native.files import read_own
 from carboy.runtime.native.plan import plan_stage
 from carboy.runtime.passing import Passing
 from carboy.runtime.passwd import resolve_user
-from carboy.runtime.spec import DirectoryRoot
+from carboy.runtime.spec import NO_LIMITS, DirectoryRoot
 from carboy.runtime.stdio import Stdio
 
 TYPE_CHECKING = False
@@ -65,12 +65,27 @@ class NativeRuntime:
         )
         for bind in plan["binds"]:
             bind["directory"] = os.path.isdir(bind["source"])
+        _add_resources(plan, spec)
         return plan
 
     @staticmethod
     def launch(plan: dict[str, Any], child_fds: dict[int, int]) -> NativeSandbox:
         """Start the stage program for ``plan`` with the descriptors (0, 1, 2) that its process shall have."""
         return launch(plan, child_fds)
+
+
+def _add_resources(plan: dict[str, Any], spec: SandboxSpec) -> None:
+    """Add to the plan what this machine must be asked about: control groups and devices. Raises ``CarboyError`` (125)."""
+    if spec.limits != NO_LIMITS or spec.devices or spec.accounting:
+        from carboy.runtime.native.resources import read_resources
+
+        resources = read_resources(spec)
+        plan["process"]["pids_limit"] = resources.pop("pids_limit")
+        plan |= resources
+    elif spec.tier == "root":
+        from carboy.runtime.native.cgroup import find_default_groups
+
+        plan["cgroup"]["groups"] = find_default_groups(plan["process"]["pids_limit"])
 
 
 def _find_ids(spec: SandboxSpec) -> tuple[int, int]:

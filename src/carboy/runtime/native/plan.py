@@ -19,9 +19,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from carboy.runtime.spec import Limits
+
 _SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 _NO_DEVICES = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
-SHM_BYTES = 64 * 2**20
+# The processes of carboy's own in each user namespace, which the limit that was asked for does not count.
+OWN_PROCESSES = 2
 
 
 def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tuple[int, int]) -> dict[str, Any]:
@@ -55,8 +58,10 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
         "announce_network": spec.announce_network,
         "hostname": spec.hostname,
         "id": spec.id,
-        # A user tier has no right to make groups; RLIMIT_NPROC holds its limit.
-        "cgroup_pids_limit": spec.pids_limit if spec.tier == "root" else 0,
+        # The launcher adds groups and devices, which depend on the machine. A user's processes are limited by RLIMIT_NPROC.
+        "cgroup": {"required": False, "groups": []},
+        "devices": [],
+        "oom_score_adj": spec.limits.oom_score_adj,
         "binds": binds,
         "operations": operations,
         "read_only_root": spec.read_only_root,
@@ -66,12 +71,22 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
             "cwd": spec.cwd,
             "user": spec.user,
             "terminal": spec.terminal,
-            "pids_limit": spec.pids_limit,
+            "rlimits": plan_rlimits(spec.limits),
+            "pids_limit": spec.limits.pids and spec.limits.pids + OWN_PROCESSES,
             "deny_setgroups": single,
             "capabilities": sorted(spec.capabilities),
             "seccomp": seccomp,
         },
     }
+
+
+def plan_rlimits(limits: Limits) -> list[tuple[int, int, int]]:
+    """Return (number, soft, hard) of the limits that a process has by itself; -1 is unlimited."""
+    if not limits.ulimits:
+        return []
+    from carboy.runtime.limits import RLIMITS
+
+    return [(RLIMITS[name], soft, hard) for name, soft, hard in limits.ulimits]
 
 
 def _plan_root(spec: SandboxSpec) -> dict[str, Any]:
@@ -90,7 +105,7 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
     pts: tuple[tuple[str, str | None], ...] = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
     if has_tty_group:
         pts = (*pts, ("gid", "5"))
-    shm = (("mode", "1777"), ("size", str(SHM_BYTES)))
+    shm = (("mode", "1777"), ("size", str(spec.limits.shm_bytes)))
     operations: list[dict[str, Any]] = [
         _mount("proc", "/proc", (), _SAFE, follow=False),
         {"op": "sys", "own": spec.network != "host", "describe": "mount /sys"},

@@ -25,7 +25,7 @@ import os
 import select
 
 from carboy.linux import mounts, namespaces, process
-from carboy.runtime.native import cgroup, inside
+from carboy.runtime.native import cgroup, inside, start
 from carboy.runtime.native.report import Reporter, Step
 
 TYPE_CHECKING = False
@@ -51,12 +51,13 @@ def main() -> NoReturn:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
         watcher = os.getpid()
         # Made by the process that removes it, so that a launcher killed at any moment leaves none behind.
-        group = cgroup.open_cgroup(plan["id"], pids_limit=plan["cgroup_pids_limit"])
+        Step.name = "set the limits"
+        group = cgroup.open_cgroup(plan["id"], plan["cgroup"]["groups"], required=plan["cgroup"]["required"])
         joined, say = os.pipe2(os.O_CLOEXEC)
         builder = os.fork()
         if builder:
             os.close(joined)
-            _watch(builder, group, say)
+            _watch(builder, group, say, report)
         os.close(say)
         _die_with_parent(watcher)
         Step.name = "join the control group"
@@ -76,7 +77,7 @@ def _read_plan() -> Plan:
     return plan
 
 
-def _watch(builder: int, group: cgroup.Cgroup, say: int) -> NoReturn:
+def _watch(builder: int, group: cgroup.Cgroup, say: int, report: Reporter) -> NoReturn:
     """Stay outside, and leave nothing behind: not when the sandbox ends, and not when the launcher is killed.
 
     First of all ``builder`` is moved into the control group, unless it can do so itself: the kernel needs some ten
@@ -97,7 +98,11 @@ def _watch(builder: int, group: cgroup.Cgroup, say: int) -> NoReturn:
     poll.register(REPORT_FD, 0)
     if not any(fd == ended for fd, _ in poll.poll()):
         os.kill(builder, SIGKILL)
+        group.thaw()
     _, status = os.waitpid(builder, 0)
+    killed = group.read_oom_kills()
+    if killed:
+        report.send("oom", killed)
     group.remove()
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
@@ -120,13 +125,14 @@ def _die_with_parent(parent: int) -> None:
 
 def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     process.set_name("carboy-outer")
+    _set_privileged(plan)
     Step.name = "make a mount namespace"
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
     user_namespace = _make_user_namespace(plan)
     Step.name = "open the layers"
     root = _stage_root(plan, user_namespace)
-    binds = _clone_binds(plan, user_namespace)
+    binds = [*_clone_binds(plan, user_namespace), *(_open_devices(plan) if plan["devices"] else ())]
     Step.name = "enter the user namespace"
     namespaces.setns(user_namespace, namespaces.CLONE_NEWUSER)
     os.close(user_namespace)
@@ -136,6 +142,8 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     os.setresuid(*[plan["root_uid"]] * 3)
     _die_with_parent(parent)
     process.set_dumpable(False)
+    if plan["devices"]:
+        _check_devices(plan, binds[len(plan["binds"]) :])
     Step.name = "make the namespaces"
     network = 0 if plan["network"] == "host" else namespaces.CLONE_NEWNET
     namespaces.unshare(
@@ -168,6 +176,29 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
         os.close(fd)
     _, status = os.waitpid(first, 0)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _set_privileged(plan: Plan) -> None:
+    """Set what a process of the container could not: in its user namespace it has no CAP_SYS_RESOURCE that counts."""
+    if plan["oom_score_adj"] is not None:
+        Step.name = "set the OOM score"
+        cgroup.write("/proc/self/oom_score_adj", str(plan["oom_score_adj"]))
+    if plan["process"]["rlimits"]:
+        Step.name = "raise the limits"
+        start.raise_limits(plan["process"]["rlimits"])
+
+
+def _open_devices(plan: Plan) -> list[int]:
+    # Few containers have devices; nothing of the image is in sight yet.
+    from carboy.runtime.native import devices
+
+    return devices.open_devices(plan["devices"])
+
+
+def _check_devices(plan: Plan, fds: list[int]) -> None:
+    from carboy.runtime.native import devices  # imported before
+
+    devices.check_access(plan["devices"], fds)
 
 
 def _make_user_namespace(plan: Plan) -> int:

@@ -81,12 +81,10 @@ def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
         plan["env"].append(f"HOME={home}")
     process.join_new_session_keyring()
     _enter_directory(plan["cwd"])
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if plan["pids_limit"]:
-        _limit_processes(plan["pids_limit"])
     os.umask(0o022)
     if console is not None:
         os.fchown(0, uid, -1)
+    _set_limits(plan)
     _drop_privileges(plan, uid=uid, gid=gid, groups=groups)
 
 
@@ -114,6 +112,30 @@ def _enter_directory(path: str) -> None:
     os.close(fd)
     if not os.getcwd().startswith("/"):
         raise OSError(errno.ENOENT, f"the directory {path} is outside of the container")
+
+
+def raise_limits(limits: list[tuple[int, int, int]]) -> None:
+    """Raise hard limits as far as (number, soft, hard) need, where this process has the right. Raises ``OSError``."""
+    for number, _, hard in limits:
+        soft, current = resource.getrlimit(number)
+        if current != resource.RLIM_INFINITY and not 0 <= hard <= current:
+            resource.setrlimit(number, (soft, hard))
+
+
+def _set_limits(plan: dict[str, Any]) -> None:
+    asked = {number for number, _, _ in plan["rlimits"]}
+    if resource.RLIMIT_CORE not in asked:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if plan["pids_limit"]:
+        _limit_processes(plan["pids_limit"])
+    for number, soft, hard in plan["rlimits"]:
+        # The limit on processes that was just set holds as well: what is lower counts.
+        current = resource.getrlimit(number)[1] if number == resource.RLIMIT_NPROC else hard
+        resource.setrlimit(number, (_lower(soft, current), _lower(hard, current)))
+
+
+def _lower(limit: int, other: int) -> int:
+    return min((item for item in (limit, other) if item != resource.RLIM_INFINITY), default=resource.RLIM_INFINITY)
 
 
 def _limit_processes(limit: int) -> None:
