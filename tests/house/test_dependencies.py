@@ -29,7 +29,7 @@ HOT_PATH = (
 )  # fmt: skip
 SLOW = HEAVY | {
     "collections", "contextlib", "ctypes", "enum", "functools", "importlib", "json", "pathlib", "re",
-    "signal", "socket", "sqlite3", "struct", "termios", "threading", "types", "warnings",
+    "signal", "socket", "_sqlite3", "sqlite3", "struct", "termios", "threading", "types", "warnings",
 }  # fmt: skip
 
 

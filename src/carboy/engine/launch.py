@@ -65,26 +65,44 @@ def read_launch_record(engine: Engine, name: str, *, manifest: str | None = None
 
     Raises ``CarboyError`` (125) when there is no such image, with the nearest name as a hint.
     """
-    digest = manifest or _find_manifest(engine, name)
-    text = engine.store.cache.get_text(_key(digest))
-    if text is not None:
-        record = LaunchRecord.decode(text)
-        if all(engine.store.layers.has_hex(layer.partition(":")[2]) for layer in record.layers):
-            return record
-    return _derive(engine, digest)
+    if manifest is not None:
+        return _find_record(engine, manifest)
+    full = normal_name(name)
+    form, _, text = (engine.store.shortcuts.read(full) or "").partition("\n")
+    record = _decode(engine, text) if form == _key("") else None
+    if record is not None:
+        return record
+    with engine.store.hold_still() as stamp:
+        digest = engine.store.refs.find_digest(full)
+        text = engine.store.cache.get_text(_key(digest)) or "" if digest else ""
+    record = _decode(engine, text)
+    if record is None:
+        return _find_record(engine, digest or _find_otherwise(engine, name))
+    engine.store.shortcuts.write(full, f"{_key('')}\n{text}", stamp=stamp)
+    return record
+
+
+def _find_record(engine: Engine, digest: str) -> LaunchRecord:
+    return _decode(engine, engine.store.cache.get_text(_key(digest))) or _derive(engine, digest)
+
+
+def _decode(engine: Engine, text: str | None) -> LaunchRecord | None:
+    """Return the record unless there is none, or a layer of it is not unpacked any more."""
+    record = LaunchRecord.decode(text) if text else None
+    if record and all(engine.store.layers.has_hex(layer.partition(":")[2]) for layer in record.layers):
+        return record
+    return None
 
 
 def _key(manifest: str) -> str:
     return f"launch-record:{manifest}"
 
 
-def _find_manifest(engine: Engine, name: str) -> str:
-    digest = engine.store.refs.find_digest(normal_name(name))
-    if digest is None:
-        from carboy.engine.images import resolve_image
+def _find_otherwise(engine: Engine, name: str) -> str:
+    """Return the manifest's digest of an image that is named by other means than its name."""
+    from carboy.engine.images import resolve_image
 
-        return str(resolve_image(engine, name, code=125).digest)
-    return digest
+    return str(resolve_image(engine, name, code=125).digest)
 
 
 def normal_name(name: str) -> str:

@@ -13,16 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from types import TracebackType
     from typing import Any
 
     from carboy.base.home import Home
     from carboy.errors import CarboyError
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.digest import Digest
+    from carboy.store.shortcuts import Shortcuts
 else:
     import _sqlite3 as sqlite3
 
 VERSION = 1
+BUSY_TIMEOUT_S = 30
 _SCHEMA = """
 CREATE TABLE refs (
     name TEXT PRIMARY KEY, digest TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, created_at_s REAL NOT NULL);
@@ -34,7 +37,7 @@ CREATE TABLE cache_digests (
 
 def open_database(path: str) -> sqlite3.Connection:
     """Return the connection, the schema made when the file is new. Raises ``CarboyError`` for a newer or damaged one."""
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -195,6 +198,21 @@ class CacheStore:
             raise
         self._db.execute("COMMIT")
 
+    def try_to_hold(self) -> bool:
+        """Keep writers out until :meth:`let_go`; False, without waiting, when one is at work."""
+        self._db.execute("PRAGMA busy_timeout=0")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        return True
+
+    def let_go(self) -> None:
+        """Let writers in again."""
+        self._db.execute("ROLLBACK")
+
     def forget(self, key: str) -> None:
         """Remove an entry."""
         self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
@@ -215,3 +233,23 @@ class CacheStore:
     def digests(self) -> set[str]:
         """Return the digests that entries keep alive."""
         return {d for (d,) in self._db.execute("SELECT DISTINCT digest FROM cache_digests").fetchall()}
+
+
+class StillDatabase:
+    """A block in which nobody writes; see :meth:`carboy.store.store.Store.hold_still`."""
+
+    __slots__ = ("_cache", "_held", "_shortcuts")
+
+    def __init__(self, cache: CacheStore, shortcuts: Shortcuts) -> None:
+        self._cache = cache
+        self._shortcuts = shortcuts
+
+    def __enter__(self) -> str | None:
+        self._held = self._cache.try_to_hold()
+        return self._shortcuts.take_stamp() if self._held else None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._held:
+            self._cache.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,9 +185,12 @@ def test_a_home_is_closed_to_others(tmp_path: Path) -> None:
 
 
 def test_a_newer_database_is_refused_and_left_alone(store: Store) -> None:
-    store._database.execute("PRAGMA user_version=99")
+    assert store.refs.list() == []
+    with sqlite3.connect(store.home.state_db) as newer:
+        newer.execute("PRAGMA user_version=99")
+    newer.close()
     with pytest.raises(CarboyError, match="cannot be read"):
-        Store.open(store.home)
+        Store.open(store.home).refs.list()
 
 
 @pytest.mark.slow
