@@ -101,12 +101,17 @@ def drop_bounding(keep: frozenset[str]) -> None:
 
     The kernel is asked, not a table, up to which number there are capabilities: newer ones go as well.
     """
-    kept = {NUMBERS[name] for name in keep}
-    number = 0
-    while (there := _prctl(PR_CAPBSET_READ, number)) >= 0:
-        if there and number not in kept:
-            check(_prctl(PR_CAPBSET_DROP, number), "prctl(PR_CAPBSET_DROP)", number)
-        number += 1
+    bits = mask(keep)
+    option, value, zero = foreign.c_int(PR_CAPBSET_DROP), foreign.c_ulong(0), foreign.c_ulong(0)
+    prctl = LIBC.prctl
+    for number in range(64):  # the width of the sets
+        if bits >> number & 1:
+            continue
+        value.value = number
+        if prctl(option, value, zero, zero, zero) < 0:
+            if foreign.get_errno() == errno.EINVAL and _prctl(PR_CAPBSET_READ, number) < 0:
+                return  # there is no such capability, and none behind it
+            check(-1, "prctl(PR_CAPBSET_DROP)", number)
 
 
 def clear_ambient() -> None:

@@ -18,6 +18,7 @@ import pytest
 from carboy.errors import CarboyError
 from carboy.linux import seccomp
 from carboy.linux.numbers import AARCH64, X86_64
+from carboy.runtime.spec import RUN_CAPABILITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -274,6 +275,18 @@ def test_programs_are_short_quick_and_remembered() -> None:
     assert best < 0.02  # about 1 ms on an idle machine
     first = seccomp.compile_profile(emulate_root=False)
     assert seccomp.compile_profile(emulate_root=False) is first
+
+
+@pytest.mark.parametrize("arch", TABLES)
+@pytest.mark.parametrize("emulate_root", [False, True])
+def test_what_is_kept_ready_is_what_would_be_assembled(arch: str, emulate_root: bool) -> None:
+    ready = seccomp.read_filter(arch, caps=RUN_CAPABILITIES, emulate_root=emulate_root)
+    profile = seccomp.read_profile()
+    program = seccomp.assemble(profile, TABLES[arch], arch=arch, caps=RUN_CAPABILITIES, emulate_root=emulate_root)
+    assert ready == program, "the filter was changed: python3 scripts/filters.py"
+    assert len(os.listdir(seccomp.FILTERS)) == 4
+    assert seccomp.compile_profile(emulate_root=emulate_root, caps=RUN_CAPABILITIES, arch=arch) == program
+    assert seccomp.read_filter(arch, caps=RUN_CAPABILITIES | {"SYS_ADMIN"}, emulate_root=emulate_root) is None
 
 
 def _time_assembly(profile: seccomp.Profile) -> float:
