@@ -95,7 +95,8 @@ def _bring_up_to_date(place: Path, lock: str, environ: Mapping[str, str]) -> Non
         stamp["locks"] = [*stamp["locks"][-3:], digest]
         _write_stamp(place, stamp)
     package = _package_digest(CHECKOUT)
-    if stamp["package"] != package:
+    # The stamp says what was installed, not that nobody has removed it since.
+    if stamp["package"] != package or not (place / "bin" / "carboy").exists():
         _say("installing carboy from this checkout")
         options = ["-qq", "--no-index", "--no-deps", "--no-build-isolation", "--force-reinstall"]
         _pip(place, ["install", *options, str(CHECKOUT)], environ)

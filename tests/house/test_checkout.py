@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -57,3 +58,23 @@ def test_a_folder_of_somebody_elses_is_never_emptied(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert (tmp_path / "precious").exists()
+
+
+def test_what_was_uninstalled_is_installed_again(
+    checkout_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = (SCRIPTS.parent / "requirements" / "run.lock").read_bytes()
+    stamp = {
+        "python": [sys.version, os.path.realpath(sys.executable)],
+        "locks": [hashlib.sha256(lock).hexdigest()],
+        "package": checkout_module._package_digest(SCRIPTS.parent),
+    }
+    (tmp_path / checkout_module.STAMP).write_text(json.dumps(stamp))
+    installed: list[list[str]] = []
+    monkeypatch.setattr(checkout_module, "_pip", lambda place, arguments, environ: installed.append(arguments))
+    checkout_module._bring_up_to_date(tmp_path, "run", {})
+    assert [arguments[-1] for arguments in installed] == [str(SCRIPTS.parent)]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "carboy").touch()
+    checkout_module._bring_up_to_date(tmp_path, "run", {})
+    assert len(installed) == 1
