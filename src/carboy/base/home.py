@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Home:
     """The folders of one home; every name is a path."""
 
-    __slots__ = ("cache", "containers", "ingest", "layers", "path", "run", "state_db", "store", "trash")
+    __slots__ = ("cache", "containers", "ingest", "layers", "names", "path", "run", "state_db", "store", "trash")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -25,6 +25,7 @@ class Home:
         self.trash = f"{path}/trash"
         self.state_db = f"{path}/state.db"
         self.containers = f"{path}/containers"
+        self.names = f"{path}/names"
         self.cache = f"{path}/cache"
         self.run = f"{path}/run"
 
@@ -56,7 +57,7 @@ def open_home(path: str) -> Home:
         with translate_os_errors(f"make the folder {path}"):
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             make_dir(path)
-            for folder in (home.store, home.layers, home.ingest, home.trash, home.containers, home.cache, home.run):
+            for folder in _folders(home):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
         return home
     if not stat.S_ISDIR(status.st_mode):
@@ -66,7 +67,11 @@ def open_home(path: str) -> Home:
     if status.st_mode & 0o077:
         # Layers hold set-user-id programs: nobody else may reach them (CVE-2021-41091).
         os.chmod(path, 0o700)
-    for folder in (home.store, home.layers, home.ingest, home.trash, home.containers, home.cache, home.run):
+    for folder in _folders(home):
         if not os.path.isdir(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
     return home
+
+
+def _folders(home: Home) -> tuple[str, ...]:
+    return home.store, home.layers, home.ingest, home.trash, home.containers, home.names, home.cache, home.run

@@ -12,6 +12,7 @@ from carboy.errors import CarboyError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from carboy.engine.context import Engine
     from carboy.oci.descriptor import Descriptor
@@ -20,36 +21,55 @@ if TYPE_CHECKING:
 class LaunchRecord:
     """How to start one image: unpacked layers (lowest first, diff ids) and the defaults of its configuration."""
 
-    __slots__ = ("cmd", "entrypoint", "env", "layers", "user", "workdir")
+    __slots__ = ("cmd", "entrypoint", "env", "exposed", "health", "labels", "layers", "manifest", "stop_signal", "user", "volumes", "workdir")
 
     def __init__(
         self,
         *,
+        manifest: str,
         layers: Sequence[str],
         env: Sequence[str],
         entrypoint: Sequence[str],
         cmd: Sequence[str],
         workdir: str,
         user: str,
+        stop_signal: str = "",
+        volumes: Sequence[str] = (),
+        exposed: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        health: Sequence[str] = (),
     ) -> None:
+        self.manifest = manifest
         self.layers = tuple(layers)
         self.env = tuple(env)
         self.entrypoint = tuple(entrypoint)
         self.cmd = tuple(cmd)
         self.workdir = workdir
         self.user = user
+        self.stop_signal = stop_signal
+        self.volumes = tuple(volumes)
+        self.exposed = tuple(exposed)
+        self.labels = tuple(labels)  # "name=value"
+        self.health = tuple(health)  # interval, timeout, start period (seconds), retries, then the test's words
 
     def encode(self) -> str:
         """Return the record as text: a line feed ends each field, a NUL each item; neither can stand unescaped in one."""
-        fields = (self.layers, self.env, self.entrypoint, self.cmd, (self.workdir,), (self.user,))
+        fields = (
+            (self.manifest,), self.layers, self.env, self.entrypoint, self.cmd, (self.workdir,), (self.user,), (self.stop_signal,),
+            self.volumes, self.exposed, self.labels, self.health,
+        )  # fmt: skip
         return "".join("".join(f"{_escape(item)}\0" for item in field) + "\n" for field in fields)
 
     @classmethod
     def decode(cls, text: str) -> LaunchRecord:
         """Return the record that :meth:`encode` made."""
         fields = [[_unescape(item) for item in line.split("\0")[:-1]] for line in text.split("\n")[:-1]]
-        layers, env, entrypoint, cmd, (workdir,), (user,) = fields
-        return cls(layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user)
+        (manifest,), layers, env, entrypoint, cmd, (workdir,), (user,), (stop_signal,), *rest = fields
+        volumes, exposed, labels, health = rest
+        return cls(
+            manifest=manifest, layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user, stop_signal=stop_signal,
+            volumes=volumes, exposed=exposed, labels=labels, health=health,
+        )  # fmt: skip
 
 
 def _escape(item: str) -> str:
@@ -95,7 +115,7 @@ def _decode(engine: Engine, text: str | None) -> LaunchRecord | None:
 
 
 def _key(manifest: str) -> str:
-    return f"launch-record:{manifest}"
+    return f"launch-record-2:{manifest}"
 
 
 def _find_otherwise(engine: Engine, name: str) -> str:
@@ -140,12 +160,31 @@ def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
         unpack_layer(store, descriptor, diff_id=diff_id, tier_chown=engine.tier.name != "single")
     run = config.config
     record = LaunchRecord(
+        manifest=manifest_digest,
         layers=[str(diff_id) for diff_id in config.diff_ids],
         env=run.Env or (),
         entrypoint=run.Entrypoint or (),
         cmd=run.Cmd or (),
         workdir=run.WorkingDir or "/",
         user=run.User or "",
+        stop_signal=run.StopSignal,
+        volumes=sorted(run.Volumes or ()),
+        exposed=sorted(run.ExposedPorts or ()),
+        labels=[f"{name}={value}" for name, value in (run.Labels or {}).items()],
+        health=_read_health(run.Healthcheck),
     )
     store.cache.put_text(_key(manifest_digest), "launch", record.encode(), [digest])
     return record
+
+
+def _read_health(document: dict[str, Any] | None) -> list[str]:
+    """Return a HEALTHCHECK in the record's form; times stand in nanoseconds in the image (Docker's image spec)."""
+    test = (document or {}).get("Test") or []
+    if document is None or not isinstance(test, list) or test[:1] in ([], ["NONE"]):
+        return []
+    words = ["/bin/sh", "-c", *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
+    times = [str((document.get(name) or default) / 1e9) for name, default in _HEALTH_TIMES]
+    return [*times, str(document.get("Retries") or 3), *map(str, words)]
+
+
+_HEALTH_TIMES = (("Interval", 30_000_000_000), ("Timeout", 30_000_000_000), ("StartPeriod", 0))

@@ -14,11 +14,13 @@ import fcntl
 import os
 import select
 import stat
+import sys
 
 from carboy.runtime.loop import READABLE, WRITABLE, Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from carboy.runtime.stdio import Stdio
@@ -59,14 +61,53 @@ class Terminal:
         os.close(self.master)
 
 
-class Passing:
-    """The copies under way for one run; a context manager that closes what it opened."""
+class RawTerminal:
+    """The caller's terminal in raw mode, for a process whose own terminal somebody else holds."""
 
-    def __init__(self, stdio: Stdio, *, terminal: bool) -> None:
+    def __init__(self, stdio: Stdio, resized: Callable[[int, int], object]) -> None:
+        self._outer = next((fd for fd in (stdio.stdin, stdio.stdout) if fd is not None and os.isatty(fd)), None)
+        self._resized = resized
+        self._before: list[int | list[bytes | int]] | None = None
+        if stdio.stdin is not None and os.isatty(stdio.stdin):
+            import termios
+            import tty
+
+            self._raw = stdio.stdin
+            self._before = termios.tcgetattr(stdio.stdin)
+            tty.setraw(stdio.stdin, termios.TCSANOW)
+        self.resize()
+
+    def resize(self) -> None:
+        """Tell the caller's size."""
+        if self._outer is not None:
+            self._resized(*read_size(self._outer))
+
+    def close(self) -> None:
+        """Put the terminal back as it was."""
+        if self._before is not None:
+            import termios
+
+            termios.tcsetattr(self._raw, termios.TCSADRAIN, self._before)
+
+
+def read_size(fd: int) -> tuple[int, int]:
+    """Return a terminal's (rows, columns)."""
+    size = fcntl.ioctl(fd, TIOCGWINSZ, bytes(8))
+    return int.from_bytes(size[:2], sys.byteorder), int.from_bytes(size[2:4], sys.byteorder)
+
+
+class Passing:
+    """The copies under way for one run; a context manager that closes what it opened.
+
+    ``direct``: a caller's pipe is handed to the process itself, which spares a copy.
+    """
+
+    def __init__(self, stdio: Stdio, *, terminal: bool, direct: bool = True) -> None:
         self.stdio = stdio
+        self._direct = direct
         self._routes: dict[int, int | None] = {}  # from -> to; None: to the capture
         self._held: dict[int, tuple[int, memoryview]] = {}  # inward end -> where the bytes came from, and the bytes
-        self._terminal: Terminal | None = None
+        self._terminal: Terminal | RawTerminal | None = None
         self._child_ends: list[int] = []
         self._ours: set[int] = set()
         self._loop = Loop()
@@ -76,7 +117,7 @@ class Passing:
 
     def _plan_plain(self, stdio: Stdio) -> None:
         if stdio.stdin is not None:
-            if _may_pass(stdio.stdin):
+            if self._direct and direct_pass(stdio.stdin):
                 self.child_fds[0] = stdio.stdin
             else:
                 read, write = self._pipe()
@@ -93,7 +134,7 @@ class Passing:
             self._ours.add(read)
             return
         for number, fd in ((1, stdio.stdout), (2, stdio.stderr)):
-            if _may_pass(fd):
+            if self._direct and direct_pass(fd):
                 self.child_fds[number] = fd
                 continue
             read, write = self._pipe()
@@ -139,6 +180,10 @@ class Passing:
         if self.stdio.stdin is not None:
             self._routes[self.stdio.stdin] = terminal.master
             self._loop.watch(self.stdio.stdin, self.move)
+
+    def attach_remote(self, resized: Callable[[int, int], object]) -> None:
+        """Put the caller's terminal into raw mode: the process's own is held by whoever keeps it, behind our pipes."""
+        self._terminal = RawTerminal(self.stdio, resized)
 
     def resize(self) -> None:
         """Follow the caller's terminal."""
@@ -214,7 +259,7 @@ class Passing:
             loop.forget(fd)
 
 
-def _may_pass(fd: int) -> bool:
+def direct_pass(fd: int) -> bool:
     """Return whether a descriptor can be handed into the sandbox: a pipe or /dev/null tells and gives nothing."""
     status = os.fstat(fd)
     if stat.S_ISFIFO(status.st_mode):

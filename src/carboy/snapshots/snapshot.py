@@ -3,8 +3,9 @@
 ::
 
     containers/<id>/
-        lock        held (flock) by the process that runs the container; free: the container is dead
-        claim       diff ids of its layers, one a line; clean-up keeps these while the lock is held
+        lock        held (flock) by the process that runs the container; free: it does not run
+        kept        an empty file: the container outlives its process, until somebody removes it
+        claim       diff ids of its layers, one a line; clean-up keeps these while the lock is held, or the container kept
         rw/upper    what the container wrote          rw/work    overlayfs's own
         mnt/        covered by a mount that only the sandbox sees
     containers/<id>~<random>/   on its way off the disk: anybody may remove it
@@ -33,6 +34,8 @@ _ID_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 _ID_REST = _ID_FIRST | frozenset(".-")
 _ATTEMPTS = 100
 _DYING = "~"
+# What a container that wrote nothing has, its lock last: whoever sees the folder without one may remove it.
+_FILES = ("claim", "config.json", "control", "kept", "log", "name", "state.json", "claim.new", "lock")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -49,13 +52,37 @@ class OverlayMount:
 
 
 class Container:
-    """One container's folder; a context manager that removes it. Make it with :func:`open_container`."""
+    """One container's folder, locked; a context manager that lets go of it, and removes it unless it is kept.
 
-    __slots__ = ("_lock", "path")
+    Make it with :func:`open_container`, or :func:`lock_container` for one that is there.
+    """
 
-    def __init__(self, path: str, lock: int) -> None:
+    __slots__ = ("_kept", "lock", "path")
+
+    def __init__(self, path: str, lock: int, *, kept: bool = False) -> None:
         self.path = path
-        self._lock = lock
+        self.lock = lock
+        self._kept = kept
+
+    def keep(self) -> None:
+        """Let the folder outlive the context and this process, until :meth:`forsake`. Raises ``CarboyError`` (125)."""
+        try:
+            os.close(os.open(f"{self.path}/kept", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise _explain(error, self.path) from error
+        self._kept = True
+
+    def forsake(self) -> None:
+        """Undo :meth:`keep`: whoever holds the lock last removes the folder."""
+        try:
+            os.unlink(f"{self.path}/kept")
+        except FileNotFoundError:
+            pass
+        self._kept = False
+
+    def hand_over(self) -> None:
+        """Leave the folder to another process, which has inherited the lock."""
+        self._kept = True
 
     def claim(self, diff_ids: Sequence[str]) -> None:
         """Name the layers that clean-up must keep while this container lives. Raises ``CarboyError`` (125)."""
@@ -67,16 +94,22 @@ class Container:
             raise _explain(error, self.path) from error
 
     def prepare(self, lower: Sequence[str], *, userxattr: bool) -> OverlayMount:
-        """Make the writable directories and return what to mount over ``lower`` (trees, lowest first).
+        """Make the writable directories, unless they are there, and return what to mount over ``lower`` (lowest first).
 
         Raises ``CarboyError`` (125).
         """
         try:
+            if os.path.isdir(f"{self.path}/rw/work"):
+                make_mountable(self.path)
+                return self._overlay(lower, userxattr=userxattr)
             for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700), ("mnt", 0o700)):
                 os.mkdir(f"{self.path}/{name}", mode)
             os.chmod(f"{self.path}/rw/upper", 0o755)  # noqa: S103  whatever the umask: the container's /
         except OSError as error:
             raise _explain(error, self.path) from error
+        return self._overlay(lower, userxattr=userxattr)
+
+    def _overlay(self, lower: Sequence[str], *, userxattr: bool) -> OverlayMount:
         return OverlayMount(
             lower=lower, upper=f"{self.path}/rw/upper", work=f"{self.path}/rw/work", userxattr=userxattr
         )
@@ -88,9 +121,22 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            _remove(self.path)
+            if not self._kept:
+                _remove(self.path)
         finally:
-            os.close(self._lock)
+            os.close(self.lock)
+
+
+def make_mountable(path: str) -> None:
+    """Remove the mark by which overlayfs refuses a volatile upper layer a second time; ``path`` is a container's folder.
+
+    It warns of data that a power cut may have lost, which a container's writable layer is allowed to lose. Raises
+    ``OSError``.
+    """
+    if os.path.isdir(f"{path}/rw/work/work/incompat/volatile"):
+        from carboy.base.fs import remove_tree
+
+        remove_tree(f"{path}/rw/work/work")
 
 
 def check_id(container_id: str) -> None:
@@ -123,6 +169,53 @@ def open_container(home: Home, container_id: str) -> Container:
     except OSError as error:
         raise _explain(error, path) from error
     raise CarboyError("the folder of a container is taken away as often as it is made", details=path, code=125)
+
+
+def lock_container(home: Home, container_id: str) -> Container | None:
+    """Return a container's folder, locked, whose process does not run; None when it runs or there is none."""
+    path = f"{home.containers}/{container_id}"
+    fd = None
+    for _ in range(_ATTEMPTS):  # `is_running` holds a shared lock for a moment
+        fd = _lock_dead(path) if os.path.isdir(path) else None
+        if fd is not None or not _is_shared(path):
+            break
+    return None if fd is None else Container(path, fd, kept=os.path.exists(f"{path}/kept"))
+
+
+def _is_shared(path: str) -> bool:
+    """Return whether the lock is held by readers only."""
+    try:
+        fd = os.open(f"{path}/lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def adopt_container(home: Home, container_id: str, lock: int) -> Container:
+    """Return the folder of a container whose lock this process has inherited."""
+    path = f"{home.containers}/{container_id}"
+    return Container(path, lock, kept=os.path.exists(f"{path}/kept"))
+
+
+def is_running(home: Home, container_id: str) -> bool:
+    """Return whether a process keeps the container now. Reads only."""
+    try:
+        fd = os.open(f"{home.containers}/{container_id}/lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _lock_new(path: str) -> int | None:
@@ -163,7 +256,7 @@ def _remove(path: str) -> None:
                 os.rmdir(f"{dying}/{name}")
             except FileNotFoundError:
                 continue
-        for name in ("claim.new", "claim", "lock"):
+        for name in _FILES:
             try:
                 os.unlink(f"{dying}/{name}")
             except FileNotFoundError:
@@ -177,6 +270,10 @@ def _remove(path: str) -> None:
 
 def _is_dying(path: str) -> bool:
     return _DYING in path.rpartition("/")[2]
+
+
+def _is_kept(path: str) -> bool:
+    return os.path.exists(f"{path}/kept")
 
 
 def _remove_tree(path: str) -> None:
@@ -223,7 +320,7 @@ def _iter_paths(home: Home) -> Iterator[str]:
 def iter_stale(home: Home) -> Iterator[str]:
     """Yield the paths of the folders whose process died; each may be gone, but not alive, when it is looked at."""
     for path in _iter_paths(home):
-        fd = None if _is_dying(path) else _lock_dead(path)
+        fd = None if _is_dying(path) or _is_kept(path) else _lock_dead(path)
         if fd is not None:
             os.close(fd)
         if fd is not None or _is_dying(path):
@@ -241,7 +338,7 @@ def remove_stale(home: Home) -> int:
             _remove(path)
             removed += 1
             continue
-        fd = _lock_dead(path)
+        fd = None if _is_kept(path) else _lock_dead(path)
         if fd is None:
             continue
         try:
@@ -253,10 +350,12 @@ def remove_stale(home: Home) -> int:
 
 
 def read_claims(home: Home) -> set[str]:
-    """Return the diff ids that living containers stand on."""
+    """Return the diff ids that living and kept containers stand on."""
     claims: set[str] = set()
     for path in _iter_paths(home):
-        fd = None if _is_dying(path) else _lock_dead(path)
+        if _is_dying(path):
+            continue
+        fd = None if _is_kept(path) else _lock_dead(path)
         if fd is not None:
             os.close(fd)
             continue

@@ -1,0 +1,315 @@
+"""What the process that keeps a container does beside its input and output: its state on disk, and answers to commands.
+
+Used by the supervisor of a detached container and by the foreground of ``run --rm``, which is its own supervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from carboy.containers import control
+from carboy.containers.record import ContainerState, read_boot, write_record
+from carboy.runtime.attend import Watcher, explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from carboy.containers.control import Connection
+    from carboy.runtime.loop import Loop
+    from carboy.runtime.sandbox import Event, Sandbox
+
+SIGKILL = 9
+MANUAL_STOPS = (2, 3, 9, 15)  # a person who sends one of these does not want the container back
+
+
+class Keeper(Watcher):
+    """Keeps one container: writes ``state.json`` and serves ``control`` while it runs.
+
+    ``plan`` is the sandbox's plan. ``network`` takes the network namespace and lets it go (``NetworkKeeper``). ``brief``: the
+    container is removed when it ends, so its end is not written down.
+    """
+
+    def __init__(
+        self, folder: str, plan: dict[str, Any], *, network: NetworkKeeper | None = None, brief: bool = False
+    ) -> None:
+        self.folder = folder
+        self._brief = brief
+        self.plan = plan
+        self.state = ContainerState(status="created", supervisor=os.getpid(), boot=read_boot())
+        self.loop: Loop | None = None
+        self._network = network
+        self._sandbox: Sandbox | None = None
+        self._pidfd = -1
+        self._listener = control.listen(folder)
+        self._waiting: list[Connection] = []
+        self._open: dict[Connection, Callable[[], object] | None] = {}
+        self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
+            "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
+            "pause": self._pause, "resume": self._resume, "state": self._tell,
+        }  # fmt: skip
+
+    def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
+        """Answer one more verb: ``call`` returns whether the connection stays open."""
+        self._verbs[verb] = call
+
+    # --- the life of the sandbox --------------------------------------------------------------------------------
+
+    def begin(self, sandbox: Sandbox, loop: Loop) -> None:
+        """Stand beside a sandbox that is on its way."""
+        self._sandbox = sandbox
+        self.loop = loop
+        loop.watch(self._listener.fileno(), self._accept)
+
+    def take(self, event: Event) -> None:
+        """Follow the sandbox's life."""
+        match event[0]:
+            case "netns":
+                self._connect(event[1])
+            case "pid":
+                self._pidfd = os.pidfd_open(event[1])
+                self.change(status="running", pid=event[1], started_at_s=time.time(), finished_at_s=0.0, error="")
+            case "error" | "command":
+                self.state = self.state.replace(error=str(explain(event)))
+            case "exit":
+                self.state = self.state.replace(exit_code=event[1])
+
+    def _connect(self, netns: int) -> None:
+        assert self._sandbox is not None
+        problem = ""
+        try:
+            if self._network is not None:
+                ports, addresses = self._network.attach(netns)
+                self.change(ports=ports, addresses=addresses)
+        except Exception as error:  # noqa: BLE001  told to the stage program, which reports it as its own
+            problem = str(error) or type(error).__name__
+        finally:
+            os.close(netns)
+        self._sandbox.proceed(problem)
+
+    def end(self) -> None:
+        """The sandbox has ended: let go of what it had, and tell those who wait."""
+        if self._network is not None:
+            self._network.detach()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._sandbox = None
+        self.change(status="exited", pid=0, finished_at_s=time.time(), ports=(), addresses=())
+        for connection in list(self._waiting):
+            connection.send(("ended", self.state.exit_code))
+            self.drop(connection)
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Serve no more."""
+        if self.loop is not None:
+            self.loop.forget(self._listener.fileno())
+        self._listener.close()
+        for connection in list(self._open):
+            self.drop(connection)
+        try:
+            os.unlink(f"{self.folder}/control")
+        except FileNotFoundError:
+            pass
+
+    def change(self, **fields: Any) -> None:
+        """Change the state, here and on disk. A disk that is full costs the note, not the container."""
+        self.state = self.state.replace(**fields)
+        if self._brief and self._sandbox is None:
+            return
+        try:
+            write_record(self.folder, "state", self.state)
+        except OSError:
+            return
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def _accept(self, _: int) -> None:
+        connection = control.accept(self._listener)
+        if connection is not None:
+            self.adopt(connection)
+
+    def adopt(self, connection: Connection) -> None:
+        """Serve a connection that is open already."""
+        assert self.loop is not None
+        self._open[connection] = None
+        self.loop.watch(connection.fileno(), lambda _: self._receive(connection))
+
+    def _receive(self, connection: Connection) -> None:
+        message, fds = connection.receive()
+        stays = False
+        try:
+            if message is not None:
+                verb = self._verbs.get(message[0])
+                if verb is None:
+                    connection.send(("refused", f"this container does not answer to {message[0]}", ""))
+                else:
+                    stays = verb(connection, message[1:], fds)
+        finally:
+            # One that is attached stays, whatever it asks for beside.
+            if message is None or not (stays or self._open.get(connection)):
+                self.drop(connection)
+
+    def on_drop(self, connection: Connection, call: Callable[[], object]) -> None:
+        """Call ``call()`` when the connection goes, from whichever end."""
+        self._open[connection] = call
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection; one that is closed is fine."""
+        if connection not in self._open:
+            return
+        call = self._open.pop(connection)
+        if connection in self._waiting:
+            self._waiting.remove(connection)
+        if self.loop is not None:
+            self.loop.forget(connection.fileno())
+        connection.close()
+        if call is not None:
+            call()
+
+    def _refuse(self, connection: Connection, fds: list[int]) -> bool:
+        """Refuse what needs a running container; returns whether that was so."""
+        if self._pidfd >= 0 and self.state.status == "running":
+            return False
+        for fd in fds:
+            os.close(fd)
+        paused = self.state.status == "paused"
+        hint = "`carboy unpause` it first" if paused else "`carboy start` it first"
+        connection.send(("refused", f"the container is {'paused' if paused else 'not running'}", hint))
+        return True
+
+    def _exec(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        if self._refuse(connection, fds):
+            return False
+        (process,) = values
+        self.run_inside(process, report=connection.fileno(), fds=dict(enumerate(fds)))
+        for fd in fds:
+            os.close(fd)
+        return False  # the program that stands between has a copy, and talks from here on
+
+    def run_inside(self, process: dict[str, Any], *, report: int, fds: dict[int, int]) -> None:
+        """Start a process in the sandbox, beside its own: ``process`` holds what differs from that one's plan.
+
+        Its events go to the socket ``report``. With "keep" it outlives whoever asked for it.
+        """
+        assert self.loop is not None
+        from carboy.runtime.native.launch import enter
+
+        own = self.plan["process"]
+        env = [*own["env"], *process.get("env", ())]
+        plan = {
+            "id": self.plan["id"],
+            "idmap": self.plan["idmap"],
+            "network": self.plan["network"],
+            "deny_setgroups": self.plan["deny_setgroups"],
+            "root_uid": self.plan["root_uid"],
+            "root_gid": self.plan["root_gid"],
+            "keep": process.get("keep", False),
+            "process": {
+                **own,
+                "args": list(process["args"]),
+                "env": env,
+                "cwd": process.get("cwd") or own["cwd"],
+                "user": process.get("user") or own["user"],
+                "terminal": process.get("terminal", False),
+            },
+        }
+        child = enter(plan, {**fds, 4: report, 5: self._pidfd})
+        ended = os.pidfd_open(child)
+
+        def reap(fd: int) -> None:
+            assert self.loop is not None
+            self.loop.forget(fd)
+            os.close(fd)
+            os.waitpid(child, 0)
+
+        self.loop.watch(ended, reap)
+
+    def _signal(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del fds
+        (number,) = values
+        if self._sandbox is None or self._sandbox.pid is None:
+            connection.send(("refused", "the container is not running", "`carboy start` it first"))
+            return False
+        if number in MANUAL_STOPS:
+            self.change(stopped=True)
+        if number == SIGKILL and self.state.status == "paused":
+            self._set_frozen(False)
+        self._sandbox.signal(number)
+        connection.send(("ok",))
+        return False
+
+    def _stop(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del fds
+        number, timeout_s = values
+        self.change(stopped=True)
+        if self._sandbox is None:
+            connection.send(("ended", self.state.exit_code))
+            return False
+        assert self.loop is not None
+        self._waiting.append(connection)
+        if self.state.status == "paused":
+            self._set_frozen(False)
+        sandbox = self._sandbox
+        sandbox.signal(number)
+        if timeout_s >= 0:
+            self.loop.call_after(timeout_s, lambda: sandbox.signal(SIGKILL) if self._sandbox is sandbox else None)
+        return True
+
+    def _wait(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del values, fds
+        if self._sandbox is None:
+            connection.send(("ended", self.state.exit_code))
+            return False
+        self._waiting.append(connection)
+        return True
+
+    def _tell(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del values, fds
+        connection.send(("ok", self.state.encode()))
+        return False
+
+    def _pause(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del values
+        if not self._refuse(connection, fds):
+            self._answer_frozen(connection, True)
+        return False
+
+    def _resume(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del values, fds
+        if self.state.status != "paused":
+            connection.send(("refused", "the container is not paused", ""))
+        else:
+            self._answer_frozen(connection, False)
+        return False
+
+    def _answer_frozen(self, connection: Connection, frozen: bool) -> None:
+        problem = self._set_frozen(frozen)
+        connection.send(("refused", *problem) if problem else ("ok",))
+
+    def _set_frozen(self, frozen: bool) -> tuple[str, str] | None:
+        """Stop or continue all processes; returns (brief, hint) when that cannot be done here."""
+        from carboy.errors import CarboyError
+        from carboy.runtime.native import cgroup
+
+        try:
+            cgroup.set_frozen(self.plan["id"], frozen)
+        except CarboyError as error:
+            return error.brief, error.hint
+        self.change(status="paused" if frozen else "running")
+        return None
+
+
+class NetworkKeeper:
+    """Connects a container's network namespace while it runs. The engine hands one in; without one nothing is connected."""
+
+    def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace; returns (published ports, addresses) as texts. Raises ``CarboyError``, ``OSError``."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Undo it; idempotent."""
+        raise NotImplementedError

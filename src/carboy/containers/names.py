@@ -1,0 +1,100 @@
+"""Names of containers: one owner each, found without reading every container."""
+
+from __future__ import annotations
+
+import os
+
+from carboy.errors import CarboyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.base.home import Home
+
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_REST = _FIRST | frozenset("_.-")
+MAX_NAME = 128
+_ADJECTIVES = (
+    "able amber brave breezy bright brisk calm candid clear clever cosmic crisp curious daring deep deft eager early earnest "
+    "easy fair fast fine fond free fresh gentle glad golden good grand green happy hardy honest humble ideal jolly keen kind "
+    "lively loyal lucid lucky mellow merry mighty modest neat nimble noble patient plain polite proud quick quiet rapid ready "
+    "rosy serene sharp silver simple smart snug solid sound spry steady still strong sunny sure swift tidy true vivid warm "
+    "wise witty young zesty"
+).split()
+_PEOPLE = (
+    "abel agnesi airy babbage banach bayes bernoulli blackwell boole bose box cantor cauchy chebyshev cox cramer curie "
+    "darwin dempster dirichlet efron euclid euler fermat feynman fisher fourier franklin galois galton gauss germain gibbs "
+    "godel gosset hamming hilbert hopper hotelling huygens hypatia jacobi johnson kolmogorov kovalevskaya lagrange laplace "
+    "legendre leibniz lovelace markov maxwell mendel nash neumann neyman nightingale noether pascal pearson peirce poincare "
+    "poisson polya quetelet ramanujan rao riemann savage shannon sobolev somerville spearman tukey turing venn wald weibull "
+    "wiener wright yates yule"
+).split()
+
+
+def check_name(name: str) -> None:
+    """Raise ``CarboyError`` (125) unless this can be a container's name: letters, digits, and behind the first also _ . -"""
+    if not 2 <= len(name) <= MAX_NAME or name[0] not in _FIRST or not _REST.issuperset(name):
+        raise CarboyError(
+            f"{name[:MAX_NAME]!r} cannot be a container's name",
+            hint="use 2 to 128 letters and digits, and behind the first also _ . -",
+            code=125,
+        )
+
+
+def claim_name(home: Home, container_id: str, name: str | None) -> str:
+    """Give a container a name, or one that is made up when ``name`` is None, and return it.
+
+    Atomic: of two that ask for the same name at once one gets it. Raises ``CarboyError`` (125) when it is in use.
+    """
+    if name is not None:
+        check_name(name)
+        owner = _claim(home, container_id, name)
+        if owner is not None:
+            raise CarboyError(
+                f"the name {name} is in use by the container {owner[:12]}",
+                hint=f"take another name, or `carboy rm {name}` (`carboy rename {name} OTHER` keeps it)",
+                code=125,
+            )
+        return name
+    for attempt in range(1000):
+        number = int.from_bytes(os.urandom(4), "little")
+        adjective = _ADJECTIVES[number % len(_ADJECTIVES)]
+        person = _PEOPLE[number // len(_ADJECTIVES) % len(_PEOPLE)]
+        name = f"{adjective}_{person}" if attempt < 10 else f"{adjective}_{person}{number % 1000}"
+        if _claim(home, container_id, name) is None:
+            return name
+    raise CarboyError("no name is left", hint="remove containers: `carboy container prune`", code=125)
+
+
+def _claim(home: Home, container_id: str, name: str) -> str | None:
+    """Make the link; returns the id of the living owner when the name is taken."""
+    path = f"{home.names}/{name}"
+    for _ in range(100):
+        try:
+            os.symlink(container_id, path)
+        except FileExistsError:
+            owner = find_owner(home, name)
+            if owner is not None:
+                return owner
+            release_name(home, name)
+        else:
+            return None
+    return "somebody"
+
+
+def find_owner(home: Home, name: str) -> str | None:
+    """Return the id of the container that has the name; None when there is none."""
+    try:
+        owner = os.readlink(f"{home.names}/{name}")
+    except (FileNotFoundError, OSError):
+        return None
+    return owner if os.path.isdir(f"{home.containers}/{owner}") else None
+
+
+def release_name(home: Home, name: str, *, owner: str | None = None) -> None:
+    """Let a name go: when it is ``owner``'s, or when no container has it any more."""
+    path = f"{home.names}/{name}"
+    try:
+        if owner is None or os.readlink(path) == owner:
+            os.unlink(path)
+    except (FileNotFoundError, OSError):
+        return

@@ -1,0 +1,39 @@
+"""Taking a container away: its name, its volumes' claims, its folder."""
+
+from __future__ import annotations
+
+from carboy.base.home import Home
+from carboy.containers.names import release_name
+from carboy.snapshots import snapshot
+
+TYPE_CHECKING = False
+
+
+def remove_container(home: str, container_id: str, *, name: str | None, lock: int) -> None:
+    """Remove a container whose lock is held by this process, and all that was made for it alone.
+
+    Idempotent; killed half-way, the folder is removed by the next opener, and the name is free. ``name`` None: the one
+    in the folder. Raises ``CarboyError`` when something cannot be removed.
+    """
+    place = Home(home)
+    container = snapshot.adopt_container(place, container_id, lock)
+    with container:
+        name = read_name(container.path) if name is None else name
+        if name:
+            release_name(place, name, owner=container_id)
+        container.forsake()
+
+
+def read_name(folder: str) -> str:
+    """Return the name of the container of a folder, "" when it has none."""
+    try:
+        with open(f"{folder}/name", encoding="utf-8") as file:
+            return file.read(200).strip()
+    except OSError:
+        return ""
+
+
+def write_name(folder: str, name: str) -> None:
+    """Note the name of a container in its folder. Raises ``OSError``."""
+    with open(f"{folder}/name", "w", encoding="utf-8") as file:
+        file.write(f"{name}\n")

@@ -1,0 +1,49 @@
+"""``ps --filter``: pure."""
+
+from __future__ import annotations
+
+from carboy.engine.containers import ContainerView
+from carboy.errors import CarboyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Test = Callable[[ContainerView, str], bool]
+
+
+def _has_label(view: ContainerView, value: str) -> bool:
+    name, has_value, text = value.partition("=")
+    return any(name == key and (not has_value or text == given) for key, given in view.config.labels)
+
+
+def _is_of(view: ContainerView, value: str) -> bool:
+    """Return whether the container's image is the one named: with its tag or without, or by digest."""
+    image = view.config.image.removeprefix("docker.io/library/").removeprefix("docker.io/")
+    return value in {image, image.rpartition(":")[0], view.config.image} or view.config.manifest.partition(":")[2].startswith(value)
+
+
+TESTS: dict[str, Test] = {
+    "status": lambda view, value: view.state.status == value,
+    "name": lambda view, value: value in view.name,
+    "id": lambda view, value: view.id.startswith(value),
+    "label": _has_label,
+    "ancestor": _is_of,
+    "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
+    "health": lambda view, value: (view.state.health or "none") == value,
+    "network": lambda view, value: view.config.network == value,
+    "volume": lambda view, value: any(value in text.split(":") or f"={value}" in text for _, text in view.config.mounts),
+}
+
+
+def filter_containers(views: Sequence[ContainerView], filters: Sequence[str]) -> list[ContainerView]:
+    """Return the containers that pass: one of the values of each key, as Docker has it. Raises ``CarboyError`` (2)."""
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, has_value, value = text.partition("=")
+        if not has_value or key not in TESTS:
+            raise CarboyError(f"there is no filter {text!r}", hint=f"use NAME=VALUE with {', '.join(TESTS)}", code=2)
+        wanted.setdefault(key, []).append(value)
+    return [
+        view for view in views if all(any(TESTS[key](view, value) for value in values) for key, values in wanted.items())
+    ]

@@ -1,0 +1,65 @@
+"""From a container to its sandbox: the one place where what was asked for becomes what is made."""
+
+from __future__ import annotations
+
+from carboy.errors import CarboyError
+from carboy.runtime.hostfiles import read_host_files
+from carboy.runtime.spec import SandboxSpec, default_capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.containers.record import ContainerConfig
+    from carboy.engine.context import Engine
+    from carboy.runtime.spec import BindMount, FileMount, TmpfsMount
+    from carboy.snapshots.snapshot import OverlayMount
+
+DEFAULT_PIDS_LIMIT = 4096
+
+
+def plan_sandbox(
+    config: ContainerConfig,
+    *,
+    root: OverlayMount,
+    engine: Engine,
+    mounts: Sequence[BindMount | TmpfsMount | FileMount] = (),
+) -> SandboxSpec:
+    """Return the sandbox of a container over ``root``, with ``mounts`` beside the files that carboy itself places."""
+    return SandboxSpec(
+        id=config.id,
+        root=root,
+        args=config.args,
+        env=config.env,
+        cwd=config.workdir,
+        user=config.user,
+        hostname=config.hostname,
+        network="host" if config.network == "host" else "none",
+        announce_network=bool(config.publish) or config.network not in {"none", "host"},
+        mounts=(*read_host_files(network=config.network, hostname=config.hostname), *mounts),
+        terminal=config.tty,
+        capabilities=plan_capabilities(config),
+        read_only_root=config.read_only,
+        pids_limit=DEFAULT_PIDS_LIMIT,
+        tier=engine.tier.name,
+        id_count=engine.tier.id_count,
+    )
+
+
+def plan_capabilities(config: ContainerConfig) -> frozenset[str]:
+    """Return the capabilities of a container: the default ones, less what is dropped, with what is added. Pure.
+
+    Raises ``CarboyError`` (125) for names that there are not.
+    """
+    default = default_capabilities("run")
+    if not config.cap_add and not config.cap_drop:
+        return default
+    from carboy.linux.capabilities import parse
+
+    try:
+        drop, add = parse(config.cap_drop), parse(config.cap_add)
+    except ValueError as error:
+        raise CarboyError(
+            str(error), hint="names are those of capabilities(7), without CAP_; ALL is every one", code=125
+        ) from error
+    return (default - drop) | add
