@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_):
+    def dataclass_transform(**_):  # noqa: D103  typing's, for the type checker only
         return lambda value: value
 
 
@@ -29,7 +29,7 @@ class Record:
     _fields: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        cls._fields = (*cls.__base__._fields, *cls.__annotations__)  # type: ignore[union-attr]  # never object itself
+        cls._fields = tuple(cls.__annotations__)
 
     if not TYPE_CHECKING:
 
@@ -47,7 +47,7 @@ class Record:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.fields() == other.fields()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.fields() == other.fields()
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, name) for name in self._fields))

@@ -80,7 +80,7 @@ def listen(folder: str) -> _socket.socket:
     socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
+        try:  # noqa: SIM105
             os.unlink("control", dir_fd=place)
         except FileNotFoundError:
             pass
@@ -96,7 +96,7 @@ def listen(folder: str) -> _socket.socket:
 def accept(listener: _socket.socket) -> Connection | None:
     """Return the next connection when it is the same user's; None otherwise."""
     try:
-        fd, _ = listener._accept()
+        fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.socket.accept is made of
     except OSError:
         return None
     socket = _socket.socket(fileno=fd)

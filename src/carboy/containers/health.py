@@ -96,7 +96,7 @@ class Health:
             return
         for fd in self._fds:  # what the check wrote before it ended
             os.set_blocking(fd, False)
-            try:
+            try:  # noqa: SIM105
                 self._output = (self._output + os.read(fd, 65_536))[:OUTPUT_BYTES]
             except BlockingIOError:
                 pass

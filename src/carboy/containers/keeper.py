@@ -70,9 +70,18 @@ class Keeper(Watcher):
                 self._connect(event[1])
             case "pid":
                 self._pidfd = os.pidfd_open(event[1])
-                self.change(status="running", pid=event[1], started_at_s=time.time(), finished_at_s=0.0, error="")
+                self.change(
+                    status="running",
+                    pid=event[1],
+                    started_at_s=time.time(),
+                    finished_at_s=0.0,
+                    error="",
+                    oom_killed=False,
+                )
             case "error" | "command":
                 self.state = self.state.replace(error=str(explain(event)))
+            case "oom":
+                self.state = self.state.replace(oom_killed=True)
             case "exit":
                 self.state = self.state.replace(exit_code=event[1])
 
@@ -110,7 +119,7 @@ class Keeper(Watcher):
         self._listener.close()
         for connection in list(self._open):
             self.drop(connection)
-        try:
+        try:  # noqa: SIM105
             os.unlink(f"{self.folder}/control")
         except FileNotFoundError:
             pass
@@ -293,10 +302,10 @@ class Keeper(Watcher):
     def _set_frozen(self, frozen: bool) -> tuple[str, str] | None:
         """Stop or continue all processes; returns (brief, hint) when that cannot be done here."""
         from carboy.errors import CarboyError
-        from carboy.runtime.native import cgroup
+        from carboy.runtime.native.cgroups import live
 
         try:
-            cgroup.set_frozen(self.plan["id"], frozen)
+            (live.freeze if frozen else live.thaw)(self.plan["id"], pid=self.state.pid)
         except CarboyError as error:
             return error.brief, error.hint
         self.change(status="paused" if frozen else "running")

@@ -14,20 +14,20 @@ _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _REST = _FIRST | frozenset("_.-")
 MAX_NAME = 128
 _ADJECTIVES = (
-    "able amber brave breezy bright brisk calm candid clear clever cosmic crisp curious daring deep deft eager early earnest "
-    "easy fair fast fine fond free fresh gentle glad golden good grand green happy hardy honest humble ideal jolly keen kind "
-    "lively loyal lucid lucky mellow merry mighty modest neat nimble noble patient plain polite proud quick quiet rapid ready "
-    "rosy serene sharp silver simple smart snug solid sound spry steady still strong sunny sure swift tidy true vivid warm "
-    "wise witty young zesty"
-).split()
+    "able amber brave breezy bright brisk calm candid clear clever cosmic crisp curious daring deep deft eager "
+    "early earnest easy fair fast fine fond free fresh gentle glad golden good grand green happy hardy honest "
+    "humble ideal jolly keen kind lively loyal lucid lucky mellow merry mighty modest neat nimble noble patient "
+    "plain polite proud quick quiet rapid ready rosy serene sharp silver simple smart snug solid sound spry "
+    "steady still strong sunny sure swift tidy true vivid warm wise witty young zesty"
+)
 _PEOPLE = (
-    "abel agnesi airy babbage banach bayes bernoulli blackwell boole bose box cantor cauchy chebyshev cox cramer curie "
-    "darwin dempster dirichlet efron euclid euler fermat feynman fisher fourier franklin galois galton gauss germain gibbs "
-    "godel gosset hamming hilbert hopper hotelling huygens hypatia jacobi johnson kolmogorov kovalevskaya lagrange laplace "
-    "legendre leibniz lovelace markov maxwell mendel nash neumann neyman nightingale noether pascal pearson peirce poincare "
-    "poisson polya quetelet ramanujan rao riemann savage shannon sobolev somerville spearman tukey turing venn wald weibull "
-    "wiener wright yates yule"
-).split()
+    "abel agnesi airy babbage banach bayes bernoulli blackwell boole bose box cantor cauchy chebyshev cox cramer "
+    "curie darwin dempster dirichlet efron euclid euler fermat feynman fisher fourier franklin galois galton "
+    "gauss germain gibbs godel gosset hamming hilbert hopper hotelling huygens hypatia jacobi johnson kolmogorov "
+    "kovalevskaya lagrange laplace legendre leibniz lovelace markov maxwell mendel nash neumann neyman "
+    "nightingale noether pascal pearson peirce poincare poisson polya quetelet ramanujan rao riemann savage "
+    "shannon sobolev somerville spearman tukey turing venn wald weibull wiener wright yates yule"
+)
 
 
 def check_name(name: str) -> None:
@@ -55,10 +55,11 @@ def claim_name(home: Home, container_id: str, name: str | None) -> str:
                 code=125,
             )
         return name
+    adjectives, people = _ADJECTIVES.split(), _PEOPLE.split()
     for attempt in range(1000):
         number = int.from_bytes(os.urandom(4), "little")
-        adjective = _ADJECTIVES[number % len(_ADJECTIVES)]
-        person = _PEOPLE[number // len(_ADJECTIVES) % len(_PEOPLE)]
+        adjective = adjectives[number % len(adjectives)]
+        person = people[number // len(adjectives) % len(people)]
         name = f"{adjective}_{person}" if attempt < 10 else f"{adjective}_{person}{number % 1000}"
         if _claim(home, container_id, name) is None:
             return name

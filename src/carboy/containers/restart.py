@@ -19,7 +19,9 @@ def check_policy(text: str) -> None:
         )
 
 
-def plan_restart(policy: str, *, exit_code: int, restarts: int, ran_s: float, last_delay_s: float, stopped: bool) -> float:
+def plan_restart(
+    policy: str, *, exit_code: int, restarts: int, ran_s: float, last_delay_s: float, stopped: bool
+) -> float:
     """Return how many seconds to wait before the next start; below 0: no start.
 
     As Docker: the wait doubles from 0.1 s to a minute, and begins anew after a run of 10 s; what a person stopped

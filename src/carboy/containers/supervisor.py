@@ -21,6 +21,7 @@ from carboy.containers.keeper import Keeper
 from carboy.containers.log import LogWriter
 from carboy.containers.output import Output, Reader
 from carboy.containers.restart import plan_restart
+from carboy.errors import CarboyError
 from carboy.linux import process
 from carboy.runtime.loop import Loop
 from carboy.snapshots.snapshot import make_mountable
@@ -50,7 +51,12 @@ def main() -> None:
     os.chdir("/")
     for number in (1, 2, 3):  # a terminal's: the container is not in its foreground
         _signal.signal(number, _signal.SIG_IGN)
-    Supervisor(job).run()
+    try:
+        supervisor = Supervisor(job)
+    except CarboyError as error:  # a port that is taken: nothing has been started yet
+        Connection(_socket.socket(fileno=STARTER_FD)).send(("refused", error.brief, error.hint))
+        return
+    supervisor.run()
 
 
 class Supervisor:
@@ -65,8 +71,9 @@ class Supervisor:
             self._log = LogWriter(self._folder, max_bytes=job["log_bytes"], files=job["log_files"])
         self._output: Output | None = None
         self._readers: dict[Connection, Reader] = {}
+        network = _open_network(job)
         self._starter: Connection | None = Connection(_socket.socket(fileno=STARTER_FD))
-        self._keeper = Keeper(self._folder, job["plan"], network=_open_network(job))
+        self._keeper = Keeper(self._folder, job["plan"], network=network)
         self._keeper.loop = self._loop
         for verb, call in (("attach", self._attach), ("resize", self._resize)):
             self._keeper.serve(verb, call)
@@ -241,7 +248,7 @@ def _open_network(job: dict[str, Any]) -> Any:
         return None
     from carboy.containers.connect import Connect
 
-    return Connect(job["network"])
+    return Connect(tuple(job["network"]["publish"]))
 
 
 def _find_launcher(plan: dict[str, Any]) -> Any:

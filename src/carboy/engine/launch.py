@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 class LaunchRecord:
     """How to start one image: unpacked layers (lowest first, diff ids) and the defaults of its configuration."""
 
-    __slots__ = ("cmd", "entrypoint", "env", "exposed", "health", "labels", "layers", "manifest", "stop_signal", "user", "volumes", "workdir")
+    __slots__ = (
+        "cmd",
+        "entrypoint",
+        "env",
+        "exposed",
+        "health",
+        "labels",
+        "layers",
+        "manifest",
+        "stop_signal",
+        "user",
+        "volumes",
+        "workdir",
+    )
 
     def __init__(
         self,
@@ -55,7 +68,8 @@ class LaunchRecord:
     def encode(self) -> str:
         """Return the record as text: a line feed ends each field, a NUL each item; neither can stand unescaped in one."""
         fields = (
-            (self.manifest,), self.layers, self.env, self.entrypoint, self.cmd, (self.workdir,), (self.user,), (self.stop_signal,),
+            (self.manifest,), self.layers, self.env, self.entrypoint, self.cmd, (self.workdir,), (self.user,),
+            (self.stop_signal,),
             self.volumes, self.exposed, self.labels, self.health,
         )  # fmt: skip
         return "".join("".join(f"{_escape(item)}\0" for item in field) + "\n" for field in fields)
@@ -67,7 +81,8 @@ class LaunchRecord:
         (manifest,), layers, env, entrypoint, cmd, (workdir,), (user,), (stop_signal,), *rest = fields
         volumes, exposed, labels, health = rest
         return cls(
-            manifest=manifest, layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user, stop_signal=stop_signal,
+            manifest=manifest, layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user,
+            stop_signal=stop_signal,
             volumes=volumes, exposed=exposed, labels=labels, health=health,
         )  # fmt: skip
 
@@ -115,7 +130,7 @@ def _decode(engine: Engine, text: str | None) -> LaunchRecord | None:
 
 
 def _key(manifest: str) -> str:
-    return f"launch-record-2:{manifest}"
+    return f"launch-record-3:{manifest}"
 
 
 def _find_otherwise(engine: Engine, name: str) -> str:

@@ -1,7 +1,12 @@
 import pytest
 
-from carboy.cli.commands.run import looks_like_folder, parse_run
+from carboy.cli.commands.container_options import Options, parse_duration, parse_options, parse_size
+from carboy.cli.commands.run import looks_like_folder
 from carboy.errors import CarboyError
+
+
+def parse_run(words: list[str]) -> Options:
+    return parse_options("run", words)
 
 
 def test_words_after_the_target_belong_to_the_program():
@@ -10,9 +15,9 @@ def test_words_after_the_target_belong_to_the_program():
     )
     assert options.target == "iris:1"
     assert options.arguments == ["python", "-e", "--rm"]
-    assert options.flags == {"rm", "interactive", "terminal"}
-    assert options.env == {"A": "1", "B": "x=y"}
-    assert options.values == {"network": "host"}
+    assert options.flags == {"auto_remove", "interactive", "terminal"}
+    assert options.env == ["A=1", "B=x=y"]
+    assert options.texts == {"network": "host"}
 
 
 def test_two_dashes_may_stand_before_or_after_the_target():
@@ -23,12 +28,12 @@ def test_two_dashes_may_stand_before_or_after_the_target():
 def test_a_variable_without_a_value_is_the_callers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FROM_CALLER", "yes")
     monkeypatch.delenv("NOT_SET", raising=False)
-    assert parse_run(["-e", "FROM_CALLER", "-e", "NOT_SET", "x"]).env == {"FROM_CALLER": "yes"}
+    assert parse_run(["-e", "FROM_CALLER", "-e", "NOT_SET", "x"]).env == ["FROM_CALLER=yes"]
 
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["--rm"], ["--nope", "x"], ["-e"], ["-e", "=1", "x"], ["--network", "bridge", "x"], ["-iz", "x"], ["--env"]],
+    [[], ["--rm"], ["--nope", "x"], ["-e"], ["-e", "=1", "x"], ["--rm=maybe", "x"], ["-iz", "x"], ["--env"]],
 )
 def test_a_wrong_call_is_status_2_with_a_hint(words: list[str]):
     with pytest.raises(CarboyError) as caught:
@@ -46,3 +51,50 @@ def test_what_looks_like_a_folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
         "/no",
         "iris",
     ]
+
+
+def test_short_options_may_be_written_together_with_their_value():
+    options = parse_run(["-dit", "-p80:8080", "-m=1g", "-v", "a:/b:ro", "x"])
+    assert options.flags == {"detach", "interactive", "terminal"}
+    assert options.lists == {"publish": ["80:8080"]}
+    assert options.limits == [("memory", "1g")]
+    assert options.mounts == [("volume", "a:/b:ro")]
+
+
+def test_the_options_become_a_request():
+    words = [
+        "--name",
+        "web",
+        "--rm",
+        "--health-cmd",
+        "true",
+        "--health-interval",
+        "1m30s",
+        "--label",
+        "a=b=c",
+        "x",
+        "y",
+    ]
+    request = parse_run(words).request(network="host")
+    assert (request.name, request.auto_remove, request.network) == ("web", True, "host")
+    assert request.health == ("90.0", "30.0", "0.0", "3", "/bin/sh", "-c", "true")
+    assert request.labels == (("a", "b=c"),)
+    assert request.arguments == ("y",)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("1m30s", 90), ("500ms", 0.5), ("2h", 7200), ("1.5s", 1.5), ("7", 7)]
+)
+def test_time_spans(text: str, seconds: float):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("10", 10), ("1k", 1024), ("2mb", 2 << 20), ("1.5GiB", 3 << 29), ("0b", 0)])
+def test_sizes(text: str, size: int):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "1q", "-1", "m", "1mm"])
+def test_what_is_no_size(text: str):
+    with pytest.raises(CarboyError):
+        parse_size(text)

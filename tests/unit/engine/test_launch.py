@@ -15,6 +15,9 @@ lists = st.lists(texts, max_size=4)
 def test_a_record_survives_its_text(
     layers: list[str], env: list[str], entrypoint: list[str], cmd: list[str], workdir: str, user: str
 ) -> None:
-    record = LaunchRecord(layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user)
+    record = LaunchRecord(
+        manifest="sha256:0", layers=layers, env=env, entrypoint=entrypoint, cmd=cmd, workdir=workdir, user=user,
+        volumes=layers, labels=env, health=cmd,
+    )  # fmt: skip
     again = LaunchRecord.decode(record.encode())
     assert all(getattr(again, name) == getattr(record, name) for name in LaunchRecord.__slots__)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from carboy.engine.request import RunRequest
+    from carboy.engine.containers.request import RunRequest
 
 HELP = """
   -d, --detach              leave it running, and print its id
@@ -106,7 +106,7 @@ class Options:
 
     def request(self, *, network: str | None) -> RunRequest:
         """Return the request; ``network`` is what the folder asks for, when it is one."""
-        from carboy.engine.request import RunRequest
+        from carboy.engine.containers.request import RunRequest
 
         texts = self.texts
         values: dict[str, Any] = {}
@@ -119,7 +119,17 @@ class Options:
             values["stop_timeout_s"] = parse_count("--stop-timeout", texts["stop_timeout_s"])
         for name in ("interactive", "terminal", "auto_remove", "read_only", "publish_all"):
             values[name] = name in self.flags
-        for name in ("publish", "add_hosts", "dns", "devices", "cap_add", "cap_drop", "security", "groups", "network_aliases"):
+        for name in (
+            "publish",
+            "add_hosts",
+            "dns",
+            "devices",
+            "cap_add",
+            "cap_drop",
+            "security",
+            "groups",
+            "network_aliases",
+        ):
             values[name] = tuple(self.lists.get(name, ()))
         for name in ("labels", "sysctls"):
             values[name] = tuple(self.pairs.get(name, ()))
@@ -153,7 +163,9 @@ class Options:
         if driver == "none":
             return {"log_bytes": 0}
         if driver not in {"json-file", "local", "k8s-file"}:
-            raise CarboyError(f"there is no log driver {driver}", hint="carboy keeps logs in files; or use none", code=2)
+            raise CarboyError(
+                f"there is no log driver {driver}", hint="carboy keeps logs in files; or use none", code=2
+            )
         values = {}
         for option in self.lists.get("log_opt", ()):
             name, _, text = option.partition("=")
@@ -175,7 +187,8 @@ def parse_options(verb: str, words: list[str]) -> Options:
         name, has_value, value = word.partition("=")
         if name in FLAGS:
             if value not in {"", "true", "false"}:
-                raise CarboyError(f"the option {name} is true or false, not {value}", code=2)
+                hint = f"write {name} alone"
+                raise CarboyError(f"the option {name} is true or false, not {value}", hint=hint, code=2)
             if value != "false":
                 options.flags.add(FLAGS[name])
             continue
@@ -187,7 +200,9 @@ def parse_options(verb: str, words: list[str]) -> Options:
             raise CarboyError(f"{verb} has no option {name}", hint=f"`carboy {verb} --help` lists them", code=2)
         if not has_value:
             if not rest:
-                raise CarboyError(f"the option {name} needs a value", hint=f"`carboy {verb} --help` shows which", code=2)
+                raise CarboyError(
+                    f"the option {name} needs a value", hint=f"`carboy {verb} --help` shows which", code=2
+                )
             value = rest.pop(0)
         _set_value(options, name, value)
     if rest and rest[0] == "--":
@@ -201,7 +216,11 @@ def parse_options(verb: str, words: list[str]) -> Options:
 
 
 def _takes_value(name: str) -> bool:
-    return any(name in table for table in (TEXTS, LISTS, PAIRS, MOUNTS, LIMITS)) or name in {"-e", "--env", "--env-file"}
+    return any(name in table for table in (TEXTS, LISTS, PAIRS, MOUNTS, LIMITS)) or name in {
+        "-e",
+        "--env",
+        "--env-file",
+    }
 
 
 def _split_short(options: Options, word: str) -> tuple[str, str, str]:
@@ -251,7 +270,9 @@ def read_env_file(path: str) -> list[str]:
         with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CarboyError(f"the file {path} cannot be read", details=str(error), hint="check --env-file", code=125) from error
+        raise CarboyError(
+            f"the file {path} cannot be read", details=str(error), hint="check --env-file", code=125
+        ) from error
     found = []
     for line in lines:
         text = line.lstrip()

@@ -8,7 +8,7 @@ import time
 
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_age, render_table
-from carboy.engine.containers import (
+from carboy.engine.containers.manage import (
     ContainerView,
     delete_container,
     kill_container,
@@ -75,7 +75,7 @@ def ps(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     options = parser.parse_args(words)
     last = 1 if options.latest else options.last
-    from carboy.engine.filters import filter_containers
+    from carboy.engine.containers.filters import filter_containers
 
     wants_ended = any(text.split("=")[0] in {"status", "exited"} for text in options.filter)
     home = find_engine_home(os.environ)
@@ -85,8 +85,9 @@ def ps(words: list[str]) -> int:
         for view in views:
             print(view.id if options.no_trunc else view.id[:SHORT_ID])
     elif options.json:
-        from carboy.engine.describe import describe_row
         import json
+
+        from carboy.engine.containers.describe import describe_row
 
         print(json.dumps([describe_row(view) for view in views], indent=2))
     else:
@@ -136,7 +137,7 @@ def start(words: list[str]) -> int:
     parser.add_argument("containers", nargs="+", metavar="CONTAINER")
     options = parser.parse_args(words)
     engine = Engine.open(os.environ)
-    from carboy.engine.create import start_container
+    from carboy.engine.containers.create import start_container
 
     if options.attach or options.interactive:
         if len(options.containers) > 1:
@@ -165,7 +166,9 @@ def stop(words: list[str]) -> int:
 
 def _parse_stop(verb: str, description: str, words: list[str]) -> _StopOptions:
     parser = Parser(f"{verb} [OPTIONS] CONTAINER [CONTAINER ...]", description)
-    parser.add_argument("-t", "--time", type=int, default=None, metavar="SECONDS", help="how long to wait (default: 10)")
+    parser.add_argument(
+        "-t", "--time", type=int, default=None, metavar="SECONDS", help="how long to wait (default: 10)"
+    )
     parser.add_argument("-s", "--signal", default=None, help="how to ask (default: the image's, else TERM)")
     parser.add_argument("containers", nargs="+", metavar="CONTAINER")
     return parser.parse_args(words, _StopOptions())
@@ -186,7 +189,7 @@ def restart(words: list[str]) -> int:
     """Stop containers, where they run, and start them."""
     options = _parse_stop("restart", "Stop containers, and start them again.", words)
     engine = Engine.open(os.environ)
-    from carboy.engine.create import start_container
+    from carboy.engine.containers.create import start_container
 
     def again(name: str) -> None:
         _stop(engine.home, name, options)

@@ -9,7 +9,7 @@ import os
 
 from carboy.containers.client import attach as attach_to
 from carboy.containers.client import execute, execute_detached
-from carboy.engine.find import find_folder
+from carboy.engine.containers.find import find_folder
 from carboy.errors import CarboyError
 from carboy.runtime.stdio import Stdio
 
@@ -29,7 +29,15 @@ _ATTACH = """Usage: carboy attach [--no-stdin] CONTAINER
 Show what a running container writes, and pass standard input on. Ctrl-C reaches it, where it has a terminal."""
 _FLAGS = {"i": "interactive", "t": "tty", "d": "detach"}
 _LONG_FLAGS = {"--interactive", "--tty", "--detach", "--privileged"}
-_VALUES = {"-e": "env", "--env": "env", "-w": "cwd", "--workdir": "cwd", "-u": "user", "--user": "user", "--env-file": "file"}
+_VALUES = {
+    "-e": "env",
+    "--env": "env",
+    "-w": "cwd",
+    "--workdir": "cwd",
+    "-u": "user",
+    "--user": "user",
+    "--env-file": "file",
+}
 
 
 def exec_(words: list[str]) -> int:

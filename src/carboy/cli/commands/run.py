@@ -36,10 +36,10 @@ def run(words: list[str]) -> int:
     engine, manifest, network = _prepare(options)
     request = options.request(network=network)
     if not detach and request.auto_remove and "cidfile" not in options.texts and request.restart == "no":
-        from carboy.engine.run import run_image
+        from carboy.engine.containers.run import run_image
 
         return run_image(engine, options.target, request, manifest=manifest)
-    from carboy.engine.create import create_container, start_container
+    from carboy.engine.containers.create import create_container, start_container
     from carboy.runtime.stdio import Stdio
 
     container_id = create_container(engine, options.target, request, manifest=manifest)
@@ -62,7 +62,7 @@ def create(words: list[str]) -> int:
         return 0
     options = parse_options("create", words)
     engine, manifest, network = _prepare(options)
-    from carboy.engine.create import create_container
+    from carboy.engine.containers.create import create_container
 
     container_id = create_container(engine, options.target, options.request(network=network), manifest=manifest)
     _write_id(options, container_id)
@@ -100,13 +100,15 @@ def _write_id(options: Options, container_id: str) -> None:
         with open(options.texts["cidfile"], "x", encoding="ascii") as file:
             file.write(container_id)
     except OSError as error:
-        raise CarboyError("the file for the id cannot be written", details=str(error), hint="check --cidfile") from error
+        raise CarboyError(
+            "the file for the id cannot be written", details=str(error), hint="check --cidfile"
+        ) from error
 
 
 def _forget_failed(engine: Engine, container_id: str, auto_remove: bool) -> None:
     """A container of ``--rm`` that never started is no use to anybody."""
     if auto_remove:
-        from carboy.engine.containers import delete_container, view_container
+        from carboy.engine.containers.manage import delete_container, view_container
 
         view = view_container(engine.home, container_id)
         if view is not None:

@@ -9,9 +9,9 @@ from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name
 from carboy.containers.record import write_record
 from carboy.containers.removal import write_name
+from carboy.engine.containers.request import RunRequest, plan_config
+from carboy.engine.containers.sandbox import plan_sandbox
 from carboy.engine.launch import read_launch_record
-from carboy.engine.request import RunRequest, plan_config
-from carboy.engine.sandbox import plan_sandbox
 from carboy.runtime.attend import attend
 from carboy.runtime.passing import Passing
 from carboy.runtime.stdio import Stdio
@@ -19,6 +19,8 @@ from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from carboy.containers.keeper import NetworkKeeper
+    from carboy.containers.record import ContainerConfig
     from carboy.engine.context import Engine
 
 __all__ = ["RunRequest", "run_image"]
@@ -56,11 +58,19 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             runtime = engine.runtime()
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
-                plan = runtime.plan(plan_sandbox(config, root=root, engine=engine))
-                keeper = Keeper(container.path, plan, brief=True)
+                plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
+                keeper = Keeper(container.path, plan, brief=True, network=_open_network(config))
                 try:
                     return attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
                     keeper.close()
         finally:
             release_name(home, given, owner=container_id)
+
+
+def _open_network(config: ContainerConfig) -> NetworkKeeper | None:
+    if not config.publish:
+        return None
+    from carboy.containers.connect import Connect
+
+    return Connect(config.publish)

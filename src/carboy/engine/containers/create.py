@@ -15,9 +15,9 @@ from carboy.containers.names import claim_name, release_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.removal import write_name
 from carboy.containers.restart import check_policy
+from carboy.engine.containers.request import plan_config
+from carboy.engine.containers.sandbox import plan_sandbox
 from carboy.engine.launch import normal_name, read_launch_record
-from carboy.engine.request import plan_config
-from carboy.engine.sandbox import plan_sandbox
 from carboy.errors import CarboyError
 from carboy.runtime.passing import Passing
 from carboy.snapshots import snapshot
@@ -26,8 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from carboy.engine.containers.request import RunRequest
     from carboy.engine.context import Engine
-    from carboy.engine.request import RunRequest
     from carboy.runtime.stdio import Stdio
     from carboy.snapshots.snapshot import Container
 
@@ -40,7 +40,9 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
     home = engine.home
     check_policy(request.restart)
     if request.auto_remove and request.restart != "no":
-        raise CarboyError("a container cannot both be removed and restarted at its end", hint="leave out --rm", code=125)
+        raise CarboyError(
+            "a container cannot both be removed and restarted at its end", hint="leave out --rm", code=125
+        )
     snapshot.remove_stale(home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:
@@ -134,7 +136,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         "log_bytes": config.log_bytes,
         "log_files": config.log_files,
         "health": health if config.health_test else None,
-        "network": None,
+        "network": {"publish": list(config.publish)} if config.publish else None,
     }
 
 

@@ -88,7 +88,9 @@ def view_container(home: Home, container_id: str) -> ContainerView | None:
     if state.status in {"running", "paused", "restarting"} and not snapshot.is_running(home, container_id):
         rebooted = state.boot != read_boot()
         reason = "the machine was restarted" if rebooted else "the process that kept the container was killed"
-        state = state.replace(status="exited", exit_code=SUPERVISOR_DIED, pid=0, error=reason, health="", ports=(), addresses=())
+        state = state.replace(
+            status="exited", exit_code=SUPERVISOR_DIED, pid=0, error=reason, health="", ports=(), addresses=()
+        )
     return ContainerView(config=ContainerConfig.from_json(config), state=state, name=read_name(folder), folder=folder)
 
 
@@ -210,7 +212,9 @@ def prune_containers(home: Home) -> list[str]:
     return removed
 
 
-def read_log(view: ContainerView, *, follow: bool = False, tail: int | None = None, since: str = "", until: str = "") -> Iterator[LogLine]:
+def read_log(
+    view: ContainerView, *, follow: bool = False, tail: int | None = None, since: str = "", until: str = ""
+) -> Iterator[LogLine]:
     """Yield a container's log, oldest first: the last ``tail`` lines, or those between two times (RFC 3339 in UTC, as text).
 
     With ``follow`` it goes on until the container ends.

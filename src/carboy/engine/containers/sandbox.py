@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carboy.errors import CarboyError
 from carboy.runtime.hostfiles import read_host_files
-from carboy.runtime.spec import SandboxSpec, default_capabilities
+from carboy.runtime.spec import NO_LIMITS, SandboxSpec, default_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 
     from carboy.containers.record import ContainerConfig
     from carboy.engine.context import Engine
-    from carboy.runtime.spec import BindMount, FileMount, TmpfsMount
+    from carboy.runtime.spec import BindMount, Device, FileMount, Limits, TmpfsMount
     from carboy.snapshots.snapshot import OverlayMount
-
-DEFAULT_PIDS_LIMIT = 4096
 
 
 def plan_sandbox(
@@ -24,8 +22,12 @@ def plan_sandbox(
     root: OverlayMount,
     engine: Engine,
     mounts: Sequence[BindMount | TmpfsMount | FileMount] = (),
+    accounting: bool = True,
 ) -> SandboxSpec:
-    """Return the sandbox of a container over ``root``, with ``mounts`` beside the files that carboy itself places."""
+    """Return the sandbox of a container over ``root``, with ``mounts`` beside the files that carboy itself places.
+
+    ``accounting``: see ``SandboxSpec``. Raises ``CarboyError`` (125) for what was asked for and cannot be read.
+    """
     return SandboxSpec(
         id=config.id,
         root=root,
@@ -40,10 +42,28 @@ def plan_sandbox(
         terminal=config.tty,
         capabilities=plan_capabilities(config),
         read_only_root=config.read_only,
-        pids_limit=DEFAULT_PIDS_LIMIT,
+        limits=_limits(config),
+        devices=_devices(config),
+        accounting=accounting,
         tier=engine.tier.name,
         id_count=engine.tier.id_count,
     )
+
+
+def _limits(config: ContainerConfig) -> Limits:
+    if not config.limits:
+        return NO_LIMITS
+    from carboy.engine.containers.limits import parse_limits
+
+    return parse_limits(config.limits)
+
+
+def _devices(config: ContainerConfig) -> tuple[Device, ...]:
+    if not config.devices:
+        return ()
+    from carboy.engine.containers.limits import parse_devices
+
+    return parse_devices(config.devices)
 
 
 def plan_capabilities(config: ContainerConfig) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carboy.engine.containers import ContainerView
+from carboy.engine.containers.manage import ContainerView
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -20,7 +20,9 @@ def _has_label(view: ContainerView, value: str) -> bool:
 def _is_of(view: ContainerView, value: str) -> bool:
     """Return whether the container's image is the one named: with its tag or without, or by digest."""
     image = view.config.image.removeprefix("docker.io/library/").removeprefix("docker.io/")
-    return value in {image, image.rpartition(":")[0], view.config.image} or view.config.manifest.partition(":")[2].startswith(value)
+    return value in {image, image.rpartition(":")[0], view.config.image} or view.config.manifest.partition(":")[
+        2
+    ].startswith(value)
 
 
 TESTS: dict[str, Test] = {
@@ -32,7 +34,9 @@ TESTS: dict[str, Test] = {
     "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
     "health": lambda view, value: (view.state.health or "none") == value,
     "network": lambda view, value: view.config.network == value,
-    "volume": lambda view, value: any(value in text.split(":") or f"={value}" in text for _, text in view.config.mounts),
+    "volume": lambda view, value: any(
+        value in text.split(":") or f"={value}" in text for _, text in view.config.mounts
+    ),
 }
 
 
@@ -45,5 +49,7 @@ def filter_containers(views: Sequence[ContainerView], filters: Sequence[str]) ->
             raise CarboyError(f"there is no filter {text!r}", hint=f"use NAME=VALUE with {', '.join(TESTS)}", code=2)
         wanted.setdefault(key, []).append(value)
     return [
-        view for view in views if all(any(TESTS[key](view, value) for value in values) for key, values in wanted.items())
+        view
+        for view in views
+        if all(any(TESTS[key](view, value) for value in values) for key, values in wanted.items())
     ]

@@ -19,7 +19,7 @@ def find_folder(environ: Mapping[str, str], name: str) -> str:
 
     owner = find_owner(home, name) if name and "/" not in name and name not in {".", ".."} else None
     if owner is None:
-        from carboy.engine.containers import find_container
+        from carboy.engine.containers.manage import find_container
 
         owner = find_container(home, name)
     return f"{home.containers}/{owner}"
