@@ -12,12 +12,12 @@ def plan_host_files(*, network: str, hostname: str, host_hosts: bytes, host_reso
     if "\n" in hostname or "\t" in hostname:
         raise ValueError("a host name has no line breaks")
     hosts = f"{_LOCAL}127.0.1.1\t{hostname}\n".encode()
-    files = [FileMount(target="/etc/hostname", content=f"{hostname}\n".encode())]
+    files = [FileMount(target="/etc/hostname", content=f"{hostname}\n".encode(), optional=True)]
     if network == "host":
-        files.append(FileMount(target="/etc/hosts", content=host_hosts or hosts))
-        files.append(FileMount(target="/etc/resolv.conf", content=host_resolv))
+        files.append(FileMount(target="/etc/hosts", content=host_hosts or hosts, optional=True))
+        files.append(FileMount(target="/etc/resolv.conf", content=host_resolv, optional=True))
     else:
-        files.append(FileMount(target="/etc/hosts", content=hosts))
+        files.append(FileMount(target="/etc/hosts", content=hosts, optional=True))
     return tuple(files)
 
 

@@ -70,39 +70,76 @@ class DirectoryRoot(Value):
 
 
 class BindMount(Value):
-    """The host's file or directory ``source`` at ``target``; in the root tier its ids are mapped unless ``read_only``."""
+    """The host's file or directory ``source`` at ``target``: always nosuid and nodev, and never propagated.
 
-    __slots__ = ("read_only", "source", "target")
+    ``recursive`` brings what is mounted below the source, with the same restrictions. ``idmap`` is for the root tier, where
+    a container's ids are not the host's: "ids" gives each file the owner that it has on the host (uid N is uid N on both
+    sides), "owner" also exchanges the process's user and the owner of the source, "none" maps nothing, and the default
+    is "ids" for what is writable. ``outside`` is a folder that the source must neither lie in nor contain.
+    """
+
+    __slots__ = ("idmap", "noexec", "outside", "read_only", "recursive", "source", "target")
     source: str
     target: str
     read_only: bool
+    noexec: bool
+    recursive: bool
+    idmap: str
+    outside: str
 
-    def __init__(self, *, source: str, target: str, read_only: bool = True) -> None:
-        self._set(source=source, target=target, read_only=read_only)
+    def __init__(
+        self,
+        *,
+        source: str,
+        target: str,
+        read_only: bool = True,
+        noexec: bool = False,
+        recursive: bool = True,
+        idmap: str = "",
+        outside: str = "",
+    ) -> None:
+        self._set(
+            source=source, target=target, read_only=read_only, noexec=noexec, recursive=recursive,
+            idmap=idmap or ("none" if read_only else "ids"), outside=outside,
+        )  # fmt: skip
 
 
 class TmpfsMount(Value):
-    """An empty file system in memory at ``target``."""
+    """An empty file system in memory at ``target``: always nosuid and nodev."""
 
-    __slots__ = ("mode", "size_bytes", "target")
+    __slots__ = ("mode", "noexec", "read_only", "size_bytes", "target")
     target: str
     size_bytes: int
     mode: int
+    read_only: bool
+    noexec: bool
 
-    def __init__(self, *, target: str, size_bytes: int = 256 * 2**20, mode: int = 0o1777) -> None:
-        self._set(target=target, size_bytes=size_bytes, mode=mode)
+    def __init__(
+        self,
+        *,
+        target: str,
+        size_bytes: int = 256 * 2**20,
+        mode: int = 0o1777,
+        read_only: bool = False,
+        noexec: bool = False,
+    ) -> None:
+        self._set(target=target, size_bytes=size_bytes, mode=mode, read_only=read_only, noexec=noexec)
 
 
 class FileMount(Value):
-    """A read-only file at ``target`` that holds ``content`` and never touches the disk."""
+    """A read-only file at ``target`` that holds ``content`` and never touches the disk.
 
-    __slots__ = ("content", "mode", "target")
+    An ``optional`` one is left out where a bind mount covers its place and has no such file: it would be made on the host.
+    """
+
+    __slots__ = ("content", "mode", "optional", "target")
     target: str
     content: bytes
     mode: int
+    optional: bool
 
-    def __init__(self, *, target: str, content: bytes, mode: int = 0o644) -> None:
-        self._set(target=target, content=content, mode=mode)
+    def __init__(self, *, target: str, content: bytes, mode: int = 0o644, optional: bool = False) -> None:
+        self._set(target=target, content=content, mode=mode, optional=optional)
 
 
 class Device(Value):
@@ -182,7 +219,8 @@ class SandboxSpec(Value):
 
     ``args`` and ``env`` ("NAME=VALUE") are the process's; ``cwd`` is made when it is missing; ``user`` is Docker's form
     ("", "name", "uid", "uid:gid"); ``network`` is "host" for the host's, else the sandbox has one of its own, shown to the
-    launcher before anything of the image runs when ``announce_network``; ``limits`` is what it may use (``pids_limit`` is
+    launcher before anything of the image runs when ``announce_network``; ``mounts`` are made in the order of their targets'
+    depth; ``limits`` is what it may use (``pids_limit`` is
     short for ``Limits(pids=...)``); ``accounting`` asks for what `stats`, `pause` and `update` need of the kernel while it
     runs, which costs a start about a millisecond; ``tier`` is the caller's ("root", "subuid", "single") and ``id_count``
     how many ids its namespace has.

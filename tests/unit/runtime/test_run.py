@@ -305,4 +305,4 @@ def test_limit_of_processes(sandboxes: Sandboxes) -> None:
 def test_errors_name_their_cause(root_sandboxes: Sandboxes) -> None:
     result = root_sandboxes.run("true", mounts=[("BindMount", {"source": "/no/such", "target": "/x"})])
     assert result.status == 125
-    assert result.error == "bind /no/such: open_tree: No such file or directory"
+    assert result.error == "bind /no/such: No such file or directory"

@@ -108,12 +108,17 @@ def _make_sandbox(plan: Plan, *, root: int, binds: list[int], report: Reporter, 
     process.set_host_name(plan["hostname"])
     for operation in plan["operations"]:
         step.name = operation["describe"]
-        OPERATIONS[operation["op"]](rootfd, operation)
-    targets = [*plan["binds"], *({**device, "directory": False} for device in plan["devices"])]
-    for fd, bind in zip(binds, targets, strict=True):
-        step.name = f"mount {bind['target']}"
-        with below(rootfd, bind["target"], directory=bind["directory"]) as target:
-            mounts.move_mount(fd, "", target_fd=target)
+        if operation["op"] == "bind":
+            bind, fd = plan["binds"][operation["index"]], binds[operation["index"]]
+            attach(rootfd, fd, bind["target"], directory=bind["directory"])
+            if bind["recursive"]:
+                check_mounts(fd, bind["attributes"])
+            os.close(fd)
+        else:
+            OPERATIONS[operation["op"]](rootfd, operation)
+    for fd, device in zip(binds[len(plan["binds"]) :], plan["devices"], strict=True):
+        step.name = f"mount {device['target']}"
+        attach(rootfd, fd, device["target"], directory=False)
         os.close(fd)
     step.name = "enter the root file system"
     os.fchdir(rootfd)
@@ -131,6 +136,29 @@ def _make_sandbox(plan: Plan, *, root: int, binds: list[int], report: Reporter, 
         step.name = "make a terminal"
         console = start.open_console(report)
     return console
+
+
+def attach(rootfd: int, fd: int, path: str, *, directory: bool) -> None:
+    """Attach the detached mount ``fd`` at ``path`` in the root, made when it is missing. Raises ``OSError``."""
+    with below(rootfd, path, directory=directory) as target:
+        mounts.move_mount(fd, "", target_fd=target)
+
+
+def check_mounts(fd: int, attributes: int) -> None:
+    """Raise ``OSError`` unless the attached mount ``fd``, and each mount below it, is restricted as it should be."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        top = next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+    with open("/proc/self/mountinfo", "rb") as file:
+        rows = [line.split() for line in file]
+    wanted = {word for bit, word in mounts.ATTRIBUTE_WORDS.items() if attributes & bit}
+    tree = {top}
+    for row in rows:  # parents come before their children: proc_pid_mountinfo(5)
+        if row[0] not in tree and row[1] not in tree:
+            continue
+        tree.add(row[0])
+        missing = wanted - set(row[5].split(b","))
+        if missing:
+            raise OSError(0, f"{os.fsdecode(row[4])} did not become {b' '.join(sorted(missing)).decode()}")
 
 
 def mount_new(rootfd: int, operation: dict[str, Any]) -> None:
@@ -219,8 +247,17 @@ def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
     write_file(name, operation["content"], operation["mode"])
     fd = mounts.open_tree(name)
     mounts.mount_setattr(fd, attr_set=_SAFE | mounts.MOUNT_ATTR_RDONLY)
-    with below(rootfd, operation["target"], directory=False, through_links=True) as target:
-        mounts.move_mount(fd, "", target_fd=target)
+    try:
+        if operation["make"]:
+            with below(rootfd, operation["target"], directory=False, through_links=True) as target:
+                mounts.move_mount(fd, "", target_fd=target)
+        else:
+            target = open_below(rootfd, operation["target"])
+            mounts.move_mount(fd, "", target_fd=target)
+            os.close(target)
+    except FileNotFoundError:
+        if operation["make"]:
+            raise
     os.close(fd)
 
 

@@ -63,8 +63,7 @@ class NativeRuntime:
             seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
             user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
         )
-        for bind in plan["binds"]:
-            bind["directory"] = os.path.isdir(bind["source"])
+        _add_owners(plan, spec)
         _add_resources(plan, spec)
         return plan
 
@@ -88,8 +87,21 @@ def _add_resources(plan: dict[str, Any], spec: SandboxSpec) -> None:
         plan["cgroup"]["groups"] = find_default_groups(plan["process"]["pids_limit"])
 
 
+def _add_owners(plan: dict[str, Any], spec: SandboxSpec) -> None:
+    """Add the ids of the process to the binds whose owner it shall be. Raises ``SandboxError`` where that is impossible."""
+    for bind in plan["binds"]:
+        if bind["idmap"] != "owner":
+            continue
+        user = _find_ids(spec)
+        if spec.tier == "subuid" and user != (0, 0):
+            reason = f"only root can map the container's user {user[0]} to another one"
+            hint = "leave out idmap=owner and run as the image's root (--user 0): its files are yours"
+            raise SandboxError(f"bind {bind['source']}", reason, hint=hint)
+        bind["user"] = user
+
+
 def _find_ids(spec: SandboxSpec) -> tuple[int, int]:
-    """Return the ids that the one id of the single tier is shown as: the image's user, so that its files fit."""
+    """Return the image's user: what the one id of the single tier is shown as, and who shall own a bind mount's files."""
     if spec.user in {"", "0", "root", "0:0"} or isinstance(spec.root, DirectoryRoot):
         return 0, 0
     trees = tuple(spec.root.lower)

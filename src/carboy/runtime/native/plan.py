@@ -17,6 +17,7 @@ from carboy.runtime.spec import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from carboy.runtime.spec import Limits
@@ -123,25 +124,47 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
         {"op": "mask", "paths": list(MASKED_PATHS), "describe": "mask the host's details"},
         {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},
     ]
+    binds, placed = plan_mounts(spec.mounts)
+    return binds, operations + placed
+
+
+def plan_mounts(
+    wanted: Sequence[BindMount | TmpfsMount | FileMount],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return what to bind, and the operations that place all mounts: those nearer to the root first, else as given."""
     binds: list[dict[str, Any]] = []
-    for index, mount in enumerate(spec.mounts):
+    operations: list[dict[str, Any]] = []
+    for index, mount in enumerate(sorted(wanted, key=lambda mount: len(_parts(mount.target)))):
+        target = mount.target
         if isinstance(mount, TmpfsMount):
             options = (("mode", f"{mount.mode:o}"), ("size", str(mount.size_bytes)))
-            operations.append(_mount("tmpfs", mount.target, options, _NO_DEVICES, follow=True))
+            operations.append(_mount("tmpfs", target, options, _find_attributes(mount), follow=True))
         elif isinstance(mount, FileMount):
+            covered = any(_parts(target)[: len(above)] == above for above in (_parts(bind["target"]) for bind in binds))
             operations.append(
                 {
                     "op": "file",
                     "name": str(index),
-                    "target": mount.target,
+                    "target": target,
                     "content": mount.content,
                     "mode": mount.mode,
-                    "describe": f"place {mount.target}",
+                    "make": not (mount.optional and covered),
+                    "describe": f"place {target}",
                 }
             )
         else:
+            operations.append({"op": "bind", "index": len(binds), "describe": f"mount {target}"})
             binds.append(_bind(mount))
     return binds, operations
+
+
+def _parts(target: str) -> list[str]:
+    return [part for part in target.split("/") if part not in {"", "."}]
+
+
+def _find_attributes(mount: BindMount | TmpfsMount) -> int:
+    read_only = mounts.MOUNT_ATTR_RDONLY if mount.read_only else 0
+    return _NO_DEVICES | read_only | (mounts.MOUNT_ATTR_NOEXEC if mount.noexec else 0)
 
 
 def _mount(
@@ -154,5 +177,8 @@ def _mount(
 
 
 def _bind(mount: BindMount) -> dict[str, Any]:
-    # Whether the source is a directory is found out where it is opened; the launcher fills it in.
-    return {"source": mount.source, "target": mount.target, "read_only": mount.read_only, "directory": True}
+    # Whether the source is a directory is found out where it is opened. The launcher fills in the user's ids for "owner".
+    return {
+        "source": mount.source, "target": mount.target, "attributes": _find_attributes(mount), "recursive": mount.recursive,
+        "idmap": mount.idmap, "outside": mount.outside, "user": (0, 0),
+    }  # fmt: skip

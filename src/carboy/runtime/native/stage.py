@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     Plan = dict[str, Any]
+    Extents = list[tuple[int, int, int]]
 
 PLAN_FD = 3
 REPORT_FD = 4
@@ -132,7 +133,10 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     user_namespace = _make_user_namespace(plan)
     Step.name = "open the layers"
     root = _stage_root(plan, user_namespace)
-    binds = [*_clone_binds(plan, user_namespace), *(_open_devices(plan) if plan["devices"] else ())]
+    binds = [
+        *(_open_binds(plan, user_namespace) if plan["binds"] else ()),
+        *(_open_devices(plan) if plan["devices"] else ()),
+    ]
     Step.name = "enter the user namespace"
     namespaces.setns(user_namespace, namespaces.CLONE_NEWUSER)
     os.close(user_namespace)
@@ -277,16 +281,11 @@ def _clone(path: str, user_namespace: int | None) -> int:
     return fd
 
 
-def _clone_binds(plan: Plan, user_namespace: int) -> list[int]:
-    """Return a detached mount for each bind of the plan, in its order, restricted as asked."""
-    result = []
-    for bind in plan["binds"]:
-        Step.name = f"bind {bind['source']}"
-        fd = mounts.open_tree(bind["source"], recursive=bind["read_only"])
-        if plan["idmap"] and not bind["read_only"]:
-            mounts.mount_setattr(fd, attr_set=mounts.MOUNT_ATTR_IDMAP, userns_fd=user_namespace)
-        attributes = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
-        attributes |= mounts.MOUNT_ATTR_RDONLY if bind["read_only"] else 0
-        mounts.mount_setattr(fd, attr_set=attributes, recursive=bind["read_only"])
-        result.append(fd)
-    return result
+def _open_binds(plan: Plan, user_namespace: int) -> list[int]:
+    # Before anything of the image is in sight; what is mounted is the launcher's business, not the image's.
+    from carboy.runtime.native import binds
+
+    def map_ids(uids: Extents, gids: Extents) -> int:
+        return _make_user_namespace({"uid_map": uids, "gid_map": gids, "deny_setgroups": False})
+
+    return binds.open_binds(plan["binds"], user_namespace if plan["idmap"] else None, map_ids)
