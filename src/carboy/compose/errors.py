@@ -27,11 +27,11 @@ class Issue:
 class ComposeError(CarboyError):
     """A project that cannot be used; ``issues`` holds every reason."""
 
-    def __init__(self, brief: str, *, issues: tuple[Issue, ...] = (), hint: str = "") -> None:
+    def __init__(self, brief: str, *, issues: tuple[Issue, ...] = (), hint: str = "", code: int = 1) -> None:
         shown = [str(issue) for issue in issues[:MAX_SHOWN]]
         if len(issues) > MAX_SHOWN:
             shown.append(f"and {len(issues) - MAX_SHOWN} more")
-        super().__init__(brief, details="\n".join(shown), hint=hint)
+        super().__init__(brief, details="\n".join(shown), hint=hint, code=code)
         self.issues = issues
 
 

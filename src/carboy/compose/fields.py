@@ -108,19 +108,17 @@ class Fields:
     def mode(self, key: str) -> int | None:
         """Return file permissions: YAML's octal number, or octal digits as text."""
         node = self.take(key)
-        if isinstance(node, Scalar) and isinstance(node.value, int) and not isinstance(node.value, bool):
-            return node.value if 0 <= node.value <= 0o7777 else self._no_mode(key)
-        text = self._text(node, self.below(key)) if node is not None else ""
-        if node is None:
-            return None
+        if not isinstance(node, Scalar):
+            return None if node is None else self._parsed(key, parse_integer)
+        is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
         try:
-            mode = int(text.removeprefix("0o"), 8)
+            mode = int(scalar_text(node), 10 if is_number else 8)
         except ValueError:
-            return self._no_mode(key)
-        return mode if 0 <= mode <= 0o7777 else self._no_mode(key)
-
-    def _no_mode(self, key: str) -> None:
-        self.error(key, "these are no file permissions: write 0440 or '0440'")
+            mode = -1
+        if not 0 <= mode <= 0o7777:
+            self.error(key, "these are no file permissions: write 0440 or '0440'")
+            return None
+        return mode
 
     def items(self, key: str) -> tuple[Node, ...]:
         """Return the items of a list."""
@@ -164,7 +162,9 @@ class Fields:
     def _warn_rewritten(self, node: Node, path: str, text: str) -> None:
         """Say that a number is not what was written (``1.10`` is 1.1, ``010`` is 8), as it is in Compose."""
         if isinstance(node, Scalar) and isinstance(node.value, int | float) and text.lower() != node.text.lower():
-            self.report.warn(issue_at(node, path, f"{node.text} is the number {text}: put it in quotes to keep it as written"))
+            self.report.warn(
+                issue_at(node, path, f"{node.text} is the number {text}: put it in quotes to keep it as written")
+            )
 
     def valued(self, key: str) -> tuple[tuple[str, str], ...]:
         """Return a mapping of texts; a name without a value has an empty one."""

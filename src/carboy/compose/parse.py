@@ -93,7 +93,9 @@ def _link(root: Fields, services: tuple[Service, ...]) -> tuple[Service, ...]:
             if alias and alias != target:
                 shared = {attachment.network for attachment in own.networks}
                 linked = by_name[target]
-                networks = tuple(_with_alias(item, alias) if item.network in shared else item for item in linked.networks)
+                networks = tuple(
+                    _with_alias(item, alias) if item.network in shared else item for item in linked.networks
+                )
                 by_name[target] = replace(linked, networks=networks)
     return tuple(by_name.values())
 
@@ -162,9 +164,7 @@ def _volumes(root: Fields, project: str) -> tuple[Volume, ...]:
         options = fields.valued("driver_opts")
         if options:
             fields.error("driver_opts", "carboy does not support this: mount the folder itself with type: bind")
-        found.append(
-            Volume(key=key, name=name, external=external, driver=driver, labels=fields.valued("labels"))
-        )
+        found.append(Volume(key=key, name=name, external=external, driver=driver, labels=fields.valued("labels")))
         fields.finish()
     return tuple(found)
 
@@ -206,7 +206,9 @@ def _check_references(root: Fields, project: Project) -> None:
                 fields.error("networks", f"there is no network {attachment.network}: declare it under networks")
         for mount in service.mounts:
             if mount.kind == "volume" and mount.source and mount.source not in volumes:
-                fields.error("volumes", f"there is no volume {mount.source}: declare it under volumes, or write ./ before a path")
+                fields.error(
+                    "volumes", f"there is no volume {mount.source}: declare it under volumes, or write ./ before a path"
+                )
         for section, keys in known.items():
             for grant in service.secrets if section == "secrets" else service.configs:
                 if grant.source not in keys:

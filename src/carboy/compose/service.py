@@ -6,31 +6,35 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from carboy.compose.document.nodes import List, Map, Node, Scalar, describe_kind, issue_at, scalar_text
+from carboy.compose.attachments import (
+    parse_addresses,
+    parse_expose,
+    parse_grants,
+    parse_mounts,
+    parse_network_mode,
+    parse_networks,
+    parse_ports,
+)
+from carboy.compose.document.nodes import List, Node, Scalar, describe_kind, issue_at, scalar_text
 from carboy.compose.document.paths import is_remote
-from carboy.compose.document.short import PROPAGATIONS, ShortFormError, check_address, parse_range
 from carboy.compose.fields import Fields
-from carboy.compose.model import (
-    CONDITIONS,
-    DEFAULT_NETWORK,
-    Attachment,
-    Build,
-    Dependency,
-    Grant,
-    Healthcheck,
-    Mount,
-    Pairs,
-    Port,
-    Service,
-    Ulimit,
+from carboy.compose.model import CONDITIONS, Build, Dependency, Healthcheck, Pairs, Service
+from carboy.compose.resources import (
+    agree,
+    finish_deploy,
+    parse_cpu_limit,
+    parse_devices,
+    parse_gpus,
+    parse_memory_swap,
+    parse_replicas,
+    parse_restart,
+    parse_ulimits,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RESTARTS = re.compile(r"no|always|unless-stopped|on-failure(:[0-9]{1,9})?", re.ASCII)
 PULL_POLICIES = ("always", "never", "missing", "if_not_present", "build")
-NETWORK_MODES = ("none", "host", "bridge", "private")
 LOG_DRIVERS = ("json-file", "local", "none")
 
 # Known to Compose and refused: each would change what the service is, so that leaving it out silently would be wrong.
@@ -75,10 +79,6 @@ _IGNORED = {
     "mem_reservation": "memory is not reserved; use mem_limit for a limit",
     "pull_refresh_after": "images are pulled when they are missing or always",
 }
-_SWARM = "it is for clusters; this is one machine"
-_DEPLOY_IGNORED = {
-    key: _SWARM for key in ("endpoint_mode", "labels", "placement", "rollback_config", "update_config")
-}
 _BUILD_REFUSED = {
     "additional_contexts": "copy the files into the context",
     "entitlements": "builds have no privileges",
@@ -105,7 +105,7 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         fields.error("", "it has neither image nor build")
     deploy = fields.fields("deploy")
     limits = deploy.fields("resources").fields("limits")
-    network_mode = _network_mode(fields)
+    network_mode = parse_network_mode(fields)
     log_driver, log_options = _logging(fields)
     service = Service(
         name=name,
@@ -114,27 +114,27 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         command=_command(fields, "command"),
         entrypoint=_command(fields, "entrypoint"),
         environment=_environment(fields, variables),
-        ports=_ports(fields, network_mode),
-        expose=_expose(fields),
-        mounts=_mounts(fields),
+        ports=parse_ports(fields, network_mode),
+        expose=parse_expose(fields),
+        mounts=parse_mounts(fields),
         tmpfs=fields.strings("tmpfs"),
-        networks=_networks(fields, network_mode),
+        networks=parse_networks(fields, network_mode),
         network_mode=network_mode,
         depends_on=_depends_on(fields),
         healthcheck=_healthcheck(fields),
-        restart=_restart(fields, deploy),
-        replicas=_replicas(fields, deploy),
-        cpus=_cpus(fields, limits),
+        restart=parse_restart(fields, deploy),
+        replicas=parse_replicas(fields, deploy),
+        cpus=parse_cpu_limit(fields, limits),
         cpuset=fields.text("cpuset"),
-        memory_bytes=_agree(fields, "mem_limit", fields.size("mem_limit"), limits.size("memory")),
-        memory_swap_bytes=_memory_swap(fields),
+        memory_bytes=agree(fields, "mem_limit", fields.size("mem_limit"), limits.size("memory")),
+        memory_swap_bytes=parse_memory_swap(fields),
         shm_size_bytes=fields.size("shm_size"),
-        pids_limit=_agree(fields, "pids_limit", fields.integer("pids_limit"), limits.integer("pids")),
+        pids_limit=agree(fields, "pids_limit", fields.integer("pids_limit"), limits.integer("pids")),
         oom_score_adj=fields.integer("oom_score_adj"),
-        ulimits=_ulimits(fields),
+        ulimits=parse_ulimits(fields),
         profiles=fields.strings("profiles"),
-        secrets=_grants(fields, "secrets", folder="/run/secrets/"),
-        configs=_grants(fields, "configs", folder="/"),
+        secrets=parse_grants(fields, "secrets", folder="/run/secrets/"),
+        configs=parse_grants(fields, "configs", folder="/"),
         labels=fields.valued("labels"),
         user=fields.text("user"),
         working_dir=_absolute(fields, "working_dir"),
@@ -148,9 +148,9 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         security_opt=fields.strings("security_opt"),
         sysctls=fields.valued("sysctls"),
         extra_hosts=fields.strings("extra_hosts"),
-        dns=_addresses(fields, "dns"),
-        devices=_devices(fields),
-        gpus=_gpus(fields, deploy),
+        dns=parse_addresses(fields, "dns"),
+        devices=parse_devices(fields),
+        gpus=parse_gpus(fields, deploy),
         init=fields.switch("init"),
         tty=fields.switch("tty"),
         stdin_open=fields.switch("stdin_open"),
@@ -162,24 +162,9 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
     )
     fields.take("env_file")
     fields.take("links")
-    _finish_deploy(deploy, limits)
+    finish_deploy(deploy, limits)
     fields.finish(ignored=_IGNORED, refused=_REFUSED)
     return service
-
-
-def _finish_deploy(deploy: Fields, limits: Fields) -> None:
-    mode = deploy.choice("mode", ("replicated", "global"))
-    if mode == "global":
-        deploy.warn("mode", "on one machine this is one replica")
-    limits.finish()
-    resources = deploy.fields("resources")
-    resources.take("limits")
-    reservations = resources.fields("reservations")
-    reservations.take("devices")
-    unreserved = dict.fromkeys(("cpus", "memory", "generic_resources"), "nothing is reserved; use limits")
-    reservations.finish(ignored=unreserved)
-    resources.finish()
-    deploy.finish(ignored=_DEPLOY_IGNORED)
 
 
 def _build(fields: Fields, variables: Mapping[str, str]) -> Build:
@@ -250,124 +235,6 @@ def _environment(fields: Fields, variables: Mapping[str, str]) -> Pairs:
     return tuple(found)
 
 
-def _ports(fields: Fields, network_mode: str) -> tuple[Port, ...]:
-    found = []
-    for port in fields.maps("ports"):
-        target, published = port.text("target"), port.text("published")
-        protocol = port.text("protocol", "tcp").lower()
-        if protocol not in {"tcp", "udp"}:
-            port.error("protocol", f"{protocol!r} is neither tcp nor udp")
-        port.choice("mode", ("host", "ingress"))
-        for key in ("name", "app_protocol"):
-            port.take(key)
-        try:
-            host_ip = check_address(port.text("host_ip"))
-            first, last = parse_range(target)
-            if first != last:
-                raise ShortFormError(f"{target!r} is more than one port: write one entry for each")
-            if published:
-                parse_range(published)
-        except ShortFormError as error:
-            port.error("target" if target else "", str(error) if target else "it has no target")
-            continue
-        found.append(Port(target=first, published=published, host_ip=host_ip, protocol=protocol))
-        port.finish()
-    if found and network_mode == "host":
-        fields.error("ports", "a service on the machine's own network publishes nothing: take ports or network_mode away")
-    return tuple(found)
-
-
-def _expose(fields: Fields) -> tuple[str, ...]:
-    found = fields.strings("expose")
-    for text in found:
-        try:
-            parse_range(re.sub(r"/(tcp|udp)$", "", text))
-        except ShortFormError as error:
-            fields.error("expose", str(error))
-    return found
-
-
-def _mounts(fields: Fields) -> tuple[Mount, ...]:
-    found: dict[str, Mount] = {}
-    for volume in fields.maps("volumes"):
-        kind, target = volume.text("type"), volume.text("target")
-        if kind not in {"bind", "volume", "tmpfs"}:
-            volume.error("type", f"carboy does not support mounts of the type {kind!r}: it knows bind, volume, tmpfs")
-            continue
-        if not target.startswith("/"):
-            volume.error("target", f"the target {target!r} is not an absolute path" if target else "it has no target")
-            continue
-        source = volume.text("source")
-        if kind == "bind" and not source:
-            volume.error("", "a bind mount needs a source")
-        inner = {key: volume.fields(key) for key in ("bind", "volume", "tmpfs")}
-        found[target] = Mount(
-            kind=kind,
-            target=target,
-            source=source if kind != "tmpfs" else "",
-            read_only=volume.switch("read_only"),
-            propagation=inner["bind"].choice("propagation", PROPAGATIONS),
-            create_host_path=inner["bind"].switch("create_host_path", default=False),
-            nocopy=inner["volume"].switch("nocopy"),
-            subpath=inner["volume"].text("subpath"),
-            tmpfs_size_bytes=inner["tmpfs"].size("size"),
-            tmpfs_mode=inner["tmpfs"].mode("mode"),
-        )
-        inner["bind"].finish(ignored={"selinux": "files get no labels", "recursive": "mounts below come along"})
-        inner["volume"].finish(ignored={"labels": "write them under the project's volumes"})
-        inner["tmpfs"].finish()
-        volume.finish(ignored={"consistency": "there is no virtual machine in between"})
-    return tuple(found.values())
-
-
-def _network_mode(fields: Fields) -> str:
-    mode = fields.text("network_mode")
-    if mode and mode not in NETWORK_MODES:
-        kinds = ", ".join(NETWORK_MODES)
-        fields.error("network_mode", f"carboy does not support {mode!r}: it knows {kinds}; put both services on one network")
-        return ""
-    if mode and "networks" in fields:
-        fields.error("network_mode", "networks is given as well")
-    return "private" if mode == "bridge" else mode
-
-
-def _networks(fields: Fields, network_mode: str) -> tuple[Attachment, ...]:
-    if "networks" not in fields:
-        fields.take("networks")
-        return () if network_mode else (Attachment(network=DEFAULT_NETWORK),)
-    found = []
-    for name, network in fields.table("networks"):
-        attachment = Attachment(
-            network=name,
-            aliases=network.strings("aliases"),
-            ipv4_address=_address(network, "ipv4_address"),
-            ipv6_address=_address(network, "ipv6_address"),
-        )
-        refused = dict.fromkeys(("interface_name", "link_local_ips", "mac_address"), "carboy chooses these")
-        ignored = dict.fromkeys(("priority", "gw_priority", "driver_opts"), "networks are joined in order")
-        network.finish(refused=refused, ignored=ignored)
-        found.append(attachment)
-    return tuple(found)
-
-
-def _address(fields: Fields, key: str) -> str:
-    try:
-        return check_address(fields.text(key))
-    except ShortFormError as error:
-        fields.error(key, str(error))
-        return ""
-
-
-def _addresses(fields: Fields, key: str) -> tuple[str, ...]:
-    found = fields.strings(key)
-    for text in found:
-        try:
-            check_address(text)
-        except ShortFormError as error:
-            fields.error(key, str(error))
-    return found
-
-
 def _depends_on(fields: Fields) -> tuple[Dependency, ...]:
     found = []
     for name, dependency in fields.table("depends_on"):
@@ -418,92 +285,6 @@ def _healthcheck(fields: Fields) -> Healthcheck | None:
     return made
 
 
-def _restart(fields: Fields, deploy: Fields) -> str:
-    """Return the restart policy; ``deploy.restart_policy`` counts where ``restart`` says nothing."""
-    text = fields.text("restart")
-    if text and not RESTARTS.fullmatch(text):
-        fields.error("restart", f"{text!r} is none of no, always, unless-stopped, on-failure[:times]")
-    policy = deploy.fields("restart_policy")
-    condition = policy.choice("condition", ("none", "on-failure", "any"))
-    attempts = policy.integer("max_attempts")
-    policy.finish(ignored=dict.fromkeys(("delay", "window"), "the delay grows with each restart"))
-    if text or "restart_policy" not in deploy:
-        return text
-    if condition == "on-failure":
-        return f"on-failure:{attempts}" if attempts else "on-failure"
-    return "no" if condition == "none" else "always"
-
-
-def _replicas(fields: Fields, deploy: Fields) -> int:
-    scale = _agree(fields, "scale", fields.integer("scale"), deploy.integer("replicas"))
-    if scale is not None and not 0 <= scale <= 1000:
-        fields.error("scale", f"{scale} is not a number of containers between 0 and 1000")
-        return 1
-    return 1 if scale is None else scale
-
-
-def _agree(fields: Fields, key: str, own: int | None, deployed: int | None) -> int | None:
-    """Return the one value of a key that ``deploy`` has as well."""
-    if own is not None and deployed is not None and own != deployed:
-        fields.error(key, f"deploy says {deployed}, this {own}")
-    return deployed if own is None else own
-
-
-def _cpus(fields: Fields, limits: Fields) -> str:
-    own, deployed = fields.cpus("cpus"), limits.cpus("cpus")
-    if own and deployed and own != deployed:
-        fields.error("cpus", f"deploy says {deployed}, this {own}")
-    quota, period = fields.integer("cpu_quota"), fields.integer("cpu_period")
-    if quota is None or quota <= 0:
-        return own or deployed
-    if own or deployed:
-        fields.error("cpu_quota", "cpus is given as well")
-    return f"{quota / (period or 100_000):.3f}".rstrip("0").rstrip(".")
-
-
-def _memory_swap(fields: Fields) -> int | None:
-    return -1 if fields.text("memswap_limit") == "-1" else fields.size("memswap_limit")
-
-
-def _ulimits(fields: Fields) -> tuple[Ulimit, ...]:
-    inner = fields.fields("ulimits")
-    found = []
-    for name in inner.names():
-        node = inner.take(name)
-        if isinstance(node, Map):
-            both = inner.fields(name)
-            soft, hard = both.integer("soft"), both.integer("hard")
-            both.finish()
-        else:
-            soft = hard = inner.integer(name)
-        if soft is None or hard is None:
-            inner.error(name, "a limit is a number, or a mapping with soft and hard")
-            continue
-        found.append(Ulimit(name=name, soft=soft, hard=hard))
-    return tuple(found)
-
-
-def _grants(fields: Fields, key: str, *, folder: str) -> tuple[Grant, ...]:
-    found = []
-    for grant in fields.maps(key):
-        source = grant.text("source")
-        target = grant.text("target", source)
-        if not source:
-            grant.error("", "it has no source")
-            continue
-        found.append(
-            Grant(
-                source=source,
-                target=target if target.startswith("/") else folder + target,
-                uid=grant.integer("uid"),
-                gid=grant.integer("gid"),
-                mode=grant.mode("mode"),
-            )
-        )
-        grant.finish()
-    return tuple(found)
-
-
 def _absolute(fields: Fields, key: str) -> str:
     path = fields.text(key)
     if path and not path.startswith("/"):
@@ -518,51 +299,14 @@ def _container_name(fields: Fields) -> str:
     return name
 
 
-def _devices(fields: Fields) -> tuple[str, ...]:
-    """Return devices as ``--device`` takes them: ``source[:target[:permissions]]``."""
-    found = []
-    for index, item in enumerate(fields.items("devices")):
-        if isinstance(item, Scalar):
-            found.append(scalar_text(item))
-            continue
-        device = Fields(item, f"{fields.below('devices')}[{index}]", fields.report)
-        source, target, permissions = device.text("source"), device.text("target"), device.text("permissions")
-        if not source:
-            device.error("", "it has no source")
-        parts = [source, target or (source if permissions else ""), permissions]
-        found.append(":".join(part for part in parts if part))
-        device.finish()
-    return tuple(found)
-
-
-def _gpus(fields: Fields, deploy: Fields) -> str:
-    """Return what ``--gpus`` takes: ``all``, a number, or ``device=0,1``; empty for none."""
-    node = fields.take("gpus")
-    if isinstance(node, Scalar):
-        if scalar_text(node) != "all":
-            fields.error("gpus", "this is neither all nor a list")
-        return "all"
-    requests = [*fields.maps("gpus"), *deploy.fields("resources").fields("reservations").maps("devices")]
-    found = ""
-    for request in requests:
-        capabilities = request.strings("capabilities")
-        ids, count = request.strings("device_ids"), request.text("count", "all")
-        request.choice("driver", ("nvidia", "cdi"))
-        if node is None and "gpu" not in capabilities:
-            request.error("capabilities", "carboy reserves devices with the capability gpu only")
-        request.finish(ignored={"options": "drivers get no options"})
-        found = f"device={','.join(ids)}" if ids else ("all" if count in {"all", "-1"} else count)
-    return found
-
-
 def _logging(fields: Fields) -> tuple[str, Pairs]:
-    logging = fields.fields("logging")
-    driver = logging.text("driver")
+    inner = fields.fields("logging")
+    driver = inner.text("driver")
     if driver and driver not in LOG_DRIVERS:
-        logging.error("driver", f"carboy does not support {driver!r}: it knows {', '.join(LOG_DRIVERS)}")
-    options = logging.valued("options")
+        inner.error("driver", f"carboy does not support {driver!r}: it knows {', '.join(LOG_DRIVERS)}")
+    options = inner.valued("options")
     for name, _ in options:
         if name not in {"max-size", "max-file"}:
-            logging.warn("options", f"{name} has no effect")
-    logging.finish()
+            inner.warn("options", f"{name} has no effect")
+    inner.finish()
     return driver, tuple(pair for pair in options if pair[0] in {"max-size", "max-file"})

@@ -90,14 +90,14 @@ def _pairs(node: Node, canon: Canon, path: str) -> Node:
     return Map(entries=entries, at=node.at, tag=node.tag)
 
 
-def _strings(node: Node, canon: Canon, path: str) -> Node:
+def _strings(node: Node, _canon: Canon, _where: str) -> Node:
     """Return one text as a list of it."""
     if isinstance(node, Scalar) and node.value is not None:
         return List(items=(replace(node, tag=""),), at=node.at, tag=node.tag)
     return node
 
 
-def _path(node: Node, canon: Canon, path: str) -> Node:
+def _path(node: Node, canon: Canon, _where: str) -> Node:
     return canon.resolve(node)
 
 
@@ -105,12 +105,11 @@ def _hosts(node: Node, canon: Canon, path: str) -> Node:
     """Return ``extra_hosts`` as a list of ``name=address``."""
     if isinstance(node, Map):
         found: list[Node] = []
-        for name, value in node.entries.items():
-            addresses = value.items if isinstance(value, List) else (value,)
-            for address in addresses:
-                if isinstance(address, Scalar):
-                    text = f"{name}={scalar_text(address).strip('[]')}"
-                    found.append(replace(address, value=text, text=text, tag=""))
+        for host, value in node.entries.items():
+            for entry in value.items if isinstance(value, List) else (value,):
+                if isinstance(entry, Scalar):
+                    pair = f"{host}={scalar_text(entry).strip('[]')}"
+                    found.append(replace(entry, value=pair, text=pair, tag=""))
         return List(items=tuple(found), at=node.at, tag=node.tag)
     if not isinstance(node, List):
         return node
@@ -136,13 +135,15 @@ def _names(node: Node, default: dict[str, str | bool] | None) -> Node:
             return node
         value: Node = Scalar(value=None, at=item.at)
         if default is not None:
-            made: dict[str, Node] = {key: Scalar(value=what, text=str(what), at=item.at) for key, what in default.items()}
+            made: dict[str, Node] = {
+                key: Scalar(value=what, text=str(what), at=item.at) for key, what in default.items()
+            }
             value = Map(entries=made, at=item.at)
         entries[scalar_text(item)] = value
     return Map(entries=entries, at=node.at, tag=node.tag)
 
 
-def _depends_on(node: Node, canon: Canon, path: str) -> Node:
+def _depends_on(node: Node, _canon: Canon, _where: str) -> Node:
     return _names(node, {"condition": "service_started", "required": True})
 
 
@@ -175,11 +176,13 @@ def _env_file(node: Node, canon: Canon, path: str) -> Node:
     return replace(listed, items=tuple(items))
 
 
-def _grants(node: Node, canon: Canon, path: str) -> Node:
+def _grants(node: Node, _canon: Canon, _where: str) -> Node:
     """Return the secrets or configs of a service as mappings with a ``source``."""
     if not isinstance(node, List):
         return node
-    items = tuple(Map(entries={"source": item}, at=item.at) if isinstance(item, Scalar) else item for item in node.items)
+    items = tuple(
+        Map(entries={"source": item}, at=item.at) if isinstance(item, Scalar) else item for item in node.items
+    )
     return replace(node, items=items)
 
 
@@ -263,9 +266,7 @@ def _include(node: Node, canon: Canon, path: str) -> Node:
     items: list[Node] = []
     for item in node.items:
         made: Node = Map(entries={"path": item}, at=item.at) if isinstance(item, Scalar) else item
-        items.append(
-            _apply(made, {"path": _paths, "env_file": _paths, "project_directory": _path}, canon, path)
-        )
+        items.append(_apply(made, {"path": _paths, "env_file": _paths, "project_directory": _path}, canon, path))
     return replace(node, items=tuple(items))
 
 
@@ -276,7 +277,7 @@ def _paths(node: Node, canon: Canon, path: str) -> Node:
     return replace(listed, items=tuple(canon.resolve(item) for item in listed.items))
 
 
-def _healthcheck(node: Node, canon: Canon, path: str) -> Node:
+def _healthcheck(node: Node, _canon: Canon, _where: str) -> Node:
     """Let ``test`` be replaced as a whole when files are merged."""
     test = node.entries.get("test") if isinstance(node, Map) else None
     if not isinstance(node, Map) or test is None or test.tag:
@@ -284,7 +285,7 @@ def _healthcheck(node: Node, canon: Canon, path: str) -> Node:
     return replace(node, entries={**node.entries, "test": replace(test, tag=OVERRIDE)})
 
 
-def _whole(node: Node, canon: Canon, path: str) -> Node:
+def _whole(node: Node, _canon: Canon, _where: str) -> Node:
     """Let this key be replaced as a whole when files are merged (specification, "Shell commands")."""
     return node if node.tag else replace(node, tag=OVERRIDE)
 

@@ -1,8 +1,8 @@
 """``.env`` and ``env_file``: lines of ``NAME=value`` in Compose's dialect: pure.
 
-Unquoted values end at the line or at `` #``; double quotes know ``\\n \\r \\t \\" \\\\ \\$``, single quotes nothing; quoted values may
-span lines. Variables are replaced in all but single quotes: by the environment first, then by lines above. ``export`` may stand
-in front, ``NAME: value`` is the same as ``NAME=value``, and a name alone takes its value from the environment.
+Unquoted values end at the line or at `` #``; double quotes know ``\\n \\r \\t \\" \\\\ \\$``, single quotes nothing, and both may
+span lines. Variables are replaced in all but single quotes: by the environment first, then by lines above. ``export`` may
+stand in front, ``NAME: value`` is ``NAME=value``, and a name alone takes its value from the environment.
 Source: Docker's documentation, "Env file syntax".
 """
 

@@ -83,9 +83,7 @@ def load_tree(request: LoadRequest, reader: FileReader, report: Report) -> Loade
     root = loader.assemble(files, _Place(base=directory, variables=variables), chain=())
     report.check()
     profiles = request.profiles or tuple(part for part in variables.get("COMPOSE_PROFILES", "").split(",") if part)
-    return LoadedTree(
-        root=root, name=name, directory=directory, files=files, profiles=profiles, variables=variables
-    )
+    return LoadedTree(root=root, name=name, directory=directory, files=files, profiles=profiles, variables=variables)
 
 
 def normalize_name(text: str) -> str:
@@ -159,9 +157,7 @@ def _layer_variables(
     return {**found, **environment}
 
 
-def _project_name(
-    request: LoadRequest, variables: Mapping[str, str], documents: list[Map], directory: str
-) -> str:
+def _project_name(request: LoadRequest, variables: Mapping[str, str], documents: list[Map], directory: str) -> str:
     """Return the name: ``-p``, then COMPOSE_PROJECT_NAME, then ``name:`` of the last file, then the folder's."""
     given = request.project_name or variables.get("COMPOSE_PROJECT_NAME", "")
     if not given:
@@ -176,7 +172,9 @@ def _project_name(
         return given
     name = normalize_name(posixpath.basename(directory))
     if not name:
-        raise ComposeError(f"the folder {directory} gives no project name", hint="give one with -p, or write name: in the file")
+        raise ComposeError(
+            f"the folder {directory} gives no project name", hint="give one with -p, or write name: in the file"
+        )
     return name
 
 

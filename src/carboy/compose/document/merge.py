@@ -31,19 +31,15 @@ _SECRET_FOLDER = "/run/secrets"  # noqa: S105 - a folder
 
 def merge(base: Node, over: Node, report: Report, *, path: tuple[str, ...] = ()) -> Node:
     """Return ``base`` with ``over`` on top; what cannot be merged goes to ``report``, and ``over`` stands."""
-    if over.tag in {RESET, OVERRIDE} or base.tag == RESET:
-        return over
-    if path and path[-1].startswith("x-"):
+    if over.tag in {RESET, OVERRIDE} or base.tag == RESET or (path and path[-1].startswith("x-")):
         return over
     if isinstance(over, Scalar) and over.value is None:
         return over if len(path) > 1 and path[-2] in _NULL_MEANS else base
-    if isinstance(base, Scalar) and base.value is None:
-        return over
     if isinstance(base, Map) and isinstance(over, Map):
         return _merge_maps(base, over, report, path)
     if isinstance(base, List) and isinstance(over, List):
-        return _merge_lists(base, over, path)
-    if isinstance(base, Scalar) and isinstance(over, Scalar):
+        return replace(base, items=tuple(unique((*base.items, *over.items), path)))
+    if isinstance(base, Scalar) and (base.value is None or isinstance(over, Scalar)):
         return over
     where = f"{base.at.file}:{base.at.line}"
     report.error(
@@ -68,10 +64,6 @@ def _driver(logging: Map) -> str | None:
     return scalar_text(driver) if isinstance(driver, Scalar) else None
 
 
-def _merge_lists(base: List, over: List, path: tuple[str, ...]) -> List:
-    return replace(base, items=tuple(unique((*base.items, *over.items), path)))
-
-
 def unique(items: tuple[Node, ...], path: tuple[str, ...]) -> list[Node]:
     """Return ``items`` without those that a later one stands for, each at the earliest's place."""
     found: list[Node] = []
@@ -94,22 +86,23 @@ def _identity(item: Node, path: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(item, Map) or len(path) != 3 or path[0] != "services":
         return ()
     section = path[2]
-
-    def text(key: str, default: str = "") -> str:
-        value = item.entries.get(key)
-        return scalar_text(value) if isinstance(value, Scalar) else default
-
-    if section == "ports":
-        return ("port", text("host_ip"), text("target"), text("published"), text("protocol", "tcp"))
-    if section == "volumes":
-        return ("volume", text("target")) if text("target") else ()
     if section in {"secrets", "configs"}:
         folder = _SECRET_FOLDER if section == "secrets" else ""
-        target = text("target") or f"/{text('source')}"
-        return (section, target if target.startswith(folder + "/") else f"{folder}/{target.lstrip('/')}")
-    if section == "env_file":
-        return ("env_file", text("path"))
-    return ()
+        target = _entry(item, "target") or _entry(item, "source")
+        return (section, target if target.startswith("/") else f"{folder}/{target}")
+    if section == "ports":
+        return (
+            section,
+            *(_entry(item, key) for key in ("host_ip", "target", "published")),
+            _entry(item, "protocol") or "tcp",
+        )
+    key = {"volumes": "target", "env_file": "path"}.get(section, "")
+    return (section, _entry(item, key)) if _entry(item, key) else ()
+
+
+def _entry(item: Map, key: str) -> str:
+    value = item.entries.get(key)
+    return scalar_text(value) if isinstance(value, Scalar) else ""
 
 
 def enforce_unique(root: Map) -> Map:

@@ -15,7 +15,7 @@ _PORT = re.compile(
 )
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
-# Words that say how files reach a virtual machine, or labels of a security module: without meaning where both are the same kernel.
+# Words that say how files reach a virtual machine, or labels of a security module: no meaning where there is one kernel.
 _IGNORED_MODES = {"cached", "delegated", "consistent", "rw", "z", "Z"}
 
 
@@ -72,10 +72,16 @@ def parse_port(text: str) -> list[ShortPort]:
     count = last - first + 1
     published = match["published"] or ""
     if not published:
-        return [ShortPort(target=port, published="", host_ip=host_ip, protocol=protocol) for port in range(first, last + 1)]
+        return [
+            ShortPort(target=port, published="", host_ip=host_ip, protocol=protocol) for port in range(first, last + 1)
+        ]
     low, high = parse_range(published)
     if count == 1:
-        return [ShortPort(target=first, published=published if low != high else str(low), host_ip=host_ip, protocol=protocol)]
+        return [
+            ShortPort(
+                target=first, published=published if low != high else str(low), host_ip=host_ip, protocol=protocol
+            )
+        ]
     if high - low + 1 != count:
         raise ShortFormError(f"{text!r} publishes {high - low + 1} ports for {count}")
     return [
@@ -109,7 +115,9 @@ def parse_volume(text: str) -> ShortVolume:
     words = modes[0].split(",") if modes else []
     unknown = [word for word in words if word not in {"ro", "nocopy", *PROPAGATIONS, *_IGNORED_MODES}]
     if unknown:
-        raise ShortFormError(f"{unknown[0]!r} is not a mode of a volume: it knows ro, rw, nocopy, z, Z and propagations")
+        raise ShortFormError(
+            f"{unknown[0]!r} is not a mode of a volume: it knows ro, rw, nocopy, z, Z and propagations"
+        )
     kind = "bind" if is_path(source) else "volume"
     propagation = next((word for word in words if word in PROPAGATIONS), "")
     return ShortVolume(

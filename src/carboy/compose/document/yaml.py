@@ -88,6 +88,10 @@ def _error(text: str, *, file: str, line: int = 0) -> ComposeError:
     return ComposeError("a compose file cannot be read", issues=(issue,), hint="correct the line that is named")
 
 
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 0
+
+
 class _Composer:
     """Events to nodes, with the anchors of the document at hand."""
 
@@ -108,9 +112,9 @@ class _Composer:
         return documents
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, line)
+            return self._alias(event.anchor or "", line)
         if not isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent):
             raise _error("it is not YAML", file=self._file, line=line)
         self._count(1, line)
@@ -184,7 +188,7 @@ class _Composer:
         lines: dict[str, int] = {}
         merged: Node | None = None
         while not isinstance(inner := next(self._events), yaml.MappingEndEvent):
-            line = inner.start_mark.line + 1
+            line = _line(inner)
             is_merge = isinstance(inner, yaml.ScalarEvent) and inner.implicit[0] and inner.value == "<<"
             key = self._key(inner, depth)
             if key in lines:
