@@ -73,7 +73,7 @@ def parse_mounts(fields: Fields) -> tuple[Mount, ...]:
             source=source if kind != "tmpfs" else "",
             read_only=volume.switch("read_only"),
             propagation=inner["bind"].choice("propagation", PROPAGATIONS),
-            create_host_path=inner["bind"].switch("create_host_path", default=False),
+            create_host_path=inner["bind"].switch("create_host_path", default=True) and kind == "bind",
             nocopy=inner["volume"].switch("nocopy"),
             subpath=inner["volume"].text("subpath"),
             tmpfs_size_bytes=inner["tmpfs"].size("size"),

@@ -56,6 +56,8 @@ class Report:
         """Raise ``ComposeError`` with all errors, if there are any."""
         if not self.errors:
             return
+        files = list(dict.fromkeys(issue.file for issue in self.errors))
+        self.errors.sort(key=lambda issue: (files.index(issue.file), issue.line))
         count = len(self.errors)
         brief = "the compose file has an error" if count == 1 else f"the compose files have {count} errors"
         raise ComposeError(brief, issues=tuple(self.errors), hint="correct each place that is named")

@@ -107,9 +107,11 @@ def _hosts(node: Node, canon: Canon, path: str) -> Node:
         found: list[Node] = []
         for host, value in node.entries.items():
             for entry in value.items if isinstance(value, List) else (value,):
-                if isinstance(entry, Scalar):
-                    pair = f"{host}={scalar_text(entry).strip('[]')}"
-                    found.append(replace(entry, value=pair, text=pair, tag=""))
+                if not isinstance(entry, Scalar) or not scalar_text(entry):
+                    canon.report.error(issue_at(entry, f"{path}.{host}", "this is no address"))
+                    continue
+                pair = f"{host}={scalar_text(entry).strip('[]')}"
+                found.append(replace(entry, value=pair, text=pair, tag=""))
         return List(items=tuple(found), at=node.at, tag=node.tag)
     if not isinstance(node, List):
         return node
@@ -234,7 +236,6 @@ def _short_volume(item: Node, canon: Canon) -> Node:
         entries["read_only"] = Scalar(value=True, text="true", at=item.at)
     inner: dict[str, Node] = {}
     if volume.kind == "bind":
-        inner["create_host_path"] = Scalar(value=True, text="true", at=item.at)
         if volume.propagation:
             inner["propagation"] = _text(volume.propagation, item.at)
     elif volume.nocopy:

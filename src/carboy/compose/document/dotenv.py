@@ -49,10 +49,9 @@ def parse_dotenv(data: bytes, *, file: str, environment: Mapping[str, str]) -> d
         if blank := _BLANK.match(text, at):
             at = blank.end()
             continue
-        line = text.count("\n", 0, at) + 1
         start = _START.match(text, at)
         if not start:
-            raise _error(f"{text[at:].partition(chr(10))[0]!r} is not NAME=value", file, line)
+            raise _error(f"{text[at:].partition(chr(10))[0]!r} is not NAME=value", file, _line(text, at))
         name, sign = start.groups()
         if not sign:
             if name in environment:
@@ -62,7 +61,7 @@ def parse_dotenv(data: bytes, *, file: str, environment: Mapping[str, str]) -> d
         try:
             found[name], at = _value(text, start.end(), variables)
         except TemplateError as error:
-            raise _error(f"{name}: {error}", file, line) from error
+            raise _error(f"{name}: {error}", file, _line(text, at)) from error
     return found
 
 
@@ -101,6 +100,10 @@ def _value(text: str, at: int, variables: Mapping[str, str]) -> tuple[str, int]:
     raw = text[at:end]
     raw = "" if raw.startswith("#") and text[at - 1] in " \t" else re.split(r"[ \t]#", raw, maxsplit=1)[0]
     return interpolate(raw.strip(), variables, lenient=True).text, min(end + 1, len(text))
+
+
+def _line(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
 
 
 def _error(text: str, file: str, line: int) -> ComposeError:

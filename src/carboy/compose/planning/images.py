@@ -39,29 +39,29 @@ def plan_images(project: Project, existing: Existing, options: UpOptions) -> Pla
     Raises ``ComposeError`` with every image that is missing and may not be pulled.
     """
     builder, missing, done = PlanBuilder(), [], set()
+    # One service often builds what others run under the same name.
+    makers = {image_name(project, item): item for item in reversed(project.services) if item.build is not None}
     for service in select_services(project, options.services, with_dependencies=not options.no_deps):
         image = image_name(project, service)
         here = bool(existing.image_id(image))
         if image in done:
             continue
-        if service.build is not None:
-            reason = _why_build(service, options, here=here)
-            if reason:
+        done.add(image)
+        maker = service if service.build is not None else makers.get(image)
+        if maker is not None and maker.build is not None:
+            if reason := _why_build(maker, options, here=here):
                 step = BuildImage(
-                    service=service.name, image=image, build=service.build, platform=service.platform, reason=reason
+                    service=maker.name, image=image, build=maker.build, platform=maker.platform, reason=reason
                 )
                 builder.add(step)
-                done.add(image)
             continue
         policy = options.pull or service.pull_policy
         if not here and policy in {"never", "build"}:
-            missing.append(
-                Issue(text=f"the image {image} is not here, and may not be pulled", path=f"services.{service.name}")
-            )
+            text = f"the image {image} is not here, and may not be pulled"
+            missing.append(Issue(text=text, path=f"services.{service.name}"))
         elif not here or policy == "always":
             reason = "it is to be pulled always" if here else "it is not here"
             builder.add(PullImage(image=image, platform=service.platform, reason=reason))
-            done.add(image)
     if missing:
         raise ComposeError("images are missing", issues=tuple(missing), hint="pull or build them first")
     return builder.finish()
