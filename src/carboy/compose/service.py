@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.compose.attachments import (
@@ -104,7 +105,6 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
     if not image and build is None:
         fields.error("", "it has neither image nor build")
     deploy = fields.fields("deploy")
-    limits = deploy.fields("resources").fields("limits")
     network_mode = parse_network_mode(fields)
     log_driver, log_options = _logging(fields)
     service = Service(
@@ -123,15 +123,6 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         depends_on=_depends_on(fields),
         healthcheck=_healthcheck(fields),
         restart=parse_restart(fields, deploy),
-        replicas=parse_replicas(fields, deploy),
-        cpus=parse_cpu_limit(fields, limits),
-        cpuset=fields.text("cpuset"),
-        memory_bytes=agree(fields, "mem_limit", fields.size("mem_limit"), limits.size("memory")),
-        memory_swap_bytes=parse_memory_swap(fields),
-        shm_size_bytes=fields.size("shm_size"),
-        pids_limit=agree(fields, "pids_limit", fields.integer("pids_limit"), limits.integer("pids")),
-        oom_score_adj=fields.integer("oom_score_adj"),
-        ulimits=parse_ulimits(fields),
         profiles=fields.strings("profiles"),
         secrets=parse_grants(fields, "secrets", folder="/run/secrets/"),
         configs=parse_grants(fields, "configs", folder="/"),
@@ -149,8 +140,6 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         sysctls=fields.valued("sysctls"),
         extra_hosts=fields.strings("extra_hosts"),
         dns=parse_addresses(fields, "dns"),
-        devices=parse_devices(fields),
-        gpus=parse_gpus(fields, deploy),
         init=fields.switch("init"),
         tty=fields.switch("tty"),
         stdin_open=fields.switch("stdin_open"),
@@ -160,11 +149,32 @@ def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) ->
         log_driver=log_driver,
         log_options=log_options,
     )
+    service = _with_resources(service, fields, deploy)
     fields.take("env_file")
     fields.take("links")
-    finish_deploy(deploy, limits)
     fields.finish(ignored=_IGNORED, refused=_REFUSED)
     return service
+
+
+def _with_resources(service: Service, fields: Fields, deploy: Fields) -> Service:
+    """Return the service with its share of the machine; ``deploy`` is read to its end."""
+    limits = deploy.fields("resources").fields("limits")
+    made = replace(
+        service,
+        replicas=parse_replicas(fields, deploy),
+        cpus=parse_cpu_limit(fields, limits),
+        cpuset=fields.text("cpuset"),
+        memory_bytes=agree(fields, "mem_limit", fields.size("mem_limit"), limits.size("memory")),
+        memory_swap_bytes=parse_memory_swap(fields),
+        shm_size_bytes=fields.size("shm_size"),
+        pids_limit=agree(fields, "pids_limit", fields.integer("pids_limit"), limits.integer("pids")),
+        oom_score_adj=fields.integer("oom_score_adj"),
+        ulimits=parse_ulimits(fields),
+        devices=parse_devices(fields),
+        gpus=parse_gpus(fields, deploy),
+    )
+    finish_deploy(deploy, limits)
+    return made
 
 
 def _build(fields: Fields, variables: Mapping[str, str]) -> Build:
