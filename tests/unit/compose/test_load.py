@@ -80,6 +80,8 @@ def test_files_are_found_upwards_and_named_by_variables() -> None:
     with_env = {**files, ".env": "COMPOSE_FILE=compose.yml:docker-compose.yml\nCOMPOSE_PROFILES=a,b\n"}
     assert [item.name for item in load(with_env).services] == ["a", "no"]
     assert load(with_env).profiles == ("a", "b")
+    commented = {**files, ".env": "# COMPOSE_FILE=docker-compose.yml\nA=1\n"}
+    assert [item.name for item in load(commented, cwd="/p/x").services] == ["a"]
     elsewhere = load(files, "compose.yml", project_directory="/q")
     assert elsewhere.services[0].build is not None
     assert elsewhere.services[0].build.context == "/q/b"

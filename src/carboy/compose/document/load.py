@@ -69,10 +69,7 @@ class _Place:
 
 def load_tree(request: LoadRequest, reader: FileReader, report: Report) -> LoadedTree:
     """Return the merged tree of a project. Raises ``ComposeError`` when a file is missing, cannot be read, or is no project."""
-    files, directory = _find_files(request, reader)
-    variables = _read_variables(request, reader, directory)
-    if not files:
-        files = _named_files(variables, request.cwd)
+    files, directory, variables = _find_files(request, reader)
     if not files:
         hint = "name one with -f, or go to the folder that has one"
         raise ComposeError(f"no compose file in {request.cwd} or above", hint=hint)
@@ -91,30 +88,29 @@ def normalize_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")
 
 
-def _find_files(request: LoadRequest, reader: FileReader) -> tuple[tuple[str, ...], str]:
-    """Return the files and the project's folder; no files when only a ``.env`` may say which."""
+def _find_files(request: LoadRequest, reader: FileReader) -> tuple[tuple[str, ...], str, dict[str, str]]:
+    """Return the files, the project's folder, and its variables: ``-f``, then COMPOSE_FILE, then the usual names upwards."""
     named = tuple(name if name == "-" else resolve_path(request.cwd, name) for name in request.files)
-    if not named and "COMPOSE_FILE" in request.environment:
-        named = _named_files(request.environment, request.cwd)
+    named = named or _named_files(request.environment, request.cwd)
     if request.project_directory:
         directory = resolve_path(request.cwd, request.project_directory)
-    elif named:
-        directory = request.cwd if named[0] == "-" else parent(named[0])
     else:
-        directory = request.cwd
+        directory = parent(named[0]) if named and named[0] != "-" else request.cwd
+    variables = _read_variables(request, reader, directory)
+    named = named or _named_files(variables, request.cwd)
     if named:
-        return named, directory
-    if _has_setting(reader, directory, "COMPOSE_FILE"):
-        return (), directory
-    start = directory if request.project_directory else request.cwd
-    for folder in _upwards(start):
+        return named, directory, variables
+    for folder in _upwards(directory):
         for name in DEFAULT_NAMES:
             path = posixpath.join(folder, name)
-            if reader.read(path) is not None:
-                overrides = (posixpath.join(folder, name) for name in OVERRIDE_NAMES)
-                over = next((path for path in overrides if reader.read(path) is not None), None)
-                return (path, *((over,) if over else ())), directory if request.project_directory else folder
-    return (), directory
+            if reader.read(path) is None:
+                continue
+            overrides = (posixpath.join(folder, other) for other in OVERRIDE_NAMES)
+            over = next((other for other in overrides if reader.read(other) is not None), None)
+            if folder != directory and not request.project_directory:
+                directory, variables = folder, _read_variables(request, reader, folder)
+            return (path, *((over,) if over else ())), directory, variables
+    return (), directory, variables
 
 
 def _upwards(folder: str) -> list[str]:
@@ -122,11 +118,6 @@ def _upwards(folder: str) -> list[str]:
     while (above := posixpath.dirname(found[-1])) != found[-1]:
         found.append(above)
     return found
-
-
-def _has_setting(reader: FileReader, directory: str, name: str) -> bool:
-    data = reader.read(posixpath.join(directory, ".env"))
-    return data is not None and name.encode() in data
 
 
 def _named_files(variables: Mapping[str, str], base: str) -> tuple[str, ...]:
