@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 from carboy.errors import CarboyError
 
@@ -56,6 +57,18 @@ def spawn(
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def spawn_own(module: str, *, fds: Mapping[int, int], program: str | None = None) -> int:
+    """Start ``main()`` of a module of carboy in an interpreter and a session of its own, and return its pid.
+
+    ``python -I -S``: neither the caller's environment nor its site packages have a say. As :func:`spawn` otherwise.
+    """
+    room, _, name = module.rpartition(".")
+    command = f"import sys; sys.path.insert(0, sys.argv[1]); from {room} import {name}; {name}.main()"
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    argv = [sys.executable, "-I", "-S", "-c", command, root]
+    return spawn(argv, fds=fds, new_session=True, program=program)
 
 
 def wait(pid: int) -> int:

@@ -51,18 +51,21 @@ def main() -> None:
     os.chdir("/")
     for number in (1, 2, 3):  # a terminal's: the container is not in its foreground
         _signal.signal(number, _signal.SIG_IGN)
+    starter = Connection(_socket.socket(fileno=STARTER_FD))
     try:
-        supervisor = Supervisor(job)
+        Supervisor(job, starter).run()
     except CarboyError as error:  # a port that is taken: nothing has been started yet
-        Connection(_socket.socket(fileno=STARTER_FD)).send(("refused", error.brief, error.hint))
-        return
-    supervisor.run()
+        starter.send(("refused", error.brief, error.hint))
+    except Exception as error:
+        # Standard error is /dev/null here: whoever started the container must hear of a defect of ours.
+        starter.send(("error", "keep the container", 0, f"{type(error).__name__}: {error}"))
+        raise
 
 
 class Supervisor:
     """One container's keeper, over all its restarts."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], starter: Connection) -> None:
         self._job = job
         self._folder: str = job["folder"]
         self._loop = Loop()
@@ -71,9 +74,8 @@ class Supervisor:
             self._log = LogWriter(self._folder, max_bytes=job["log_bytes"], files=job["log_files"])
         self._output: Output | None = None
         self._readers: dict[Connection, Reader] = {}
-        network = _open_network(job)
-        self._starter: Connection | None = Connection(_socket.socket(fileno=STARTER_FD))
-        self._keeper = Keeper(self._folder, job["plan"], network=network)
+        self._starter: Connection | None = starter
+        self._keeper = Keeper(self._folder, job["plan"], network=_open_network(job))
         self._keeper.loop = self._loop
         for verb, call in (("attach", self._attach), ("resize", self._resize)):
             self._keeper.serve(verb, call)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import _socket
 import marshal
 import os
-import sys
 import time
 
-from carboy.base.proc import spawn
+from carboy.base.proc import spawn_own
 from carboy.containers.client import attend_kept, terminal_size, wait_started
 from carboy.containers.control import Connection
 from carboy.containers.names import claim_name, release_name
@@ -142,14 +141,12 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
 
 def _spawn(job: dict[str, Any], fds: dict[int, int]) -> None:
     """Start the supervisor; it is nobody's child, because nobody waits for it."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    command = "import sys; sys.path.insert(0, sys.argv[1]); from carboy.containers import supervisor; supervisor.main()"
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         between = os.fork()
         if between == 0:
             try:
-                spawn([sys.executable, "-I", "-S", "-c", command, root], fds={**fds, 3: read}, new_session=True)
+                spawn_own("carboy.containers.supervisor", fds={**fds, 3: read})
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -9,7 +9,7 @@ import marshal
 import os
 import sys
 
-from carboy.base.proc import spawn, wait
+from carboy.base.proc import spawn_own, wait
 from carboy.linux.seccomp import compile_profile
 from carboy.runtime.attend import FORWARDED, attend
 from carboy.runtime.errors import SandboxError
@@ -229,18 +229,10 @@ def _fork(program: str, fds: dict[int, int]) -> int:
 
 def _spawn(program: str, fds: dict[int, int], *, sealed: bool) -> int:
     """Start a program in an interpreter of its own, ``sealed`` where its owner could change it."""
-    command = (
-        f"import sys; sys.path.insert(0, sys.argv[1]); from carboy.runtime.native import {program}; {program}.main()"
-    )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     copy = _seal_interpreter(sys.executable) if sealed else -1
     try:
-        return spawn(
-            [sys.executable, "-I", "-S", "-c", command, root],
-            fds=fds,
-            new_session=True,
-            program=None if copy < 0 else f"/proc/self/fd/{copy}",
-        )
+        path = None if copy < 0 else f"/proc/self/fd/{copy}"
+        return spawn_own(f"carboy.runtime.native.{program}", fds=fds, program=path)
     finally:
         if copy >= 0:
             os.close(copy)
