@@ -57,6 +57,8 @@ def main() -> NoReturn:
 def _run(plan: dict[str, Any], report: Reporter) -> int:
     Step.name = "join the control group"
     cgroup.join(plan["id"], TARGET_FD)
+    Step.name = "set the limits of the process"
+    start.set_privileged(plan["process"])
     Step.name = "enter the container"
     network = 0 if plan["network"] == "host" else namespaces.CLONE_NEWNET
     namespaces.setns(TARGET_FD, _ALL_BUT_NETWORK | network)

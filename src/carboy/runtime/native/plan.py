@@ -26,6 +26,7 @@ _SAFE = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_N
 _NO_DEVICES = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 # The processes of carboy's own in each user namespace, which the limit that was asked for does not count.
 OWN_PROCESSES = 2
+MIN_INODES = 1024
 
 
 def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tuple[int, int]) -> dict[str, Any]:
@@ -62,7 +63,6 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
         # The launcher adds groups and devices, which depend on the machine. A user's processes are limited by RLIMIT_NPROC.
         "cgroup": {"required": False, "groups": []},
         "devices": [],
-        "oom_score_adj": spec.limits.oom_score_adj,
         "binds": binds,
         "operations": operations,
         "read_only_root": spec.read_only_root,
@@ -72,6 +72,7 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
             "cwd": spec.cwd,
             "user": spec.user,
             "terminal": spec.terminal,
+            "oom_score_adj": spec.limits.oom_score_adj,
             "rlimits": plan_rlimits(spec.limits),
             "pids_limit": spec.limits.pids and spec.limits.pids + OWN_PROCESSES,
             "deny_setgroups": single,
@@ -106,14 +107,14 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
     pts: tuple[tuple[str, str | None], ...] = (("newinstance", None), ("ptmxmode", "0666"), ("mode", "0620"))
     if has_tty_group:
         pts = (*pts, ("gid", "5"))
-    shm = (("mode", "1777"), ("size", str(spec.limits.shm_bytes)))
+    shm = _tmpfs_options(0o1777, spec.limits.shm_bytes)
     operations: list[dict[str, Any]] = [
         _mount("proc", "/proc", (), _SAFE, follow=False),
         {"op": "sys", "own": spec.network != "host", "describe": "mount /sys"},
         _mount(
             "tmpfs",
             "/dev",
-            (("mode", "755"), ("size", "64k")),
+            _tmpfs_options(0o755, 64 * 1024),
             mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC,
             follow=False,
         ),
@@ -137,7 +138,7 @@ def plan_mounts(
     for index, mount in enumerate(sorted(wanted, key=lambda mount: len(_parts(mount.target)))):
         target = mount.target
         if isinstance(mount, TmpfsMount):
-            options = (("mode", f"{mount.mode:o}"), ("size", str(mount.size_bytes)))
+            options = _tmpfs_options(mount.mode, mount.size_bytes)
             operations.append(_mount("tmpfs", target, options, _find_attributes(mount), follow=True))
         elif isinstance(mount, FileMount):
             covered = any(_parts(target)[: len(above)] == above for above in (_parts(bind["target"]) for bind in binds))
@@ -165,6 +166,15 @@ def _parts(target: str) -> list[str]:
 def _find_attributes(mount: BindMount | TmpfsMount) -> int:
     read_only = mounts.MOUNT_ATTR_RDONLY if mount.read_only else 0
     return _NO_DEVICES | read_only | (mounts.MOUNT_ATTR_NOEXEC if mount.noexec else 0)
+
+
+def _tmpfs_options(mode: int, size_bytes: int) -> tuple[tuple[str, str | None], ...]:
+    """Return the options of a tmpfs: an empty file costs the kernel memory that ``size`` does not count, so they are bounded.
+
+    The kernel's own bound is one inode for each page of half of the machine's memory, whatever the size.
+    """
+    inodes = max(MIN_INODES, size_bytes // 4096)
+    return (("mode", f"{mode:o}"), ("size", str(size_bytes)), ("nr_inodes", str(inodes)))
 
 
 def _mount(

@@ -126,7 +126,8 @@ def _die_with_parent(parent: int) -> None:
 
 def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     process.set_name("carboy-outer")
-    _set_privileged(plan)
+    Step.name = "set the limits of the process"
+    start.set_privileged(plan["process"])
     Step.name = "make a mount namespace"
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
@@ -180,16 +181,6 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
         os.close(fd)
     _, status = os.waitpid(first, 0)
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-
-
-def _set_privileged(plan: Plan) -> None:
-    """Set what a process of the container could not: in its user namespace it has no CAP_SYS_RESOURCE that counts."""
-    if plan["oom_score_adj"] is not None:
-        Step.name = "set the OOM score"
-        cgroup.write("/proc/self/oom_score_adj", str(plan["oom_score_adj"]))
-    if plan["process"]["rlimits"]:
-        Step.name = "raise the limits"
-        start.raise_limits(plan["process"]["rlimits"])
 
 
 def _open_devices(plan: Plan) -> list[int]:

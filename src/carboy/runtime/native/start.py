@@ -114,9 +114,16 @@ def _enter_directory(path: str) -> None:
         raise OSError(errno.ENOENT, f"the directory {path} is outside of the container")
 
 
-def raise_limits(limits: list[tuple[int, int, int]]) -> None:
-    """Raise hard limits as far as (number, soft, hard) need, where this process has the right. Raises ``OSError``."""
-    for number, _, hard in limits:
+def set_privileged(plan: dict[str, Any]) -> None:
+    """Set what the process could not set in its user namespace, where it has no CAP_SYS_RESOURCE that counts.
+
+    That is the OOM score, and hard limits that are to be raised. Raises ``OSError``.
+    """
+    if plan["oom_score_adj"] is not None:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, b"%d" % plan["oom_score_adj"])
+        os.close(fd)
+    for number, _, hard in plan["rlimits"]:
         soft, current = resource.getrlimit(number)
         if current != resource.RLIM_INFINITY and not 0 <= hard <= current:
             resource.setrlimit(number, (soft, hard))

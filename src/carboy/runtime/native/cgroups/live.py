@@ -104,7 +104,10 @@ def freeze(container_id: str, *, pid: int) -> None:
             cgroup.write(f"{groups.unified}/cgroup.freeze", "1")
             _wait_frozen_v2(groups.unified)
             return
-        freezer = groups.find_v1("freezer") or add_group(container_id, "freezer", pid=pid)
+        freezer = groups.find_v1("freezer")
+        # Only who has a group already has a watcher that removes one more.
+        if not freezer and groups.v1:
+            freezer = add_group(container_id, "freezer", pid=pid)
         if freezer:
             _freeze_v1(freezer)
         else:
@@ -331,10 +334,10 @@ def update(container_id: str, before: Limits, after: Limits, *, pid: int) -> Non
     Either all of it is set, or ``CarboyError`` (1) is raised, with what was set put back. Only what groups hold can
     change while a container runs.
     """
-    for name in ("shm_bytes", "ulimits", "oom_score_adj"):
+    for name, option in (("shm_bytes", "shm-size"), ("ulimits", "ulimit"), ("oom_score_adj", "oom-score-adj")):
         if getattr(before, name) != getattr(after, name):
             raise CarboyError(
-                f"--{name.removesuffix('_bytes').replace('_', '-')} cannot be changed while the container runs",
+                f"--{option} cannot be changed while the container runs",
                 hint="make a new container with it",
             )
     groups = find_groups(container_id, pid=pid)
