@@ -45,6 +45,7 @@ tier = enter_tier(job["tier"])
 
 class Home:
     containers = job["containers"]
+    run = os.path.dirname(containers) + "/run"
 
 kinds = {name: getattr(values, name) for name in ("BindMount", "TmpfsMount", "FileMount")}
 options = job["spec"]
@@ -199,7 +200,8 @@ def find_python() -> str:
 def make_sandboxes(person: Any, base: Path, *, package: Path) -> Sandboxes:
     """Return the maker of one person's sandboxes, with a root file system of its own."""
     place = base / f"sandboxes-{person.tier}-{os.urandom(4).hex()}"
-    (place / "containers").mkdir(parents=True)
+    for name in ("containers", "run"):
+        (place / name).mkdir(parents=True)
     make_busybox_root(place / "root")
     sandboxes = Sandboxes(
         tier=person.tier,

@@ -7,7 +7,6 @@
         kept        an empty file: the container outlives its process, until somebody removes it
         claim       diff ids of its layers, one a line; clean-up keeps these while the lock is held, or the container kept
         rw/upper    what the container wrote          rw/work    overlayfs's own
-        mnt/        covered by a mount that only the sandbox sees
     containers/<id>~<random>/   on its way off the disk: anybody may remove it
 
 A folder is claimed by its lock and renamed before it is removed. One without a lock was left by somebody who died
@@ -102,7 +101,7 @@ class Container:
             if os.path.isdir(f"{self.path}/rw/work"):
                 make_mountable(self.path)
                 return self._overlay(lower, userxattr=userxattr)
-            for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700), ("mnt", 0o700)):
+            for name, mode in (("rw", 0o700), ("rw/upper", 0o755), ("rw/work", 0o700)):
                 os.mkdir(f"{self.path}/{name}", mode)
             os.chmod(f"{self.path}/rw/upper", 0o755)  # noqa: S103  whatever the umask: the container's /
         except OSError as error:
@@ -251,7 +250,11 @@ def _remove(path: str) -> None:
     try:
         if dying != path:
             os.rename(path, dying)
-        for name in (*work, "rw/upper", "rw", "mnt"):
+        try:  # noqa: SIM105  `contextlib` is slower to import than this is to do
+            os.unlink(f"{dying}/{work[0]}/dirty")  # newer kernels make one; without it there is nothing to do
+        except FileNotFoundError:
+            pass
+        for name in (*work, "rw/upper", "rw"):
             try:
                 os.rmdir(f"{dying}/{name}")
             except FileNotFoundError:

@@ -46,8 +46,23 @@ def test_prepare_describes_the_overlay(home: Home) -> None:
         assert mount.upper == f"{home.containers}/a1/rw/upper"
         assert mount.work == f"{home.containers}/a1/rw/work"
         assert os.path.isdir(mount.work)
-        assert os.path.isdir(f"{home.containers}/a1/mnt")
     assert names(home) == []
+
+
+def test_what_overlayfs_alone_has_left_is_removed_without_a_search(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(snapshot, "_remove_tree", refuse)
+    for files in ([], ["dirty"]):
+        with snapshot.open_container(home, "a1") as container:
+            mount = container.prepare([], userxattr=True)
+            container.claim(["sha256:1"])
+            volatile = os.path.join(mount.work, "work", "incompat", "volatile")
+            os.makedirs(volatile)
+            for name in files:
+                os.mknod(f"{volatile}/{name}")
+        assert names(home) == []
 
 
 def test_modes_do_not_depend_on_the_umask(home: Home) -> None:

@@ -15,6 +15,7 @@ from carboy.runtime.attend import FORWARDED, attend
 from carboy.runtime.errors import SandboxError
 from carboy.runtime.native.files import read_own
 from carboy.runtime.native.plan import plan_stage
+from carboy.runtime.native.targets import find_names, make_targets
 from carboy.runtime.passing import Passing
 from carboy.runtime.passwd import resolve_user
 from carboy.runtime.spec import NO_LIMITS, DirectoryRoot
@@ -55,7 +56,8 @@ class NativeRuntime:
 
         Raises ``SandboxError`` when the image's user is unknown.
         """
-        staging = f"{self._home.containers}/{spec.id}/mnt"
+        # The same for all: what is mounted there is seen by the one sandbox only.
+        staging = f"{self._home.run}/mnt"
         os.makedirs(staging, mode=0o700, exist_ok=True)
         plan = plan_stage(
             spec,
@@ -63,6 +65,8 @@ class NativeRuntime:
             seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
             user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
         )
+        if plan["root"]["kind"] == "overlay":
+            plan["root"]["lower"].insert(0, make_targets(self._home, find_names(plan["operations"])))
         _add_owners(plan, spec)
         _add_resources(plan, spec)
         return plan
