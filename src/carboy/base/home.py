@@ -73,5 +73,14 @@ def open_home(path: str) -> Home:
     return home
 
 
+def open_own_home(environ: Mapping[str, str]) -> Home:
+    """Return the caller's home, for commands that talk with running containers, or read: no tier is entered for them.
+
+    Who may reach a container is who may open its folder; a namespace of one's own would not help and costs time.
+    Raises ``CarboyError``.
+    """
+    return open_home(find_home(environ, os.getuid()))
+
+
 def _folders(home: Home) -> tuple[str, ...]:
     return home.store, home.layers, home.ingest, home.trash, home.containers, home.names, home.cache, home.run

@@ -47,12 +47,3 @@ class Engine:
         from carboy.runtime.native.launch import NativeRuntime
 
         return NativeRuntime(self.home)
-
-
-def find_engine_home(environ: Mapping[str, str]) -> Home:
-    """Return the home for commands that talk with running containers, or read: no tier is entered for them.
-
-    Who may reach a container is who may open its folder; a namespace of one's own would not help and costs time.
-    Raises ``CarboyError``.
-    """
-    return open_home(find_home(environ, os.getuid()))

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from carboy.base.home import open_own_home
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_age, render_table
 from carboy.engine.containers.manage import (
@@ -20,7 +21,7 @@ from carboy.engine.containers.manage import (
     stop_container,
     wait_container,
 )
-from carboy.engine.context import Engine, find_engine_home
+from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ def ps(words: list[str]) -> int:
     from carboy.engine.containers.filters import filter_containers
 
     wants_ended = any(text.split("=")[0] in {"status", "exited"} for text in options.filter)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     views = filter_containers(list_containers(home, everything=options.all or last > 0 or wants_ended), options.filter)
     views = views[:last] if last else views
     if options.quiet:
@@ -160,7 +161,7 @@ def start(words: list[str]) -> int:
 def stop(words: list[str]) -> int:
     """Stop containers."""
     options = _parse_stop("stop", "Ask containers to end; end them when they do not.", words)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     return each(options.containers, lambda name: _stop(home, name, options))
 
 
@@ -205,7 +206,7 @@ def kill(words: list[str]) -> int:
     parser.add_argument("containers", nargs="+", metavar="CONTAINER")
     options = parser.parse_args(words)
     number = parse_signal(options.signal)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     return each(options.containers, lambda name: kill_container(open_view(home, name), signal=number))
 
 
@@ -223,7 +224,7 @@ def _freeze(verb: str, description: str, words: list[str], *, resume: bool) -> i
     parser = Parser(f"{verb} CONTAINER [CONTAINER ...]", description)
     parser.add_argument("containers", nargs="+", metavar="CONTAINER")
     options = parser.parse_args(words)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     return each(options.containers, lambda name: pause_container(open_view(home, name), resume=resume))
 
 
@@ -232,7 +233,7 @@ def wait(words: list[str]) -> int:
     parser = Parser("wait CONTAINER [CONTAINER ...]", "Wait for containers to end, and print their exit statuses.")
     parser.add_argument("containers", nargs="+", metavar="CONTAINER")
     options = parser.parse_args(words)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     return each(options.containers, lambda name: wait_container(home, open_view(home, name)))
 
 
@@ -263,7 +264,7 @@ def rename(words: list[str]) -> int:
     parser.add_argument("container", metavar="CONTAINER")
     parser.add_argument("name", metavar="NAME")
     options = parser.parse_args(words)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     rename_container(home, open_view(home, options.container), options.name)
     return 0
 
@@ -280,7 +281,7 @@ def logs(words: list[str]) -> int:
     options = parser.parse_args(words)
     if options.tail != "all" and not options.tail.isdigit():
         raise CarboyError("--tail takes a number of lines, or all", code=2)
-    view = open_view(find_engine_home(os.environ), options.container)
+    view = open_view(open_own_home(os.environ), options.container)
     lines = read_log(
         view,
         follow=options.follow,

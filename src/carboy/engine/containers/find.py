@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from carboy.base.home import open_home
-from carboy.engine.context import find_engine_home
+from carboy.base.home import open_own_home
+from carboy.containers.names import find_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["find_folder", "open_home"]
-
 
 def find_folder(environ: Mapping[str, str], name: str) -> str:
     """Return the folder of the container called ``name``. Raises ``CarboyError`` when there is none."""
-    home = find_engine_home(environ)
-    from carboy.containers.names import find_owner
-
+    home = open_own_home(environ)
     owner = find_owner(home, name) if name and "/" not in name and name not in {".", ".."} else None
     if owner is None:
         from carboy.engine.containers.manage import find_container
