@@ -26,7 +26,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from carboy.base.home import Home
 
@@ -73,6 +73,9 @@ def ps(words: list[str]) -> int:
     parser.add_argument("--no-trunc", action="store_true", help="show whole ids and commands")
     parser.add_argument("-f", "--filter", action="append", default=[], metavar="NAME=VALUE",
                         help="status, name, id, label, ancestor, exited, health, network, volume")  # fmt: skip
+    parser.add_argument(
+        "--format", default="", help="json, table, or fields: {{.Names}}, 'table {{.ID}}\\t{{.Status}}'"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     options = parser.parse_args(words)
     last = 1 if options.latest else options.last
@@ -91,6 +94,8 @@ def ps(words: list[str]) -> int:
         from carboy.engine.containers.describe import describe_row
 
         print(json.dumps([describe_row(view) for view in views], indent=2))
+    elif options.format not in {"", "table"}:
+        print_formatted(options.format, [_fields(view, whole=options.no_trunc) for view in views], _HEADINGS)
     else:
         header = ("CONTAINER", "NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS")
         print(render_table(header, [_row(view, whole=options.no_trunc) for view in views]))
@@ -112,6 +117,55 @@ def _row(view: ContainerView, *, whole: bool) -> tuple[str, ...]:
         render_status(view),
         ", ".join(state.ports),
     )
+
+
+_HEADINGS = {
+    "ID": "CONTAINER", "Names": "NAME", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
+    "RunningFor": "CREATED", "Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Labels": "LABELS",
+    "Networks": "NETWORKS", "Mounts": "MOUNTS",
+}  # fmt: skip
+
+
+def _fields(view: ContainerView, *, whole: bool) -> dict[str, str]:
+    """Return what a format may show of a container, by Docker's names."""
+    from carboy.engine.containers.describe import describe_mounts, render_time
+
+    short, name, image, command, age, status, ports = _row(view, whole=whole)
+    mounts = describe_mounts(view.config)
+    return {
+        "ID": short,
+        "Names": name,
+        "Image": image,
+        "Command": command,
+        "CreatedAt": render_time(view.config.created_at_s),
+        "RunningFor": age,
+        "Status": status,
+        "State": view.state.status,
+        "Ports": ports,
+        "Labels": ",".join(f"{key}={value}" for key, value in view.config.labels),
+        "Networks": view.config.network,
+        "Mounts": ",".join(mount["Source"] or mount["Destination"] for mount in mounts),
+    }
+
+
+def print_formatted(text: str, rows: Sequence[Mapping[str, str]], headings: Mapping[str, str]) -> None:
+    """Print rows as ``--format`` says: "json" one object a line, "table ..." with headings, else the template's text."""
+    from carboy.cli.template import parse_template, render_template
+
+    if text == "json":
+        import json
+
+        for row in rows:
+            print(json.dumps(dict(row)))
+        return
+    template = parse_template(text.removeprefix("table "))
+    lines = [printable(render_template(template, dict(row))) for row in rows]
+    if not text.startswith("table "):
+        for line in lines:
+            print(line)
+        return
+    header = render_template(template, dict(headings)).split("\t")
+    print(render_table(header, [(line.split("\t") + [""] * len(header))[: len(header)] for line in lines]))
 
 
 def render_status(view: ContainerView) -> str:

@@ -1,4 +1,4 @@
-"""``carboy images``, ``inspect``, ``tag`` and ``rmi``."""
+"""``carboy images``, ``tag`` and ``rmi``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from carboy.cli.options import Parser
 from carboy.cli.render import render_age, render_size, render_table
 from carboy.engine.context import Engine
-from carboy.engine.images import SHORT_ID, inspect_image, list_images, remove_image, tag_image
+from carboy.engine.images import SHORT_ID, list_images, remove_image, tag_image
 from carboy.errors import CarboyError
 
 
@@ -41,16 +41,6 @@ def images(arguments: list[str]) -> int:
             for r in rows
         ]
         print(render_table(("REPOSITORY", "TAG", "DIGEST", "BUILT", "SIZE"), table))
-    return 0
-
-
-def inspect(arguments: list[str]) -> int:
-    """Print images as a JSON array, as ``docker inspect`` does."""
-    parser = Parser("inspect IMAGE...", "Show images as JSON: digest, configuration, layers and history.")
-    parser.add_argument("image", nargs="+", metavar="IMAGE")
-    options = parser.parse_args(arguments)
-    engine = Engine.open(os.environ)
-    print(json.dumps([inspect_image(engine, name) for name in options.image], indent=2))
     return 0
 
 

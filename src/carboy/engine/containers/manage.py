@@ -206,9 +206,16 @@ def prune_containers(home: Home) -> list[str]:
     """Remove every container that does not run, and return their names."""
     removed = []
     for view in list_containers(home, everything=True):
-        if not view.running:
+        if view.running:
+            continue
+        try:
             delete_container(home, view)
-            removed.append(view.name or view.id)
+        except CarboyError:
+            now = view_container(home, view.id)
+            if now is not None and not now.running:
+                raise
+            continue  # somebody else has removed or started it meanwhile
+        removed.append(view.name or view.id)
     return removed
 
 

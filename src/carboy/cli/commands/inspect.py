@@ -1,0 +1,72 @@
+"""``carboy inspect``: containers, then images, as JSON or by a format."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from carboy.cli.options import Parser
+from carboy.cli.render import printable, render_error
+from carboy.cli.template import parse_template, render_template
+from carboy.engine.containers.manage import open_view
+from carboy.engine.context import Engine, find_engine_home
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from carboy.base.home import Home
+
+
+def inspect(arguments: list[str]) -> int:
+    """Show containers and images; those that there are not are said on the error output, and end with 1."""
+    parser = Parser("inspect [OPTIONS] NAME [NAME ...]", "Show all that is known of containers or images, as JSON.")
+    parser.add_argument("-f", "--format", default="", metavar="FORMAT",
+                        help="a path (.State.Status), {{.State.Status}}, or {{json .Config}}")  # fmt: skip
+    parser.add_argument("--type", choices=["container", "image"], default="", help="look for these only")
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    options = parser.parse_args(arguments)
+    template = None if options.format in {"", "json"} else parse_template(options.format)
+    home = find_engine_home(os.environ)
+    engines: list[Engine] = []
+    found: list[dict[str, Any]] = []
+    errors: list[CarboyError] = []
+    for name in options.names:
+        try:
+            found.append(_describe(home, engines, name, options.type))
+        except CarboyError as error:
+            errors.append(error)
+    if template is None:
+        print(json.dumps(found, indent=None if options.format else 2))
+    else:
+        for value in found:
+            text = render_template(template, value)
+            print(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+    print("".join(f"{render_error(problem)}\n" for problem in errors), end="", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _describe(home: Home, engines: list[Engine], name: str, kind: str) -> dict[str, Any]:
+    """Return what a name stands for: a container first, as Docker looks."""
+    hint = ""
+    if kind != "image":
+        from carboy.engine.containers.describe import describe_container
+
+        try:
+            return describe_container(open_view(home, name))
+        except CarboyError as error:
+            if kind == "container":
+                raise
+            hint = error.hint
+    from carboy.engine.images import inspect_image
+
+    if not engines:  # entering a tier costs time, so only where an image is wanted
+        engines.append(Engine.open(os.environ))
+    try:
+        return inspect_image(engines[0], name)
+    except CarboyError as error:
+        if kind == "image":
+            raise
+        near = hint if hint.startswith("did you mean") else error.hint
+        raise CarboyError(f"there is no container and no image {name}", hint=near) from error
