@@ -1,6 +1,6 @@
 """``--format``: the part of Go's templates that people write behind ``docker inspect -f`` and ``docker ps --format``.
 
-A path (``.State.Status``); ``json``, ``index``, ``len``, ``join``, ``upper``, ``lower``, ``print`` and ``println`` of paths; pipes;
+A path (``.State.Status``); ``json``, ``index``, ``len``, ``join``, ``upper``, ``lower``, ``print``, ``println`` of paths; pipes;
 ``range``, ``if`` and ``with``, with ``else`` and ``end``. Pure. Where Go prints "<no value>" for a field that there is not,
 this refuses and names what there is; ``index`` is for tables whose names are free (labels). Source: Go's text/template.
 """

@@ -7,11 +7,12 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from carboy.base.home import open_own_home
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_error
 from carboy.cli.template import parse_template, render_template
 from carboy.engine.containers.manage import open_view
-from carboy.engine.context import Engine, find_engine_home
+from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def inspect(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
     template = None if options.format in {"", "json"} else parse_template(options.format)
-    home = find_engine_home(os.environ)
+    home = open_own_home(os.environ)
     engines: list[Engine] = []
     found: list[dict[str, Any]] = []
     errors: list[CarboyError] = []
