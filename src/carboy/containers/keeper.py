@@ -69,7 +69,10 @@ class Keeper(Watcher):
             case "netns":
                 self._connect(event[1])
             case "pid":
-                self._pidfd = os.pidfd_open(event[1])
+                try:  # noqa: SIM105
+                    self._pidfd = os.pidfd_open(event[1])
+                except ProcessLookupError:
+                    pass  # it has ended already, as this process will hear next
                 self.change(
                     status="running",
                     pid=event[1],
