@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "wait": ("containers", "wait", "Wait for containers to end and print their exit statuses"),
     "rm": ("containers", "rm", "Remove containers"),
     "rename": ("containers", "rename", "Give a container another name"),
+    "events": ("observe", "events", "Show what happened, and what happens now"),
     "container": ("container", "container", "The verbs on containers, in one place: ls, prune, rm and the others"),
     "build": ("build", "build", "Build an image from a folder"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),

@@ -122,6 +122,8 @@ class Health:
         result = (self._began_at_s, time.time(), exit_code, self._output.decode(errors="replace"))
         log = (*state.health_log, result)[-KEPT_RESULTS:]
         self._keeper.change(health=health, health_failures=failures, health_log=log)
+        if health != state.health:
+            self._keeper.note("health_status", health=health)
         self._timer = self._loop.call_after(self._job["interval_s"], self._check)
 
     def _close(self) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 
 from carboy.containers import control
+from carboy.containers.events import write_container_event
 from carboy.containers.record import ContainerState, read_boot, write_record
 from carboy.runtime.attend import Watcher, explain
 
@@ -28,14 +29,21 @@ MANUAL_STOPS = (2, 3, 9, 15)  # a person who sends one of these does not want th
 class Keeper(Watcher):
     """Keeps one container: writes ``state.json`` and serves ``control`` while it runs.
 
-    ``plan`` is the sandbox's plan. ``network`` takes the network namespace and lets it go (``NetworkKeeper``). ``brief``: the
-    container is removed when it ends, so its end is not written down.
+    ``plan`` is the sandbox's plan, ``image`` the image's name. ``network`` takes the network namespace and lets it go
+    (``NetworkKeeper``). ``brief``: the container is removed when it ends, so its end is not written down.
     """
 
     def __init__(
-        self, folder: str, plan: dict[str, Any], *, network: NetworkKeeper | None = None, brief: bool = False
+        self,
+        folder: str,
+        plan: dict[str, Any],
+        *,
+        image: str = "",
+        network: NetworkKeeper | None = None,
+        brief: bool = False,
     ) -> None:
         self.folder = folder
+        self.image = image
         self._brief = brief
         self.plan = plan
         self.state = ContainerState(status="created", supervisor=os.getpid(), boot=read_boot())
@@ -43,6 +51,7 @@ class Keeper(Watcher):
         self._network = network
         self._sandbox: Sandbox | None = None
         self._pidfd = -1
+        self._started = self._stopping = False
         self._listener = control.listen(folder)
         self._waiting: list[Connection] = []
         self._open: dict[Connection, Callable[[], object] | None] = {}
@@ -83,8 +92,12 @@ class Keeper(Watcher):
                 )
             case "error" | "command":
                 self.state = self.state.replace(error=str(explain(event)))
+            case "started" if not self.state.error:
+                self._started = True
+                self.note("start")
             case "oom":
                 self.state = self.state.replace(oom_killed=True)
+                self.note("oom")
             case "exit":
                 self.state = self.state.replace(exit_code=event[1])
 
@@ -110,6 +123,12 @@ class Keeper(Watcher):
             self._pidfd = -1
         self._sandbox = None
         self.change(status="exited", pid=0, finished_at_s=time.time(), ports=(), addresses=())
+        if self._started:
+            self._started = False
+            self.note("die", exitCode=str(self.state.exit_code))
+        if self._stopping:
+            self._stopping = False
+            self.note("stop")
         for connection in list(self._waiting):
             connection.send(("ended", self.state.exit_code))
             self.drop(connection)
@@ -136,6 +155,10 @@ class Keeper(Watcher):
             write_record(self.folder, "state", self.state)
         except OSError:
             return
+
+    def note(self, action: str, **attributes: str) -> None:
+        """Write down among the home's events what happened to the container."""
+        write_container_event(self.folder, action, image=self.image, **attributes)
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -197,15 +220,29 @@ class Keeper(Watcher):
         if self._refuse(connection, fds):
             return False
         (process,) = values
-        self.run_inside(process, report=connection.fileno(), fds=dict(enumerate(fds)))
+        words = " ".join(process["args"])
+        self.note("exec_create", command=words)
+        self.run_inside(
+            process,
+            report=connection.fileno(),
+            fds=dict(enumerate(fds)),
+            ended=lambda status: self.note("exec_die", command=words, exitCode=str(status)),
+        )
         for fd in fds:
             os.close(fd)
         return False  # the program that stands between has a copy, and talks from here on
 
-    def run_inside(self, process: dict[str, Any], *, report: int, fds: dict[int, int]) -> None:
+    def run_inside(
+        self,
+        process: dict[str, Any],
+        *,
+        report: int,
+        fds: dict[int, int],
+        ended: Callable[[int], object] = lambda _: None,
+    ) -> None:
         """Start a process in the sandbox, beside its own: ``process`` holds what differs from that one's plan.
 
-        Its events go to the socket ``report``. With "keep" it outlives whoever asked for it.
+        Its events go to the socket ``report``, its exit status to ``ended``. With "keep" it outlives whoever asked for it.
         """
         assert self.loop is not None
         from carboy.runtime.native.launch import enter
@@ -230,15 +267,16 @@ class Keeper(Watcher):
             },
         }
         child = enter(plan, {**fds, 4: report, 5: self._pidfd})
-        ended = os.pidfd_open(child)
+        pidfd = os.pidfd_open(child)
 
         def reap(fd: int) -> None:
             assert self.loop is not None
             self.loop.forget(fd)
             os.close(fd)
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
+            ended(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
-        self.loop.watch(ended, reap)
+        self.loop.watch(pidfd, reap)
 
     def _signal(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
         del fds
@@ -251,6 +289,7 @@ class Keeper(Watcher):
         if number == SIGKILL and self.state.status == "paused":
             self._set_frozen(False)
         self._sandbox.signal(number)
+        self.note("kill", signal=str(number))
         connection.send(("ok",))
         return False
 
@@ -266,7 +305,9 @@ class Keeper(Watcher):
         if self.state.status == "paused":
             self._set_frozen(False)
         sandbox = self._sandbox
+        self._stopping = True
         sandbox.signal(number)
+        self.note("kill", signal=str(number))
         if timeout_s >= 0:
             self.loop.call_after(timeout_s, lambda: sandbox.signal(SIGKILL) if self._sandbox is sandbox else None)
         return True
@@ -300,6 +341,8 @@ class Keeper(Watcher):
 
     def _answer_frozen(self, connection: Connection, frozen: bool) -> None:
         problem = self._set_frozen(frozen)
+        if not problem:
+            self.note("pause" if frozen else "unpause")
         connection.send(("refused", *problem) if problem else ("ok",))
 
     def _set_frozen(self, frozen: bool) -> tuple[str, str] | None:

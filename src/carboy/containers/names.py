@@ -99,3 +99,18 @@ def release_name(home: Home, name: str, *, owner: str | None = None) -> None:
             os.unlink(path)
     except (FileNotFoundError, OSError):
         return
+
+
+def read_name(folder: str) -> str:
+    """Return the name of the container of a folder, "" when it has none."""
+    try:
+        with open(f"{folder}/name", encoding="utf-8") as file:
+            return file.read(200).strip()
+    except OSError:
+        return ""
+
+
+def write_name(folder: str, name: str) -> None:
+    """Note the name of a container in its folder. Raises ``OSError``."""
+    with open(f"{folder}/name", "w", encoding="utf-8") as file:
+        file.write(f"{name}\n")

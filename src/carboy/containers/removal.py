@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from carboy.base.home import Home
-from carboy.containers.names import release_name
+from carboy.containers.events import write_event
+from carboy.containers.names import read_name, release_name
 from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
@@ -22,18 +23,4 @@ def remove_container(home: str, container_id: str, *, name: str | None, lock: in
         if name:
             release_name(place, name, owner=container_id)
         container.forsake()
-
-
-def read_name(folder: str) -> str:
-    """Return the name of the container of a folder, "" when it has none."""
-    try:
-        with open(f"{folder}/name", encoding="utf-8") as file:
-            return file.read(200).strip()
-    except OSError:
-        return ""
-
-
-def write_name(folder: str, name: str) -> None:
-    """Note the name of a container in its folder. Raises ``OSError``."""
-    with open(f"{folder}/name", "w", encoding="utf-8") as file:
-        file.write(f"{name}\n")
+        write_event(home, "container", "destroy", id=container_id, name=name)

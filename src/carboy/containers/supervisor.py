@@ -75,7 +75,7 @@ class Supervisor:
         self._output: Output | None = None
         self._readers: dict[Connection, Reader] = {}
         self._starter: Connection | None = starter
-        self._keeper = Keeper(self._folder, job["plan"], network=_open_network(job))
+        self._keeper = Keeper(self._folder, job["plan"], image=job["image"], network=_open_network(job))
         self._keeper.loop = self._loop
         for verb, call in (("attach", self._attach), ("resize", self._resize)):
             self._keeper.serve(verb, call)

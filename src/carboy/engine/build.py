@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carboy.containers.events import write_event
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -44,4 +45,7 @@ def build_folder(
     result = execute(plan, context)
     if reference is not None:
         engine.store.refs.set(str(reference), result.descriptor)
+    if reference is not None or not all(step.cached for step in result.steps):
+        familiar = "" if reference is None else reference.familiar
+        write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=familiar)
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from carboy.containers.events import write_event
 from carboy.errors import CarboyError
 from carboy.oci.config import ImageConfig, parse_config
 from carboy.oci.digest import Digest
@@ -99,7 +100,9 @@ def tag_image(engine: Engine, name: str, new_name: str) -> None:
     reference = Reference.parse(new_name)
     if reference.digest is not None:
         raise CarboyError("a new name cannot hold a digest", hint="write NAME[:TAG]", code=2)
-    engine.store.refs.set(str(reference), resolve_image(engine, name))
+    descriptor = resolve_image(engine, name)
+    engine.store.refs.set(str(reference), descriptor)
+    write_event(engine.home.path, "image", "tag", id=str(descriptor.digest), name=reference.familiar)
 
 
 def remove_image(engine: Engine, name: str) -> list[str]:
@@ -110,6 +113,8 @@ def remove_image(engine: Engine, name: str) -> list[str]:
         names = [str(Reference.parse(name))]
     for full in names:
         engine.store.refs.remove(full)
+        familiar = Reference.parse(full).familiar
+        write_event(engine.home.path, "image", "untag", id=str(descriptor.digest), name=familiar)
     return [Reference.parse(full).familiar for full in names]
 
 

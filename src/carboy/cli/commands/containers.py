@@ -244,11 +244,11 @@ def restart(words: list[str]) -> int:
     """Stop containers, where they run, and start them."""
     options = _parse_stop("restart", "Stop containers, and start them again.", words)
     engine = Engine.open(os.environ)
-    from carboy.engine.containers.create import start_container
+    from carboy.engine.containers.create import restart_container
 
     def again(name: str) -> None:
         _stop(engine.home, name, options)
-        start_container(engine, open_view(engine.home, name).id)
+        restart_container(engine, open_view(engine.home, name))
 
     return each(options.containers, again)
 
@@ -370,7 +370,9 @@ def parse_time(text: str) -> str:
     if not text:
         return ""
     try:
-        if text.replace(".", "", 1).isdigit():
+        if text == "now":
+            moment = datetime.now(UTC)
+        elif text.replace(".", "", 1).isdigit():
             moment = datetime.fromtimestamp(float(text), UTC)
         elif "-" in text:
             moment = datetime.fromisoformat(text)

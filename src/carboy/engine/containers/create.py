@@ -10,9 +10,9 @@ import time
 from carboy.base.proc import spawn_own
 from carboy.containers.client import attend_kept, terminal_size, wait_started
 from carboy.containers.control import Connection
-from carboy.containers.names import claim_name, release_name
+from carboy.containers.events import write_container_event
+from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
-from carboy.containers.removal import write_name
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.request import plan_config
 from carboy.engine.containers.sandbox import plan_sandbox
@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from carboy.engine.containers.manage import ContainerView
     from carboy.engine.containers.request import RunRequest
     from carboy.engine.context import Engine
     from carboy.runtime.stdio import Stdio
@@ -62,6 +63,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             write_record(container.path, "config", config)
             write_record(container.path, "state", ContainerState(status="created"))
             container.keep()
+            write_container_event(container.path, "create", name=given, image=config.image)
         except BaseException:
             release_name(home, given, owner=container_id)
             raise
@@ -99,6 +101,12 @@ def start_container(engine: Engine, container_id: str, *, stdio: Stdio | None = 
             return attend_kept(connection, passing, tty=config.tty and bool(job["size"]))
 
 
+def restart_container(engine: Engine, view: ContainerView) -> None:
+    """Start a container again that was stopped for that. Raises ``CarboyError`` as :func:`start_container`."""
+    start_container(engine, view.id)
+    write_container_event(view.folder, "restart", image=view.config.image)
+
+
 def read_config(folder: str) -> ContainerConfig:
     """Return what a container is. Raises ``CarboyError`` (125) when its record is gone or damaged."""
     value = read_json(f"{folder}/config.json")
@@ -125,6 +133,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         "home": engine.home.path,
         "folder": container.path,
         "plan": runtime.plan(plan_sandbox(config, root=root, engine=engine)),
+        "image": config.image,
         "tty": config.tty,
         "interactive": config.interactive,
         "attached": stdio is not None,

@@ -7,9 +7,10 @@ import select
 import time
 
 from carboy.containers import client, control
-from carboy.containers.names import claim_name, find_owner, release_name
+from carboy.containers.events import write_container_event
+from carboy.containers.names import claim_name, find_owner, read_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_boot, read_json, write_record
-from carboy.containers.removal import read_name, remove_container, write_name
+from carboy.containers.removal import remove_container
 from carboy.errors import CarboyError
 from carboy.snapshots import snapshot
 
@@ -192,6 +193,7 @@ def rename_container(home: Home, view: ContainerView, new_name: str) -> None:
         release_name(home, new_name, owner=view.id)
         raise
     release_name(home, view.name, owner=view.id)
+    write_container_event(view.folder, "rename", name=new_name, oldName=view.name, image=view.config.image)
 
 
 def mark_ended(home: Home, view: ContainerView) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from carboy.containers.events import write_event
 from carboy.containers.keeper import Keeper
-from carboy.containers.names import claim_name, release_name
+from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
-from carboy.containers.removal import write_name
 from carboy.engine.containers.request import RunRequest, plan_config
 from carboy.engine.containers.sandbox import plan_sandbox
 from carboy.engine.launch import read_launch_record
@@ -53,19 +53,21 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
         try:
             write_name(container.path, given)
             write_record(container.path, "config", config)
+            write_event(home.path, "container", "create", id=container_id, name=given, image=name)
             trees = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in record.layers)
             root = container.prepare(trees, userxattr=True)
             runtime = engine.runtime()
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
                 plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
-                keeper = Keeper(container.path, plan, brief=True, network=_open_network(config))
+                keeper = Keeper(container.path, plan, image=name, brief=True, network=_open_network(config))
                 try:
                     return attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
                     keeper.close()
         finally:
             release_name(home, given, owner=container_id)
+            write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)
 
 
 def _open_network(config: ContainerConfig) -> NetworkKeeper | None:
