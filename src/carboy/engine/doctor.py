@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from carboy.base.home import find_home
 from carboy.errors import CarboyError
 from carboy.linux import identity, probes
+from carboy.runtime.native.cgroups.hierarchy import read_hierarchy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -224,31 +225,20 @@ def _read(path: str) -> str:
 
 
 def _check_cgroups(tier: str, root: str = "/sys/fs/cgroup") -> Finding:
-    controllers = _read(f"{root}/cgroup.controllers").split()
-    if os.path.exists(f"{root}/cgroup.controllers"):
-        version, pids = "v2", root if "pids" in controllers else ""
-    elif os.path.isdir(f"{root}/unified"):
-        version, pids = "hybrid", f"{root}/pids"
-    elif os.path.isdir(f"{root}/pids"):
-        version, pids = "v1", f"{root}/pids"
-    else:
-        version, pids = "none", ""
-    delegated = version == "v2" and os.access(root + _own_group(), os.W_OK)
-    if tier == "root" and pids and os.access(pids, os.W_OK):
-        return Finding(name="cgroups", status="ok", detail=f"{version}; the number of processes is limited by cgroup")
-    who = "delegated to this user" if delegated else "not delegated to this user"
+    found = read_hierarchy(as_root=tier == "root", root=root)
+    options = {"memory": "memory", "cpu": "cpus", "cpuset": "cpuset", "pids": "processes", "blkio": "disks"}
+    limits = [word for name, word in options.items() if found.has(name)]
+    if limits:
+        missing = sorted(set(options.values()) - set(limits))
+        rest = f"; not for {', '.join(missing)}" if missing else ""
+        detail = f"{found.version}; limits for {', '.join(limits)}{rest}"
+        return Finding(name="cgroups", status="note" if missing else "ok", detail=detail)
     return Finding(
         name="cgroups",
-        status="ok" if tier != "root" else "note",
-        detail=f"{version}, {who}; the number of processes is limited by RLIMIT_NPROC",
+        status="note",
+        detail=f"{found.version}, {found.reason}; processes are limited by RLIMIT_NPROC, memory and cpus cannot be",
+        hint="systemd-run --user --scope -p Delegate=yes carboy run ..." if "delegated" in found.reason else "",
     )
-
-
-def _own_group() -> str:
-    for line in _read("/proc/self/cgroup").splitlines():
-        if line.startswith("0::"):
-            return line[3:]
-    return "/"
 
 
 def _check_tunnel() -> Finding:

@@ -88,13 +88,23 @@ def test_ranges() -> None:
 
 
 def test_cgroup_versions(tmp_path: Path) -> None:
-    assert doctor._check_cgroups("single", str(tmp_path)).detail.startswith("none")
+    found = doctor._check_cgroups("single", str(tmp_path))
+    assert found.detail.startswith("none, no control groups are mounted")
+    assert found.status == "note"
     (tmp_path / "pids").mkdir()
-    assert doctor._check_cgroups("root", str(tmp_path)).detail.startswith("v1")
+    (tmp_path / "pids" / "cgroup.procs").touch()
+    assert doctor._check_cgroups("root", str(tmp_path)).detail == (
+        "v1; limits for processes; not for cpus, cpuset, disks, memory"
+    )
     (tmp_path / "unified").mkdir()
+    (tmp_path / "unified" / "cgroup.controllers").touch()
     assert doctor._check_cgroups("root", str(tmp_path)).detail.startswith("hybrid")
-    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
-    assert doctor._check_cgroups("root", str(tmp_path)).detail.startswith("v2")
+    (tmp_path / "pids" / "cgroup.procs").unlink()
+    (tmp_path / "pids").rmdir()
+    for name, text in (("controllers", "cpu cpuset io memory pids\n"), ("procs", ""), ("subtree_control", "")):
+        (tmp_path / f"cgroup.{name}").write_text(text)
+    found = doctor._check_cgroups("root", str(tmp_path))
+    assert (found.status, found.detail) == ("ok", "v2; limits for memory, cpus, cpuset, processes, disks")
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRequest", "run_image"]
 
+KILLED = 128 + 9
+
 
 def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str | None = None) -> int:
     """Run the image ``name`` (or the manifest digest given) as asked and return its exit status.
 
     The container is removed when its process ends, however it ends. Raises ``CarboyError`` with code 125 when the
-    sandbox cannot be made, 126 or 127 when the command cannot be executed or is not there.
+    sandbox cannot be made, 126 or 127 when the command cannot be executed or is not there, and ``OutOfMemoryError``
+    (137) when the kernel killed its process for want of memory.
     """
     home = engine.home
     snapshot.remove_stale(home)
@@ -62,9 +65,15 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
                 plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
                 keeper = Keeper(container.path, plan, image=name, brief=True, network=_open_network(config))
                 try:
-                    return attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
+                    status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
                     keeper.close()
+            if status == KILLED and keeper.state.oom_killed:
+                from carboy.engine.containers.limits import parse_limits
+                from carboy.runtime.errors import OutOfMemoryError
+
+                raise OutOfMemoryError(parse_limits(config.limits).memory_bytes)
+            return status
         finally:
             release_name(home, given, owner=container_id)
             write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)
