@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from carboy.errors import CarboyError
 from carboy.runtime import limits
 from carboy.runtime.native import resources
+from carboy.runtime.native.cgroups.hierarchy import Hierarchy
 from carboy.runtime.spec import Device, Limits
 
 # --- notations ----------------------------------------------------------------------------------------------------
@@ -227,3 +228,20 @@ def test_a_user_gives_what_they_have() -> None:
         resources.read_devices((Device(source="/dev/null", target="/dev/x", permissions="r"),), "single")
     device = Device(source="/dev/null", target="/dev/x", permissions="rw")
     assert resources.read_devices((device,), "single") == (device,)
+
+
+def test_what_a_container_sees_of_its_limits(tmp_path: Path) -> None:
+    for name in ("memory", "cpu,cpuacct", "pids"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cpu").symlink_to("cpu,cpuacct")
+    limits = Limits(cpus=1, memory_bytes=2**28)
+    v1 = Hierarchy(version="v1", v1=tuple((name, f"{tmp_path}/{name}") for name in ("cpu", "memory", "pids")))
+    assert resources.list_shown(limits, v1, root=str(tmp_path)) == [
+        ("cpu,cpuacct", "cgroup", ("cpu", "cpuacct")), ("memory", "cgroup", ("memory",)), ("pids", "cgroup", ("pids",)),
+    ]  # fmt: skip
+    v2 = Hierarchy(version="v2", unified=str(tmp_path), v2=("cpu", "memory", "pids"))
+    assert resources.list_shown(limits, v2) == [("", "cgroup2", ())]
+    mixed = v1.replace(v1=(("memory", f"{tmp_path}/memory"),), v2=("cpu",), unified=f"{tmp_path}/unified")
+    assert resources.list_shown(limits, mixed, root=str(tmp_path)) == [
+        ("unified", "cgroup2", ()), ("memory", "cgroup", ("memory",)),
+    ]  # fmt: skip

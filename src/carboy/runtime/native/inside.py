@@ -186,6 +186,43 @@ def mount_sys(rootfd: int, operation: dict[str, Any]) -> None:
     os.close(fd)
 
 
+def mount_cgroups(rootfd: int, operation: dict[str, Any]) -> None:
+    """Show the container the limits it has, at their usual place and read-only: programs size themselves by them.
+
+    A copy of the host's /sys would show all groups of the machine instead, so that is hidden. What the kernel refuses to show
+    is left out: limits hold all the same.
+    """
+    attributes = _SAFE | mounts.MOUNT_ATTR_RDONLY
+    if not operation["show"] and not operation["hide"]:
+        return
+    try:
+        target = open_below(rootfd, "/sys/fs/cgroup", follow=False)
+    except FileNotFoundError:
+        return
+    whole = next((kind for name, kind, _ in operation["show"] if not name), "tmpfs")
+    options = (("mode", "755"), ("size", "4k"), ("nr_inodes", "64")) if whole == "tmpfs" else ()
+    fd = mounts.new_mount(whole, options, attributes=_SAFE if whole == "tmpfs" else attributes)
+    mounts.move_mount(fd, "", target_fd=target)
+    os.close(target)
+    for name, kind, controllers in operation["show"]:
+        if name:
+            _show_cgroup(
+                fd, name, mounts.new_mount(kind, tuple((item, None) for item in controllers), attributes=attributes)
+            )
+            for link in controllers if len(controllers) > 1 else ():
+                os.symlink(name, link, dir_fd=fd)
+    mounts.mount_setattr(fd, attr_set=attributes)
+    os.close(fd)
+
+
+def _show_cgroup(folder: int, name: str, mounted: int) -> None:
+    os.mkdir(name, 0o755, dir_fd=folder)
+    target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    mounts.move_mount(mounted, "", target_fd=target)
+    os.close(target)
+    os.close(mounted)
+
+
 def make_devices(rootfd: int, operation: dict[str, Any]) -> None:
     """Put the host's harmless devices into the new /dev, each checked to be what its name says."""
     del operation
@@ -264,6 +301,7 @@ def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
 OPERATIONS = {
     "mount": mount_new,
     "sys": mount_sys,
+    "cgroups": mount_cgroups,
     "devices": make_devices,
     "mask": mask,
     "protect": protect,

@@ -84,6 +84,7 @@ def _add_resources(plan: dict[str, Any], spec: SandboxSpec) -> None:
 
         resources = read_resources(spec)
         plan["process"]["pids_limit"] = resources.pop("pids_limit")
+        next(item for item in plan["operations"] if item["op"] == "cgroups")["show"] = resources.pop("show")
         plan |= resources
     elif spec.tier == "root":
         from carboy.runtime.native.cgroup import find_default_groups

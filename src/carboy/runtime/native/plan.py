@@ -111,6 +111,8 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
     operations: list[dict[str, Any]] = [
         _mount("proc", "/proc", (), _SAFE, follow=False),
         {"op": "sys", "own": spec.network != "host", "describe": "mount /sys"},
+        # The launcher fills in which: that depends on the machine.
+        {"op": "cgroups", "show": [], "hide": spec.network == "host", "describe": "mount /sys/fs/cgroup"},
         _mount(
             "tmpfs",
             "/dev",

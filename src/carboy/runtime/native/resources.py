@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from carboy.errors import CarboyError
-from carboy.runtime.native.cgroups.hierarchy import V1_NAMES, read_details, read_hierarchy
-from carboy.runtime.native.cgroups.plan import check_limits, needs_groups, plan_cgroup
+from carboy.runtime.native.cgroups.hierarchy import ROOT, V1_NAMES, Hierarchy, read_details, read_hierarchy
+from carboy.runtime.native.cgroups.plan import check_limits, list_controllers, needs_groups, plan_cgroup
 from carboy.runtime.native.plan import OWN_PROCESSES
 from carboy.runtime.spec import NO_LIMITS
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from carboy.runtime.native.cgroups.hierarchy import Hierarchy
     from carboy.runtime.spec import Device, Limits, SandboxSpec
 
 CAP_SYS_RESOURCE = 24
@@ -26,7 +25,7 @@ MAX_DEVICES = 256
 
 
 def read_resources(spec: SandboxSpec) -> dict[str, Any]:
-    """Return the keys "cgroup" and "devices" of the stage program's plan, and "pids_limit" of its process.
+    """Return the keys "cgroup" and "devices" of the stage program's plan, "pids_limit" of its process and what to "show".
 
     Raises ``CarboyError`` (125) that says which limit or device cannot be had, and what to do.
     """
@@ -50,12 +49,27 @@ def read_resources(spec: SandboxSpec) -> dict[str, Any]:
     required = required or held
     return {
         "pids_limit": 0 if held else limits.pids and limits.pids + OWN_PROCESSES,
+        "show": list_shown(limits, hierarchy) if needs_groups(limits) and hierarchy is not None else [],
         "cgroup": {
             "required": required,
             "groups": [(group.folder, group.enable, group.evacuate, group.inherit, group.settings) for group in groups],
         },
         "devices": [_plan_device(device, spec.tier) for device in read_devices(spec.devices, spec.tier)],
     }
+
+
+def list_shown(limits: Limits, hierarchy: Hierarchy, *, root: str = ROOT) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return (name, kind, controllers) for each hierarchy that a container with limits sees at /sys/fs/cgroup.
+
+    An empty name is /sys/fs/cgroup itself. Controllers that are mounted together must be named together.
+    """
+    wanted = list_controllers(limits)
+    unified = any(name in hierarchy.v2 for name in wanted)
+    if unified and not hierarchy.v1:
+        return [("", "cgroup2", ())]
+    shown = [("unified", "cgroup2", ())] if unified else []
+    names = {os.path.basename(os.path.realpath(f"{root}/{name}")) for name in wanted if hierarchy.find_v1(name)}
+    return [*shown, *((name, "cgroup", tuple(name.split(","))) for name in sorted(names))]
 
 
 def _check_groups(limits: Limits, hierarchy: Hierarchy) -> Hierarchy:
