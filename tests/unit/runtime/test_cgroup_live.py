@@ -149,11 +149,11 @@ def unified() -> Iterator[Path]:
     )
     if mount is None or not os.access(mount, os.W_OK):
         pytest.skip("no v2 hierarchy that may be written")
-    folder = mount / "carboy"
-    folder.mkdir(exist_ok=True)
+    folder = mount / f"carboy-{os.urandom(4).hex()}" / "carboy"
+    folder.mkdir(parents=True)
     yield folder
-    if mount.name == "unified":
-        folder.rmdir()
+    folder.rmdir()
+    folder.parent.rmdir()
 
 
 def test_pause_by_v2(root_sandboxes: Sandboxes, unified: Path) -> None:
@@ -173,18 +173,20 @@ def test_pause_by_v2(root_sandboxes: Sandboxes, unified: Path) -> None:
             assert running.driver.wait(10) == 137
         finally:
             running.driver.kill()
-            wait_until(lambda: not group.exists())  # by the launcher, since its sandbox was killed
+            wait_until(lambda: "populated 0" in (group / "cgroup.events").read_text())
+            group.rmdir()
 
 
 def test_a_delegated_group_is_cleared_before_it_enables_controllers(unified: Path) -> None:
-    offered = (unified.parent / "cgroup.controllers").read_text().split()
+    mount = unified.parent.parent
+    offered = (mount / "cgroup.controllers").read_text().split()
     if not offered:
         pytest.skip("the v2 hierarchy has no controller to enable")
-    before = (unified.parent / "cgroup.subtree_control").read_text().split()
-    cgroup.write(f"{unified.parent}/cgroup.subtree_control", f"+{offered[0]}")
-    cgroup.write(f"{unified}/cgroup.subtree_control", f"+{offered[0]}")
+    before = (mount / "cgroup.subtree_control").read_text().split()
     scope = unified / "scope"
     scope.mkdir()
+    for folder in (mount, unified.parent, unified):
+        cgroup.write(f"{folder}/cgroup.subtree_control", f"+{offered[0]}")
     sleeper = subprocess.Popen(["/bin/sleep", "100"])
     try:
         cgroup.write(f"{scope}/cgroup.procs", str(sleeper.pid))
@@ -197,9 +199,9 @@ def test_a_delegated_group_is_cleared_before_it_enables_controllers(unified: Pat
         for folder in (scope / "carboy", scope / "carboy-callers", scope):
             wait_until(lambda folder=folder: "populated 0" in (folder / "cgroup.events").read_text())
             folder.rmdir()
-        cgroup.write(f"{unified}/cgroup.subtree_control", f"-{offered[0]}")
         if offered[0] not in before:
-            cgroup.write(f"{unified.parent}/cgroup.subtree_control", f"-{offered[0]}")
+            for folder in (unified, unified.parent, mount):
+                cgroup.write(f"{folder}/cgroup.subtree_control", f"-{offered[0]}")
 
 
 # --- stats and top ------------------------------------------------------------------------------------------------
