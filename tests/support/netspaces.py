@@ -116,21 +116,45 @@ def open_space(*servers: str) -> Iterator[Space]:
 
 
 @contextmanager
-def open_relay(space: Space, *publish: str) -> Iterator[Relay]:
-    """Give a relay that carries the published ports into the namespace."""
-    with _start(_RELAY, str(space.fd), *publish, pass_fds=(space.fd,)) as parent:
+def open_relay(space: Space, *publish: str, host: Space | None = None) -> Iterator[Relay]:
+    """Give a relay that carries the published ports into the namespace, from the test's own or the namespace ``host``."""
+    enter = f"from carboy.linux.namespaces import *\nsetns({host.fd}, CLONE_NEWNET)\n" if host else ""
+    pass_fds = (space.fd, host.fd) if host else (space.fd,)
+    with _start(enter + _RELAY, str(space.fd), *publish, pass_fds=pass_fds) as parent:
         assert parent.stdout
         pid, *ports = map(int, parent.stdout.readline().split())
         yield Relay(pid, parent, tuple(ports))
 
 
-def run_in_space(space: Space, script: str) -> str:
-    """Run Python code inside the namespace and return what it printed."""
-    enter = f"from carboy.linux.namespaces import CLONE_NEWNET, setns\nsetns({space.fd}, CLONE_NEWNET)\n"
+def run_in_space(space: Space, script: str, *others: Space) -> str:
+    """Run Python code inside the namespace and return what it printed; ``FDS`` has descriptors of the others."""
+    fds = [other.fd for other in others]
+    enter = f"from carboy.linux.namespaces import CLONE_NEWNET, setns\nsetns({space.fd}, CLONE_NEWNET)\nFDS = {fds}\n"
     command = [sys.executable, "-c", enter + textwrap.dedent(script)]
-    done = subprocess.run(command, pass_fds=(space.fd,), capture_output=True, text=True, check=False, timeout=60)
+    pass_fds = (space.fd, *fds)
+    done = subprocess.run(command, pass_fds=pass_fds, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def link_spaces(here: Space, there: Space, *, subnet: str) -> None:
+    """Connect two namespaces by a cable: ``subnet``.1 is here, ``subnet``.2 there and the way out. IPv6: fd00:5::1 and 2."""
+    run_in_space(
+        here,
+        f"""
+        from carboy.network import netlink as n
+        with n.Netlink() as here, n.open_in_namespace(FDS[0]) as there:
+            here.send([n.create_veth("up0", mac=b"\\x02\\0\\0\\0\\0\\1", peer_name="down0",
+                                     peer_mac=b"\\x02\\0\\0\\0\\0\\2", peer_netns_fd=FDS[0])])
+            for side, name, last in ((here, "up0", 1), (there, "down0", 2)):
+                link = n.find_link(side, name)
+                side.send([n.set_link(link.index, up=True), n.add_address(link.index, "{subnet}." + str(last), 24),
+                           n.add_address(link.index, "fd00:5::" + str(last), 64)])
+            link = n.find_link(here, "up0")
+            here.send([n.add_route(link.index, gateway="{subnet}.2"), n.add_route(link.index, gateway="fd00:5::2")])
+        """,
+        there,
+    )
 
 
 @contextmanager

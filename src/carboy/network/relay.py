@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from carboy.network.ports import PortMapping
-    from carboy.network.streams import Address
 
 NAME = "carboy-ports"
 BACKLOG = 4096
@@ -218,37 +217,33 @@ def _prepare(
 ) -> Callable[[], None]:
     from carboy.network.loop import Loop, count_free_descriptors
     from carboy.network.streams import Pipes, Service
+    from carboy.network.targets import Targets, lead_answers_back
 
+    if any(not is_loopback(mapping.host_ip) for mapping in mappings):
+        lead_answers_back()
     loop = Loop(free=count_free_descriptors() - 64)
     pipes = Pipes()
     for mapping, sock in zip(mappings, sockets, strict=True):
-        finder = _make_finder(mapping.container_port, own)
+        find = Targets(mapping.container_port, own).find
         if mapping.protocol == "udp":
             from carboy.network.datagrams import DatagramService
 
-            DatagramService(loop, sock, finder)
+            DatagramService(loop, sock, find)
         else:
-            Service(loop, pipes, sock, finder)
+            Service(loop, pipes, sock, find)
     return loop.run
 
 
-def _make_finder(port: int, own: tuple[str | None, str | None]) -> Callable[[tuple[str, int]], Sequence[Address]]:
-    """Return a function from a client's address to the addresses inside to try, in order."""
-    targets: list[Address] = [
-        (_socket.AF_INET, ("127.0.0.1", port), None),
-        (_socket.AF_INET6, ("::1", port), None),
-    ]
-    for address in own:
-        if address:
-            targets.append((_socket.AF_INET6 if ":" in address else _socket.AF_INET, (address, port), None))
-    return lambda _client: targets
+def is_loopback(address: str) -> bool:
+    """Return whether a numeric address is this machine's loopback."""
+    return address.startswith("127.") or address == "::1"
 
 
 def _drop_privileges() -> None:
-    """Give up every capability, and all ways back: what the process does from here on needs none."""
+    """Give up every capability but the one to answer under a client's address, and all ways back: ip(7), IP_TRANSPARENT."""
     from carboy.linux.capabilities import set_process
     from carboy.linux.process import set_dumpable, set_no_new_privileges
 
     set_no_new_privileges()
-    set_process(frozenset())
+    set_process(frozenset({"NET_RAW"}))
     set_dumpable(False)
