@@ -9,35 +9,10 @@ from __future__ import annotations
 import os
 
 from carboy.errors import CarboyError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from carboy.network.attachment import Attachment, find_name_servers, is_leading_out6
 
 BRIDGE = "carboy0"
-RESOLVER_IP = "127.0.0.11"
-_RESOLV_CONF = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 _ELSE = "`--network none` (published ports work there too) and `--network host` need nothing"
-
-
-class Attachment:
-    """What a container has got: ``addresses`` (IPv4, then IPv6), its ``gateway``, and the name servers for its resolv.conf.
-
-    ``needs_resolver``: the name servers are the container's own 127.0.0.11, to be served by its relay, because those of
-    the machine cannot be reached from inside. ``helper`` is the pid of the program that carries the packets, 0 for none.
-    """
-
-    __slots__ = ("addresses", "dns", "gateway", "helper", "interface", "needs_resolver")
-
-    def __init__(
-        self, *, addresses: Sequence[str], gateway: str, dns: Sequence[str], interface: str = "eth0", helper: int = 0
-    ) -> None:
-        self.addresses = tuple(addresses)
-        self.gateway = gateway
-        self.dns = tuple(dns)
-        self.interface = interface
-        self.helper = helper
-        self.needs_resolver = RESOLVER_IP in self.dns
 
 
 def find_private_means(tier: str) -> str | None:
@@ -97,7 +72,7 @@ def attach(netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0
 
     try:
         plugged = plug(
-            Bridge(BRIDGE, label="carboy private network", has_ipv6=_leads_out6(), is_isolated=True),
+            Bridge(BRIDGE, label="carboy private network", has_ipv6=is_leading_out6(), is_isolated=True),
             netns_fd,
             container_id=container_id,
         )
@@ -106,14 +81,6 @@ def attach(netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0
         details = "; ".join(missing) or error.strerror or str(error)
         raise CarboyError("the private network cannot be set up", details=details, hint=_ELSE, code=125) from error
     return Attachment(addresses=plugged.addresses, gateway=plugged.gateway, dns=find_name_servers())
-
-
-def _leads_out6() -> bool:
-    from carboy.network import netlink
-    from carboy.network.bridges import can_forward_ipv6
-
-    with netlink.Netlink() as here:
-        return can_forward_ipv6(here)
 
 
 def detach(container_id: str, *, tier: str = "root", wait: bool = True) -> None:
@@ -152,30 +119,3 @@ def sweep() -> None:
     from carboy.network.bridges import unplug
 
     unplug()
-
-
-def find_name_servers() -> tuple[str, ...]:
-    """Return the machine's name servers that a container can reach, else the resolver that its relay serves.
-
-    Loopback addresses are another machine's inside, and link-local ones are closed to containers.
-    """
-    for path in _RESOLV_CONF:
-        found = [address for address in read_name_servers(path) if is_reachable(address)]
-        if found:
-            return tuple(found[:3])
-    return (RESOLVER_IP,)
-
-
-def read_name_servers(path: str = "/etc/resolv.conf") -> list[str]:
-    """Return the name servers that a resolv.conf names, in order; none when there is no such file."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            rows = [line.split() for line in file]
-    except OSError:
-        return []
-    return [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
-
-
-def is_reachable(address: str) -> bool:
-    """Return whether a container behind a bridge can reach the name server."""
-    return not address.startswith(("127.", "169.254.", "fe80:", "::1", "0.")) and (":" not in address or _leads_out6())

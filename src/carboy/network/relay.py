@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "carboy-ports"
 BACKLOG = 4096
 _IPV6_V6ONLY = 26
+_LISTEN = "0A"  # in /proc/net/tcp: proc(5)
 
 
 class Listeners:
@@ -101,8 +102,6 @@ def _explain(mapping: PortMapping, error: OSError) -> CarboyError:
     if mapping.host_last > mapping.host_port:
         name = f"{mapping.host_ip} ports {mapping.host_port}-{mapping.host_last}/{mapping.protocol}"
     if error.errno == errno.EADDRINUSE:
-        from carboy.network.holders import find_holder
-
         holder = find_holder(mapping.protocol, mapping.host_port)
         hint = f"stop it, or publish another port; `-p {mapping.container_port}` takes a free one"
         verb = "are all taken" if mapping.host_last > mapping.host_port else "is taken"
@@ -114,6 +113,51 @@ def _explain(mapping: PortMapping, error: OSError) -> CarboyError:
         hint = "name an address of this machine, such as 127.0.0.1; 0.0.0.0 is every interface"
         return CarboyError(f"this machine has no address {mapping.host_ip}", details=str(error), hint=hint, code=125)
     return CarboyError(f"{name} cannot be opened", details=str(error), hint="", code=125)
+
+
+def find_holder(protocol: str, port: int) -> str:
+    """Return the program and pid that hold the port ("nginx (process 812)"), "" when that cannot be seen from here.
+
+    Other users' processes show their sockets to root only. Source: proc(5), /proc/net/tcp.
+    """
+    inodes = {
+        inode for table in (protocol, f"{protocol}6") for inode in _read_inodes(f"/proc/net/{table}", port, protocol)
+    }
+    if not inodes:
+        return ""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for pid in os.listdir("/proc"):
+        if pid.isdigit() and _holds(f"/proc/{pid}/fd", wanted):
+            try:
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    return f"{file.read().strip()} (process {pid})"
+            except OSError:
+                continue
+    return ""
+
+
+def _read_inodes(path: str, port: int, protocol: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            rows = [line.split() for line in file][1:]
+    except OSError:
+        return []
+    suffix = f":{port:04X}"
+    return [row[9] for row in rows if row[1].endswith(suffix) and (protocol == "udp" or row[3] == _LISTEN)]
+
+
+def _holds(folder: str, wanted: set[str]) -> bool:
+    try:
+        return any(_read_link(f"{folder}/{fd}") in wanted for fd in os.listdir(folder))
+    except OSError:
+        return False
+
+
+def _read_link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def start_relay(

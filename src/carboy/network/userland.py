@@ -9,7 +9,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carboy.network.private import Attachment
+    from carboy.network.attachment import Attachment
 
 TUN = "/dev/net/tun"
 READY_TIMEOUT_S = 5.0
@@ -60,7 +60,7 @@ def attach_userland(means: str, netns_fd: int, *, pid: int) -> Attachment:
     """Start the program, wait until the device is there, and return what the container has got. Raises ``CarboyError`` (125)."""
     from carboy.base.proc import spawn
     from carboy.network import netlink
-    from carboy.network.private import RESOLVER_IP, Attachment, find_name_servers
+    from carboy.network.attachment import RESOLVER_IP, Attachment, find_name_servers
 
     ready, say = os.pipe2(os.O_CLOEXEC)
     try:
