@@ -41,8 +41,13 @@ def open_podman(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
         # Its own limits are above this machine's, where CAP_SYS_RESOURCE may be missing.
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         limits = ["--ulimit", f"nofile={files}:{files}", "--ulimit", "nproc=1000:1000"]
-        start = [*base, "run", "--rm", *limits, "--network", "none", IMAGE, "true"]
-        _call(*start)
+        rest = ["run", "--rm", *limits, "--network", "none", IMAGE, "true"]
+        start = [*base, *rest]
+        try:
+            _call(*start)
+        except PeerError:  # crun refuses some machines with both versions of control groups; runc does not
+            start = [*base, "--runtime", "runc", *rest]
+            _call(*start)
         yield start
     finally:
         subprocess.run([*base, "system", "reset", "--force"], capture_output=True, check=False)
