@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MAX_OCTAL_ID = 0o7777777
 _MAX_OCTAL_SIZE = 0o77777777777
 _BUFFER_BYTES = 2**20
+# Since Linux 6.7 an empty file can be a whiteout, where character devices are not allowed: overlayfs.rst.
+OVERLAY_WHITEOUT = "user.overlay.whiteout"
 
 
 class Writable(Protocol):
@@ -234,11 +236,12 @@ class _Walk:
             self._settle(parent, name, status, member)
             self._add(member)
         elif kind == stat.S_IFCHR and status.st_rdev == 0:
-            above, slash, own = path.rpartition(b"/")
-            self._add(
-                Member(name=above + slash + WHITEOUT + own, kind=tarread.REGULAR, mtime=self._options.mtime_cap or 0)
-            )
+            self._white_out(path)
         return None
+
+    def _white_out(self, path: bytes) -> None:
+        above, slash, own = path.rpartition(b"/")
+        self._add(Member(name=above + slash + WHITEOUT + own, kind=tarread.REGULAR, mtime=self._options.mtime_cap or 0))
 
     def _describe(self, path: bytes, status: os.stat_result) -> Member:
         owners, cap = self._options.owners, self._options.mtime_cap
@@ -269,6 +272,9 @@ class _Walk:
         member.size = status.st_size
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
+            if not status.st_size and OVERLAY_WHITEOUT in os.listxattr(fd):
+                self._white_out(member.name)
+                return
             member.xattrs = _read_xattrs(fd)
             self.count += 1
             self._writer.add_stream(member, lambda size: os.read(fd, size))
