@@ -191,6 +191,15 @@ class Carboy:
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
+    def python(self, text: str, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+        """Run a Python program under the interpreter that this carboy is installed for."""
+        interpreter = Path(self.program[0]).with_name("python") if len(self.program) == 1 else Path(self.program[0])
+        runner = Carboy(
+            person=self.person, program=(str(interpreter),), home=self.home, temporary=self.temporary,
+            variables=self.variables,
+        )  # fmt: skip
+        return runner("-c", text, *arguments, expect=None, timeout_s=timeout_s)
+
     def using(self, home: Path, **variables: str) -> Carboy:
         """Return the same runner with another home, and with these variables on top."""
         variables = {**self.variables, **variables}

@@ -33,6 +33,8 @@ SLOW = HEAVY | {
 }  # fmt: skip
 # Distributions whose import has another name.
 IMPORT_NAMES = {"pyyaml": "yaml"}
+# Never carboy's own: a task's values are turned into these where their owner has them.
+OPTIONAL = {"numpy": "wire.py", "pandas": "wire.py"}
 
 
 def imported_by(module: str) -> set[str]:
@@ -76,7 +78,7 @@ def test_every_foreign_import_is_declared() -> None:
     # The stage program imports its neighbours by their bare names (it runs with -S, without the package).
     own = {path.stem for path in (CHECKOUT / "src" / "carboy").rglob("*.py")} | {"carboy"}
     foreign = {name: path for name, path in used.items() if name not in sys.stdlib_module_names | declared | own}
-    assert not foreign
+    assert foreign == OPTIONAL
 
 
 def test_locks_pin_every_dependency_with_hashes_and_without_addresses() -> None:

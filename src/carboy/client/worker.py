@@ -1,0 +1,143 @@
+"""The process behind one call: a request on descriptor 3, the answer on descriptor 4, both JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from carboy.engine.containers import manage
+from carboy.engine.containers.create import create_container, start_container
+from carboy.engine.containers.describe import describe_row
+from carboy.engine.containers.request import RunRequest
+from carboy.engine.context import Engine
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ASK_FD, ANSWER_FD = 3, 4
+
+
+def main() -> int:
+    """Carry out the request and answer it; returns the exit status."""
+    with open(ASK_FD, "rb") as file:
+        request = json.loads(file.read())
+    try:
+        answer = {"result": METHODS[request["method"]](**request["values"])}
+    except CarboyError as error:
+        answer = {"error": {"brief": error.brief, "details": error.details, "hint": error.hint, "code": error.code}}
+    with open(ANSWER_FD, "wb") as file:
+        file.write(json.dumps(answer).encode())
+    return 0 if "result" in answer else 1
+
+
+def _open() -> Engine:
+    return Engine.open(os.environ)
+
+
+def _view(engine: Engine, name: str) -> manage.ContainerView:
+    return manage.open_view(engine.home, name)
+
+
+def run(image: str, request: dict[str, Any], *, start: bool) -> dict[str, Any]:
+    """Make a container of an image or a folder, start it unless asked not to, and return its row."""
+    engine = _open()
+    manifest, network = None, None
+    if os.path.isdir(image):
+        manifest, network = _build_folder(engine, image)
+    asked = RunRequest.from_json({"network": network, **request})
+    container_id = create_container(engine, image, asked, manifest=manifest)
+    if start:
+        try:
+            start_container(engine, container_id)
+        except BaseException:
+            manage.delete_container(engine.home, _view(engine, container_id), force=True)
+            raise
+    return describe_row(_view(engine, container_id))
+
+
+def _build_folder(engine: Engine, folder: str) -> tuple[str, str]:
+    from carboy.build.progress import SilentProgress
+    from carboy.engine.build import build_folder
+
+    result = build_folder(engine, folder, name=None, progress=SilentProgress())
+    return str(result.descriptor.digest), result.network
+
+
+def build(folder: str, name: str | None) -> dict[str, Any]:
+    """Build a folder and return {"digest", "name", "size_bytes"}."""
+    from carboy.build.progress import SilentProgress
+    from carboy.engine.build import build_folder
+
+    result = build_folder(_open(), folder, name=name, progress=SilentProgress())
+    return {"digest": str(result.descriptor.digest), "name": name, "size_bytes": result.size_bytes}
+
+
+def images() -> list[dict[str, Any]]:
+    """Return the images, newest first."""
+    from carboy.engine.images import list_images
+
+    return [
+        {"name": f"{row.name}:{row.tag}", "digest": str(row.digest), "size_bytes": row.size_bytes}
+        for row in list_images(_open())
+    ]
+
+
+def rows(*, everything: bool) -> list[dict[str, Any]]:
+    """Return the rows of the containers."""
+    return [describe_row(view) for view in manage.list_containers(_open().home, everything=everything)]
+
+
+def row(name: str) -> dict[str, Any]:
+    """Return the row of one container."""
+    return describe_row(_view(_open(), name))
+
+
+def start(name: str) -> None:
+    """Start a container."""
+    engine = _open()
+    start_container(engine, _view(engine, name).id)
+
+
+def stop(name: str, *, signal: int, timeout_s: int | None) -> None:
+    """Stop a container."""
+    manage.stop_container(_view(_open(), name), signal=signal, timeout_s=timeout_s)
+
+
+def kill(name: str, *, signal: int) -> None:
+    """Send a container a signal."""
+    manage.kill_container(_view(_open(), name), signal=signal)
+
+
+def pause(name: str, *, resume: bool) -> None:
+    """Pause a container, or let it go on."""
+    manage.pause_container(_view(_open(), name), resume=resume)
+
+
+def wait(name: str) -> int:
+    """Wait for a container's end and return its exit status."""
+    engine = _open()
+    return manage.wait_container(engine.home, _view(engine, name))
+
+
+def remove(name: str, *, force: bool) -> None:
+    """Remove a container."""
+    engine = _open()
+    manage.delete_container(engine.home, _view(engine, name), force=force)
+
+
+def rename(name: str, new_name: str) -> None:
+    """Rename a container."""
+    engine = _open()
+    manage.rename_container(engine.home, _view(engine, name), new_name)
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (run, build, images, rows, row, start, stop, kill, pause, wait, remove, rename)
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
