@@ -74,6 +74,10 @@ class Connection:
         """Return the descriptor, which is the caller's from here on."""
         return self._socket.detach()
 
+    def adopt(self, fd: int) -> None:
+        """Go on with another descriptor of the same socket."""
+        self._socket = _socket.socket(fileno=fd)
+
 
 def listen(folder: str) -> _socket.socket:
     """Return a socket that listens in a container's folder. Raises ``OSError``."""

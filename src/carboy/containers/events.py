@@ -6,7 +6,7 @@
     events.log.1    what was put aside when it grew past MAX_BYTES; what was there before is gone
 
 A line has ``time`` (seconds since 1970), ``type`` ("container", "image", "volume", "network"), ``action``, ``id``, ``name`` and
-``attributes`` (texts). On the path of every start, so it imports next to nothing; ``journal`` reads the file.
+``attributes`` (texts). On the path of every start, so it imports next to nothing; ``watch.journal`` reads the file.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Keeper(Watcher):
         self._open: dict[Connection, Callable[[], object] | None] = {}
         self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
             "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
-            "pause": self._pause, "resume": self._resume, "state": self._tell,
+            "pause": self._pause, "resume": self._resume, "state": self._tell, "observe": self._observe,
+            "update": self._update,
         }  # fmt: skip
 
     def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
@@ -267,7 +268,11 @@ class Keeper(Watcher):
             },
         }
         child = enter(plan, {**fds, 4: report, 5: self._pidfd})
-        pidfd = os.pidfd_open(child)
+        self._reap(child, ended)
+
+    def _reap(self, child: int, ended: Callable[[int], object]) -> None:
+        """Wait for a child by events, and hand its exit status on."""
+        assert self.loop is not None
 
         def reap(fd: int) -> None:
             assert self.loop is not None
@@ -276,7 +281,7 @@ class Keeper(Watcher):
             _, status = os.waitpid(child, 0)
             ended(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
-        self.loop.watch(pidfd, reap)
+        self.loop.watch(os.pidfd_open(child), reap)
 
     def _signal(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
         del fds
@@ -325,6 +330,43 @@ class Keeper(Watcher):
         connection.send(("ok", self.state.encode()))
         return False
 
+    def _observe(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Let a child answer what the container does: it may look where the caller may not, and what it needs goes with it."""
+        del values
+        if self.state.status != "paused" and self._refuse(connection, fds):
+            return False
+        child = os.fork()
+        if child == 0:
+            try:
+                _keep_only(connection)
+                from carboy.containers.watch.usage import serve
+
+                shares_network = self.plan["network"] == "host"
+                serve(connection, self.plan["id"], pid=self.state.pid, shares_network=shares_network)
+            finally:
+                os._exit(0)
+        self._reap(child, lambda _: None)
+        return False
+
+    def _update(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Change the limits, now and for the next start, or neither."""
+        if self.state.status != "paused" and self._refuse(connection, fds):
+            return False
+        from carboy.containers.update import change_limits
+        from carboy.errors import CarboyError
+
+        before, after = values
+        try:
+            change_limits(self.plan, before, after, pid=self.state.pid)
+        except CarboyError as error:
+            connection.send(("refused", error.brief, "\n".join(text for text in (error.details, error.hint) if text)))
+        except OSError as error:
+            connection.send(("refused", "the limits cannot be changed", error.strerror or str(error)))
+        else:
+            self.note("update")
+            connection.send(("ok",))
+        return False
+
     def _pause(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
         del values
         if not self._refuse(connection, fds):
@@ -356,6 +398,20 @@ class Keeper(Watcher):
             return error.brief, error.hint
         self.change(status="paused" if frozen else "running")
         return None
+
+
+def _keep_only(connection: Connection) -> None:
+    """In a child of the keeper: let go of all that is the keeper's (the lock above all), and end when it ends."""
+    from carboy.linux import process
+
+    process.set_parent_death_signal(SIGKILL)
+    process.set_name("carboy-observe")
+    null = os.open(os.devnull, os.O_RDWR)
+    talk = os.dup(connection.detach())
+    for fd, target in ((talk, 3), (null, 0), (null, 1), (null, 2)):
+        os.dup2(fd, target)
+    process.close_from(4)
+    connection.adopt(3)
 
 
 class NetworkKeeper:

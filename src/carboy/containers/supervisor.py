@@ -77,7 +77,7 @@ class Supervisor:
         self._starter: Connection | None = starter
         self._keeper = Keeper(self._folder, job["plan"], image=job["image"], network=_open_network(job))
         self._keeper.loop = self._loop
-        for verb, call in (("attach", self._attach), ("resize", self._resize)):
+        for verb, call in (("attach", self._attach), ("resize", self._resize), ("restart", self._change_restart)):
             self._keeper.serve(verb, call)
         self._health: Health | None = None
         self._failed = False
@@ -232,6 +232,12 @@ class Supervisor:
         if self._output is not None:
             self._output.resize(*values)
         return connection in self._readers
+
+    def _change_restart(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        del fds
+        (self._job["restart"],) = values
+        connection.send(("ok",))
+        return False
 
     def _let_readers_go(self) -> None:
         for connection in list(self._readers):

@@ -7,7 +7,7 @@ import pytest
 
 from carboy.containers import events
 from carboy.containers.events import write_container_event, write_event
-from carboy.containers.journal import HomeEvent, is_wanted, parse_event, parse_filters, read_events
+from carboy.containers.watch.journal import HomeEvent, is_wanted, parse_event, parse_filters, read_events
 from carboy.errors import CarboyError
 
 

@@ -121,8 +121,7 @@ def stop_container(view: ContainerView, *, timeout_s: int | None = None, signal:
     connection.send(("stop", signal, view.config.stop_timeout_s if timeout_s is None else timeout_s))
     connection.receive()
     connection.close()
-    if view.config.restart == "no":
-        _wait_unlocked(view)
+    _wait_unlocked(view)
 
 
 def _wait_unlocked(view: ContainerView) -> None:

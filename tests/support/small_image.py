@@ -1,0 +1,65 @@
+"""A small image for tests of the program: busybox and two files of users, made in the home of any tier without a build."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from sandboxes import make_busybox_root
+
+if TYPE_CHECKING:
+    from conftest import Carboy
+
+SMALL = "small:test"
+
+DRIVER = r"""
+import os, shutil, sys
+from carboy.engine.context import Engine
+from carboy.images.assemble import BuiltLayer, assemble
+from carboy.layers.apply import commit_tree
+from carboy.oci.config import RunConfig
+from carboy.oci.reference import Reference
+
+source, name = sys.argv[1:]
+engine = Engine.open(os.environ)
+with engine.store.lease("small image"), engine.store.layers.ingest_dir() as ingest:
+    shutil.copytree(source, f"{ingest}/tree", symlinks=True, dirs_exist_ok=True)
+    layer = commit_tree(engine.store, ingest, mtime_cap=0)
+    descriptor = assemble(
+        engine.store,
+        [BuiltLayer(layer=layer, created_by="test")],
+        config=RunConfig(Env=["PATH=/bin"], Cmd=["sh"]),
+        created="1970-01-01T00:00:00Z",
+        comment="",
+    )
+    engine.store.refs.set(str(Reference.parse(name)), descriptor)
+"""
+
+
+def make_small_image(carboy: Carboy) -> None:
+    """Make the image in a runner's home unless it is there."""
+    if SMALL in carboy("inspect", "-f", "{{range .RepoTags}}{{.}}{{end}}", SMALL, expect=None).stdout:
+        return
+    source = carboy.temporary / "small"
+    shutil.rmtree(source, ignore_errors=True)
+    make_busybox_root(source)
+    subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
+    python = shutil.which("python", path=carboy.program[0].rpartition("/")[0]) or carboy.program[0]
+    replace(carboy, program=(python, "-I", "-c", DRIVER))(str(source), SMALL)
+
+
+@pytest.fixture
+def small_carboy(tier_carboy: Carboy) -> Carboy:
+    """Return a runner for the person of each tier in turn, whose home holds ``small:test``."""
+    make_small_image(tier_carboy)
+    return tier_carboy
+
+
+@pytest.fixture
+def small_root_carboy(carboy: Carboy) -> Carboy:
+    """Return a runner for root, with an empty home but for ``small:test``."""
+    make_small_image(carboy)
+    return carboy
