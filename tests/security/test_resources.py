@@ -157,6 +157,28 @@ def test_row_60_descriptors_are_bounded(sandboxes: Sandboxes) -> None:
     assert result.stdout.split() == ["64", "128"]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_row_59_output_that_nobody_reads_is_not_kept(sandboxes: Sandboxes, terminal: bool) -> None:
+    def read_resident() -> int:
+        pids = [process.pid, *_list_descendants(process.pid)]
+        fields = [line.split() for pid in pids for line in _read(f"/proc/{pid}/status").splitlines()]
+        return sum(int(row[1]) for row in fields if row and row[0] == "RssAnon:") * 1024
+
+    command = sandboxes.command("yes", "x" * 1000, terminal=terminal)
+    process = sandboxes.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: any(_read(f"/proc/{pid}/comm").strip() == "yes" for pid in _list_descendants(process.pid)))
+        time.sleep(0.3)
+        before = read_resident()
+        time.sleep(1)  # a gigabyte, if somebody took it
+        assert read_resident() < before + 8 * MEBIBYTE
+    finally:
+        process.kill()
+        process.communicate()
+    for folder in sandboxes.containers.iterdir():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # --- H2: processes ------------------------------------------------------------------------------------------------
 
 

@@ -110,8 +110,6 @@ class _Attention:
                 self._passing.attach(Terminal(event[1], self._passing.stdio))
             case "exit":
                 self.status = event[1]
-            case "oom" if self.status is None:
-                self.status = 137  # the kernel chose one of carboy's own processes in the group
             case "error" | "command":
                 self.error = self.error or explain(event)
 

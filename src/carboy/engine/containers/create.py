@@ -15,7 +15,7 @@ from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.request import plan_config
-from carboy.engine.containers.sandbox import plan_sandbox
+from carboy.engine.containers.sandbox import check_memory, plan_sandbox
 from carboy.engine.launch import normal_name, read_launch_record
 from carboy.errors import CarboyError
 from carboy.runtime.passing import Passing
@@ -74,7 +74,8 @@ def start_container(engine: Engine, container_id: str, *, stdio: Stdio | None = 
     """Start a container that does not run; returns when its command has been executed.
 
     With ``stdio`` the caller is attached from the first byte on, and the exit status is returned when it ends. Raises
-    ``CarboyError``: 125 when it runs already or the sandbox cannot be made, 126 or 127 for its command.
+    ``CarboyError``: 125 when it runs already or the sandbox cannot be made, 126 or 127 for its command, and
+    ``OutOfMemoryError`` (137) when the caller is attached and the kernel killed its process for want of memory.
     """
     container = snapshot.lock_container(engine.home, container_id)
     if container is None:
@@ -98,7 +99,10 @@ def start_container(engine: Engine, container_id: str, *, stdio: Stdio | None = 
             theirs.close()
             container.hand_over()
             passing.close_child_ends()
-            return attend_kept(connection, passing, tty=config.tty and bool(job["size"]))
+            status = attend_kept(connection, passing, tty=config.tty and bool(job["size"]))
+        state = read_json(f"{container.path}/state.json")
+        check_memory(status, oom_killed=bool(state and state.get("oom_killed")), config=config)
+        return status
 
 
 def restart_container(engine: Engine, view: ContainerView) -> None:

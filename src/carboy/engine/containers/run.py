@@ -10,7 +10,7 @@ from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
 from carboy.engine.containers.request import RunRequest, plan_config
-from carboy.engine.containers.sandbox import plan_sandbox
+from carboy.engine.containers.sandbox import check_memory, plan_sandbox
 from carboy.engine.launch import read_launch_record
 from carboy.runtime.attend import attend
 from carboy.runtime.passing import Passing
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from carboy.engine.context import Engine
 
 __all__ = ["RunRequest", "run_image"]
-
-KILLED = 128 + 9
 
 
 def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str | None = None) -> int:
@@ -68,11 +66,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
                     status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
                     keeper.close()
-            if status == KILLED and keeper.state.oom_killed:
-                from carboy.engine.containers.limits import parse_limits
-                from carboy.runtime.errors import OutOfMemoryError
-
-                raise OutOfMemoryError(parse_limits(config.limits).memory_bytes)
+            check_memory(status, oom_killed=keeper.state.oom_killed, config=config)
             return status
         finally:
             release_name(home, given, owner=container_id)

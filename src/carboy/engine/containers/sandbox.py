@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from carboy.runtime.spec import BindMount, Device, FileMount, Limits, TmpfsMount
     from carboy.snapshots.snapshot import OverlayMount
 
+KILLED = 128 + 9
+
 
 def plan_sandbox(
     config: ContainerConfig,
@@ -64,6 +66,14 @@ def _devices(config: ContainerConfig) -> tuple[Device, ...]:
     from carboy.engine.containers.limits import parse_devices
 
     return parse_devices(config.devices)
+
+
+def check_memory(status: int, *, oom_killed: bool, config: ContainerConfig) -> None:
+    """Raise ``OutOfMemoryError`` when a container ended with ``status`` because the kernel killed its process for memory."""
+    if status == KILLED and oom_killed:
+        from carboy.runtime.errors import OutOfMemoryError
+
+        raise OutOfMemoryError(_limits(config).memory_bytes)
 
 
 def plan_capabilities(config: ContainerConfig) -> frozenset[str]:

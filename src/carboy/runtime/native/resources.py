@@ -8,7 +8,14 @@ from __future__ import annotations
 import os
 
 from carboy.errors import CarboyError
-from carboy.runtime.native.cgroups.hierarchy import ROOT, V1_NAMES, Hierarchy, read_details, read_hierarchy
+from carboy.runtime.native.cgroups.hierarchy import (
+    ROOT,
+    V1_NAMES,
+    Hierarchy,
+    owns_machine,
+    read_details,
+    read_hierarchy,
+)
 from carboy.runtime.native.cgroups.plan import check_limits, list_controllers, needs_groups, plan_cgroup
 from carboy.runtime.native.plan import OWN_PROCESSES
 from carboy.runtime.spec import NO_LIMITS
@@ -123,9 +130,8 @@ def check_privileges(
 
 def has_resource_capability() -> bool:
     """Return whether this process may raise limits: CAP_SYS_RESOURCE counts in the machine's own user namespace only."""
-    with open("/proc/self/uid_map", "rb") as file:
-        if file.read().split() != [b"0", b"0", b"4294967295"]:
-            return False
+    if not owns_machine():
+        return False
     with open("/proc/self/status", "rb") as file:
         for line in file:
             if line.startswith(b"CapEff:"):

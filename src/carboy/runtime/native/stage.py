@@ -103,6 +103,8 @@ def _watch(builder: int, group: cgroup.Cgroup, say: int, report: Reporter) -> No
     _, status = os.waitpid(builder, 0)
     killed = group.read_oom_kills()
     if killed:
+        if os.WIFSIGNALED(status):  # the builder itself was chosen, so it could not say so
+            report.send("exit", 128 + os.WTERMSIG(status))
         report.send("oom", killed)
     group.remove()
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))

@@ -110,6 +110,11 @@ def read_hierarchy(
     )
 
 
+def owns_machine() -> bool:
+    """Return whether this process is root of the machine, and not of a user namespace that has a part of its ids."""
+    return os.geteuid() == 0 and _read("/proc/self/uid_map").split() == ["0", "0", "4294967295"]
+
+
 def read_details(hierarchy: Hierarchy, *, cpu_list: str = "/sys/devices/system/cpu/online") -> Hierarchy:
     """Return the hierarchy with the files that its groups have, and the CPUs and nodes that they may be given.
 

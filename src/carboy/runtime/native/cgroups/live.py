@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from carboy.errors import CarboyError
 from carboy.runtime.native import cgroup
 from carboy.runtime.native.cgroups import processes
-from carboy.runtime.native.cgroups.hierarchy import FOLDER, INHERITED, ROOT, V1_NAMES, read_details, read_hierarchy
+from carboy.runtime.native.cgroups.hierarchy import (
+    FOLDER,
+    INHERITED,
+    ROOT,
+    V1_NAMES,
+    owns_machine,
+    read_details,
+    read_hierarchy,
+)
 from carboy.runtime.native.cgroups.plan import check_limits, needs_groups, plan_update
 
 TYPE_CHECKING = False
@@ -341,7 +349,7 @@ def update(container_id: str, before: Limits, after: Limits, *, pid: int) -> Non
                 hint="make a new container with it",
             )
     groups = find_groups(container_id, pid=pid)
-    hierarchy = read_hierarchy(as_root=os.geteuid() == 0)
+    hierarchy = read_hierarchy(as_root=owns_machine())
     if needs_groups(before) or needs_groups(after):
         hierarchy = read_details(hierarchy)
         check_limits(after, hierarchy)
