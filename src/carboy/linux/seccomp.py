@@ -37,6 +37,8 @@ LD_ABS, AND, JEQ, JGE, JA, RET = 0x20, 0x54, 0x15, 0x35, 0x05, 0x06
 RET_KILL_PROCESS = 0x80000000
 RET_ALLOW = 0x7FFF0000
 RET_ERRNO = 0x00050000
+RET_TRAP = 0x00030000
+RET_LOG = 0x7FFC0000
 OFFSET_NUMBER, OFFSET_ARCH, OFFSET_ARGUMENTS = 0, 4, 16
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MAX_INSTRUCTIONS = 4096
@@ -104,8 +106,12 @@ def read_profile() -> Profile:
 
 
 def parse_action(name: str) -> int:
-    """Return what the filter returns for an action: ALLOW, KILL, SUCCEED (without effect), or the name of an error."""
-    fixed = {"ALLOW": RET_ALLOW, "KILL": RET_KILL_PROCESS, "SUCCEED": RET_ERRNO}
+    """Return what the filter returns for an action: ALLOW, LOG (and allow), KILL, TRAP (SIGSYS), SUCCEED (without effect), or
+    the name of an error.
+    """
+    fixed = {
+        "ALLOW": RET_ALLOW, "LOG": RET_LOG, "KILL": RET_KILL_PROCESS, "TRAP": RET_TRAP, "SUCCEED": RET_ERRNO,
+    }  # fmt: skip
     if name in fixed:
         return fixed[name]
     if name not in errno.errorcode.values():
@@ -236,7 +242,15 @@ def _build_block(rules: Sequence[Rule], default: str) -> Block:
 
 
 def _build_test(argument: Rule, then: Block) -> Block:
-    """Return ``then`` behind a test of one argument; where that fails, control goes past the end of the whole."""
+    """Return ``then`` behind a test of one argument; where that fails, control goes past the end of the whole.
+
+    The argument is one of "any_of" below the mask, or (32 bits wide) none of "none_of".
+    """
+    if "none_of" in argument:
+        steps: list[Instruction] = [(LD_ABS, 0, 0, OFFSET_ARGUMENTS + 8 * argument["index"])]
+        values = [int(value, 0) for value in argument["none_of"]]
+        steps += [(JEQ, len(values) - 1 - at + len(then), 0, value) for at, value in enumerate(values)]
+        return (*steps, *then)
     mask = int(argument.get("mask", "0xFFFFFFFF"), 0)
     values = [int(value, 0) for value in argument["any_of"]]
     # Both machines known here are little-endian: the lower half comes first.

@@ -55,6 +55,12 @@ def resolve_user(user: str, passwd: bytes, group: bytes) -> tuple[int, int, list
     return uid, gid, sorted({g for g in member_of if g is not None and g != gid}), home
 
 
+def resolve_groups(names: list[str], group: bytes) -> list[int]:
+    """Return the gids of groups, by number or by their name in the image. Raises ``UnknownUserError``."""
+    records = _records(group, 3)
+    return [_resolve_group(name.encode("utf-8", "surrogateescape"), records) for name in names]
+
+
 def _safe(text: bytes) -> int | None:
     try:
         return _number(text)

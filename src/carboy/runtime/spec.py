@@ -130,16 +130,20 @@ class FileMount(Value):
     """A read-only file at ``target`` that holds ``content`` and never touches the disk.
 
     An ``optional`` one is left out where a bind mount covers its place and has no such file: it would be made on the host.
+    ``private`` gives it to the container's user; else it is root's.
     """
 
-    __slots__ = ("content", "mode", "optional", "target")
+    __slots__ = ("content", "mode", "optional", "private", "target")
     target: str
     content: bytes
     mode: int
     optional: bool
+    private: bool
 
-    def __init__(self, *, target: str, content: bytes, mode: int = 0o644, optional: bool = False) -> None:
-        self._set(target=target, content=content, mode=mode, optional=optional)
+    def __init__(
+        self, *, target: str, content: bytes, mode: int = 0o644, optional: bool = False, private: bool = False
+    ) -> None:
+        self._set(target=target, content=content, mode=mode, optional=optional, private=private)
 
 
 class Device(Value):
@@ -218,25 +222,30 @@ class SandboxSpec(Value):
     """One sandbox with one process.
 
     ``args`` and ``env`` ("NAME=VALUE") are the process's; ``cwd`` is made when it is missing; ``user`` is Docker's form
-    ("", "name", "uid", "uid:gid"); ``network`` is "host" for the host's, else the sandbox has one of its own, shown to the
-    launcher before anything of the image runs when ``announce_network``; ``mounts`` are made in the order of their targets'
-    depth; ``limits`` is what it may use (``pids_limit`` is
-    short for ``Limits(pids=...)``); ``accounting`` asks for what `stats`, `pause` and `update` need of the kernel while it
-    runs, which costs a start about a millisecond; ``tier`` is the caller's ("root", "subuid", "single") and ``id_count``
-    how many ids its namespace has.
+    ("", "name", "uid", "uid:gid") and ``groups`` are added to the user's own (names of the image, or numbers);
+    ``seccomp`` is "" for carboy's filter, "unconfined", or a profile of Docker's form; ``apparmor`` a profile that the
+    machine has; ``sysctls`` are (name, value), checked by ``runtime.sysctls``; ``network`` is "host" for the host's, else
+    the sandbox has one of its own, shown to the launcher before anything of the image runs when ``announce_network``;
+    ``mounts`` are made in the order of their targets' depth; ``limits`` is what it may use (``pids_limit`` is short for
+    ``Limits(pids=...)``); ``accounting`` asks for what `stats`, `pause` and `update` need of the kernel while it runs, which
+    costs a start about a millisecond; ``tier`` is the caller's ("root", "subuid", "single") and ``id_count`` how many ids
+    its namespace has.
     """
 
     __slots__ = (
-        "accounting", "announce_network", "args", "capabilities", "cwd", "devices", "env", "hostname", "id", "id_count",
-        "limits", "mounts", "network", "read_only_root", "root", "terminal", "tier", "user",
+        "accounting", "announce_network", "apparmor", "args", "capabilities", "cwd", "devices", "env", "groups", "hostname",
+        "id", "id_count", "limits", "mounts", "network", "read_only_root", "root", "seccomp", "sysctls", "terminal", "tier",
+        "user",
     )  # fmt: skip
     accounting: bool
     announce_network: bool
+    apparmor: str
     args: tuple[str, ...]
     capabilities: frozenset[str]
     cwd: str
     devices: tuple[Device, ...]
     env: tuple[str, ...]
+    groups: tuple[str, ...]
     hostname: str
     id: str
     id_count: int
@@ -245,6 +254,8 @@ class SandboxSpec(Value):
     network: str
     read_only_root: bool
     root: OverlayMount | DirectoryRoot
+    seccomp: str
+    sysctls: tuple[tuple[str, str], ...]
     terminal: bool
     tier: str
     user: str
@@ -271,6 +282,10 @@ class SandboxSpec(Value):
         pids_limit: int | None = None,
         devices: tuple[Device, ...] = (),
         accounting: bool = False,
+        groups: tuple[str, ...] = (),
+        seccomp: str = "",
+        apparmor: str = "",
+        sysctls: tuple[tuple[str, str], ...] = (),
     ) -> None:
         if pids_limit is not None:
             limits = limits.replace(pids=pids_limit)
@@ -279,6 +294,7 @@ class SandboxSpec(Value):
             network=network, mounts=mounts, announce_network=announce_network,
             terminal=terminal, capabilities=capabilities, read_only_root=read_only_root,
             limits=limits, devices=devices, accounting=accounting,
+            groups=groups, seccomp=seccomp, apparmor=apparmor, sysctls=sysctls,
         )  # fmt: skip
 
 

@@ -54,7 +54,8 @@ limits
       --log-opt max-size=SIZE|max-file=COUNT, --log-driver none
 
 security
-      --cap-add NAME, --cap-drop NAME, --security-opt OPTION, --sysctl NAME=VALUE, --gpus LIST
+      --cap-add NAME, --cap-drop NAME, --security-opt OPTION, --sysctl NAME=VALUE
+      --gpus all|NUMBER|device=NAME,...  by the machine's CDI specifications; --device VENDOR/CLASS=NAME
 
 health
       --health-cmd COMMAND, --health-interval TIME, --health-timeout TIME, --health-start-period TIME
@@ -66,6 +67,7 @@ FLAGS = {
     "-i": "interactive", "--interactive": "interactive", "-t": "terminal", "--tty": "terminal", "--rm": "auto_remove",
     "--read-only": "read_only", "-q": "quiet", "--quiet": "quiet", "-d": "detach", "--detach": "detach",
     "-P": "publish_all", "--publish-all": "publish_all", "--init": "init", "--no-healthcheck": "no_health",
+    "--privileged": "privileged",
 }  # fmt: skip
 TEXTS = {
     "-w": "workdir", "--workdir": "workdir", "-u": "user", "--user": "user", "--entrypoint": "entrypoint",
@@ -74,6 +76,7 @@ TEXTS = {
     "--runtime": "runtime", "--health-cmd": "health_cmd", "--health-interval": "health_interval",
     "--health-timeout": "health_timeout", "--health-start-period": "health_start", "--health-retries": "health_retries",
     "--log-driver": "log_driver", "--cidfile": "cidfile", "--pull": "pull", "--platform": "platform", "--gpus": "gpus",
+    "--pid": "pid", "--ipc": "ipc", "--uts": "uts", "--userns": "userns", "--cgroupns": "cgroupns",
 }  # fmt: skip
 LISTS = {
     "-p": "publish", "--publish": "publish", "--add-host": "add_hosts", "--dns": "dns", "--device": "devices",
@@ -109,6 +112,7 @@ class Options:
         from carboy.engine.containers.request import RunRequest
 
         texts = self.texts
+        self._refuse()
         values: dict[str, Any] = {}
         for name in ("workdir", "user", "hostname", "name", "restart", "stop_signal", "runtime"):
             if name in texts:
@@ -131,6 +135,10 @@ class Options:
             "network_aliases",
         ):
             values[name] = tuple(self.lists.get(name, ()))
+        if "gpus" in texts:
+            from carboy.runtime.cdi import parse_gpus
+
+            values["devices"] += parse_gpus(texts["gpus"])
         for name in ("labels", "sysctls"):
             values[name] = tuple(self.pairs.get(name, ()))
         if "no_health" in self.flags or any(name.startswith("health_") for name in texts):
@@ -144,6 +152,17 @@ class Options:
             network=texts.get("network") or network,
             **values,
         )
+
+    def _refuse(self) -> None:
+        """Raise ``CarboyError`` (125) for what would share the host's namespaces, or its privileges."""
+        shared = [name for name in ("pid", "ipc", "uts", "userns", "cgroupns") if name in self.texts]
+        if shared or "privileged" in self.flags:
+            from carboy.engine.containers.security import check_namespace, refuse_privileged
+
+            for name in shared:
+                check_namespace(name, self.texts[name])
+            if "privileged" in self.flags:
+                raise refuse_privileged()
 
     def _health(self) -> tuple[str, ...]:
         if "no_health" in self.flags:

@@ -12,6 +12,7 @@ from carboy.errors import CarboyError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from carboy.cli.commands.container_options import Options
+    from carboy.engine.containers.request import RunRequest
 
 _RUN = """Usage: carboy run [OPTIONS] FOLDER|IMAGE [--] [COMMAND] [ARGUMENTS]
 
@@ -35,6 +36,7 @@ def run(words: list[str]) -> int:
         raise CarboyError("standard input is not a terminal", hint="leave -t out, or run it in a terminal", code=125)
     engine, manifest, network = _prepare(options)
     request = options.request(network=network)
+    _warn(request)
     if not detach and request.auto_remove and "cidfile" not in options.texts and request.restart == "no":
         from carboy.engine.containers.run import run_image
 
@@ -64,10 +66,20 @@ def create(words: list[str]) -> int:
     engine, manifest, network = _prepare(options)
     from carboy.engine.containers.create import create_container
 
-    container_id = create_container(engine, options.target, options.request(network=network), manifest=manifest)
+    request = options.request(network=network)
+    _warn(request)
+    container_id = create_container(engine, options.target, request, manifest=manifest)
     _write_id(options, container_id)
     print(container_id)
     return 0
+
+
+def _warn(request: RunRequest) -> None:
+    if request.security:
+        from carboy.engine.containers.security import find_warnings
+
+        for text in find_warnings(request.security):
+            print(f"warning: {text}", file=sys.stderr)
 
 
 def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:

@@ -15,7 +15,7 @@ from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.request import plan_config
-from carboy.engine.containers.sandbox import check_memory, plan_sandbox
+from carboy.engine.containers.sandbox import check_memory, plan_sandbox, settle
 from carboy.engine.launch import normal_name, read_launch_record
 from carboy.errors import CarboyError
 from carboy.runtime.passing import Passing
@@ -43,6 +43,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
         raise CarboyError(
             "a container cannot both be removed and restarted at its end", hint="leave out --rm", code=125
         )
+    request = settle(request, engine)
     snapshot.remove_stale(home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:

@@ -63,6 +63,19 @@ class RunRequest(Record):
     runtime: str = "native"
 
 
+def asks_more(wanted: RunRequest | ContainerConfig) -> bool:
+    """Return whether something is asked for that ``additions`` has to do with: few containers do."""
+    return bool(
+        wanted.groups
+        or wanted.security
+        or wanted.sysctls
+        or wanted.add_hosts
+        or wanted.devices
+        or wanted.dns
+        or any(kind == "secret" for kind, _ in wanted.mounts)
+    )
+
+
 def plan_config(
     request: RunRequest,
     record: LaunchRecord,

@@ -10,7 +10,7 @@ from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
 from carboy.engine.containers.request import RunRequest, plan_config
-from carboy.engine.containers.sandbox import check_memory, plan_sandbox
+from carboy.engine.containers.sandbox import check_memory, plan_sandbox, settle
 from carboy.engine.launch import read_launch_record
 from carboy.runtime.attend import attend
 from carboy.runtime.passing import Passing
@@ -34,6 +34,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
     (137) when the kernel killed its process for want of memory.
     """
     home = engine.home
+    request = settle(request, engine)
     snapshot.remove_stale(home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:

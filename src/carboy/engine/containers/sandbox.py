@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from carboy.engine.containers.request import asks_more
 from carboy.errors import CarboyError
 from carboy.runtime.hostfiles import read_host_files
 from carboy.runtime.spec import NO_LIMITS, SandboxSpec, default_capabilities
@@ -11,11 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carboy.containers.record import ContainerConfig
+    from carboy.engine.containers.request import RunRequest
     from carboy.engine.context import Engine
     from carboy.runtime.spec import BindMount, Device, FileMount, Limits, TmpfsMount
     from carboy.snapshots.snapshot import OverlayMount
 
 KILLED = 128 + 9
+
+
+def settle(request: RunRequest, engine: Engine) -> RunRequest:
+    """Return the request with what it names of the caller's files settled. Raises ``CarboyError`` (125)."""
+    if request.hostname is None and not asks_more(request):
+        return request
+    from carboy.engine.containers.additions import settle_request
+
+    return settle_request(request, tier=engine.tier.name, id_count=engine.tier.id_count, cwd=os.getcwd())
 
 
 def plan_sandbox(
@@ -30,7 +43,7 @@ def plan_sandbox(
 
     ``accounting``: see ``SandboxSpec``. Raises ``CarboyError`` (125) for what was asked for and cannot be read.
     """
-    return SandboxSpec(
+    spec = SandboxSpec(
         id=config.id,
         root=root,
         args=config.args,
@@ -50,6 +63,11 @@ def plan_sandbox(
         tier=engine.tier.name,
         id_count=engine.tier.id_count,
     )
+    if not asks_more(config):
+        return spec
+    from carboy.engine.containers.additions import add_to_spec
+
+    return add_to_spec(spec, config)
 
 
 def _limits(config: ContainerConfig) -> Limits:
@@ -64,8 +82,9 @@ def _devices(config: ContainerConfig) -> tuple[Device, ...]:
     if not config.devices:
         return ()
     from carboy.engine.containers.limits import parse_devices
+    from carboy.runtime.cdi import is_qualified
 
-    return parse_devices(config.devices)
+    return parse_devices([text for text in config.devices if not is_qualified(text)])
 
 
 def check_memory(status: int, *, oom_killed: bool, config: ContainerConfig) -> None:

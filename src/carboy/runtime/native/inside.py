@@ -8,12 +8,14 @@ before the root is pivoted: targets of mounts are found below a descriptor of th
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import errno
 import os
 import sys
 
 from carboy.linux import mounts, process
 from carboy.runtime.native import start
-from carboy.runtime.native.files import below, open_below, write_file
+from carboy.runtime.native.files import below, open_below, read_own, write_file
+from carboy.runtime.passwd import resolve_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -282,6 +284,12 @@ def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
     """Put a read-only file in place that lives in memory only."""
     name = f"files/{operation['name']}"
     write_file(name, operation["content"], operation["mode"])
+    if operation["user"]:
+        try:
+            uid, gid, _, _ = resolve_user(operation["user"], _read_own(rootfd, "passwd"), _read_own(rootfd, "group"))
+        except ValueError:  # whoever becomes that user says so better
+            uid = gid = 0
+        os.chown(name, uid, gid, follow_symlinks=False)
     fd = mounts.open_tree(name)
     mounts.mount_setattr(fd, attr_set=_SAFE | mounts.MOUNT_ATTR_RDONLY)
     try:
@@ -298,6 +306,31 @@ def mount_file(rootfd: int, operation: dict[str, Any]) -> None:
     os.close(fd)
 
 
+def _read_own(rootfd: int, name: str) -> bytes:
+    try:
+        return read_own(rootfd, f"/etc/{name}")
+    except FileNotFoundError:
+        return b""
+
+
+def set_sysctl(rootfd: int, operation: dict[str, Any]) -> None:
+    """Set a kernel setting of the container's namespaces, and read it back. Raises ``OSError``."""
+    found = open_below(rootfd, operation["path"], follow=False)
+    try:
+        if os.fstat(found).st_mode & 0o170000 != 0o100000:
+            raise OSError(errno.ENOENT, "it is no setting")
+        fd = os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+    try:
+        os.write(fd, operation["value"].encode())
+        value = os.pread(fd, 4096, 0).decode()
+    finally:
+        os.close(fd)
+    if value.split() != operation["value"].split():
+        raise OSError(errno.EINVAL, f"the kernel made {' '.join(value.split())!r} of it")
+
+
 OPERATIONS = {
     "mount": mount_new,
     "sys": mount_sys,
@@ -305,5 +338,6 @@ OPERATIONS = {
     "devices": make_devices,
     "mask": mask,
     "protect": protect,
+    "sysctl": set_sysctl,
     "file": mount_file,
 }

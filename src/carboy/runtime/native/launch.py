@@ -62,7 +62,7 @@ class NativeRuntime:
         plan = plan_stage(
             spec,
             staging=staging,
-            seccomp=compile_profile(caps=spec.capabilities, emulate_root=spec.tier == "single"),
+            seccomp=_compile_filter(spec),
             user_ids=_find_ids(spec) if spec.tier == "single" else (0, 0),
         )
         if plan["root"]["kind"] == "overlay":
@@ -75,6 +75,19 @@ class NativeRuntime:
     def launch(plan: dict[str, Any], child_fds: dict[int, int]) -> NativeSandbox:
         """Start the stage program for ``plan`` with the descriptors (0, 1, 2) that its process shall have."""
         return launch(plan, child_fds)
+
+
+def _compile_filter(spec: SandboxSpec) -> bytes | None:
+    """Return the system call filter of a container; None where none was asked for. Raises ``CarboyError`` (125)."""
+    emulate_root = spec.tier == "single"
+    if not spec.seccomp:
+        return compile_profile(caps=spec.capabilities, emulate_root=emulate_root)
+    from carboy.linux.profiles import make_open_profile, parse_docker_profile
+
+    if spec.seccomp == "unconfined":
+        return compile_profile(make_open_profile(), emulate_root=True) if emulate_root else None
+    profile = parse_docker_profile(spec.seccomp.encode(), caps=spec.capabilities, emulate_root=emulate_root)
+    return compile_profile(profile, caps=spec.capabilities, emulate_root=emulate_root)
 
 
 def _add_resources(plan: dict[str, Any], spec: SandboxSpec) -> None:

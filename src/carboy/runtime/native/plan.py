@@ -29,12 +29,12 @@ OWN_PROCESSES = 2
 MIN_INODES = 1024
 
 
-def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tuple[int, int]) -> dict[str, Any]:
+def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes | None, user_ids: tuple[int, int]) -> dict[str, Any]:
     """Return the stage program's plan for ``spec``.
 
-    ``staging`` is an empty directory that the plan may cover with a mount of its own; ``seccomp`` the compiled filter;
-    ``user_ids`` the (uid, gid) that the single tier's one id is shown as. Values are
-    lists, dicts, strings, bytes and integers only.
+    ``staging`` is an empty directory that the plan may cover with a mount of its own; ``seccomp`` the compiled filter (None: no
+    filter); ``user_ids`` the (uid, gid) that the single tier's one id is shown as. Values are lists, dicts, strings, bytes,
+    integers and None only.
     """
     single = spec.tier == "single"
     uid, gid = user_ids if single else (0, 0)
@@ -71,6 +71,8 @@ def plan_stage(spec: SandboxSpec, *, staging: str, seccomp: bytes, user_ids: tup
             "env": list(spec.env),
             "cwd": spec.cwd,
             "user": spec.user,
+            "groups": list(spec.groups),
+            "apparmor": spec.apparmor,
             "terminal": spec.terminal,
             "oom_score_adj": spec.limits.oom_score_adj,
             "rlimits": plan_rlimits(spec.limits),
@@ -125,14 +127,27 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
         _mount("tmpfs", "/dev/shm", shm, _SAFE, follow=False),  # noqa: S108
         _mount("mqueue", "/dev/mqueue", (), _SAFE, follow=False),
         {"op": "mask", "paths": list(MASKED_PATHS), "describe": "mask the host's details"},
+        *_plan_sysctls(spec),
         {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},
     ]
-    binds, placed = plan_mounts(spec.mounts)
+    # A user with one id owns everything anyway.
+    binds, placed = plan_mounts(spec.mounts, user="" if spec.tier == "single" else spec.user)
     return binds, operations + placed
 
 
+def _plan_sysctls(spec: SandboxSpec) -> list[dict[str, Any]]:
+    if not spec.sysctls:
+        return []
+    from carboy.runtime.sysctls import find_path
+
+    return [
+        {"op": "sysctl", "path": find_path(name), "value": value, "describe": f"set {name}"}
+        for name, value in spec.sysctls
+    ]
+
+
 def plan_mounts(
-    wanted: Sequence[BindMount | TmpfsMount | FileMount],
+    wanted: Sequence[BindMount | TmpfsMount | FileMount], *, user: str = ""
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return what to bind, and the operations that place all mounts: those nearer to the root first, else as given."""
     binds: list[dict[str, Any]] = []
@@ -151,6 +166,7 @@ def plan_mounts(
                     "target": target,
                     "content": mount.content,
                     "mode": mount.mode,
+                    "user": user if mount.private else "",
                     "make": not (mount.optional and covered),
                     "describe": f"place {target}",
                 }

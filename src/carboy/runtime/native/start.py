@@ -15,7 +15,7 @@ import resource
 
 from carboy.linux import capabilities, libc, process, seccomp
 from carboy.runtime.native.files import make_directory, open_below, read_own
-from carboy.runtime.passwd import UnknownUserError, resolve_user
+from carboy.runtime.passwd import UnknownUserError, resolve_groups, resolve_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
             os.dup2(console, fd)
         os.close(console)
     uid, gid, groups, home = resolve_user(plan["user"], _read_own("/etc/passwd"), _read_own("/etc/group"))
+    if plan["groups"]:
+        groups = sorted({*groups, *resolve_groups(plan["groups"], _read_own("/etc/group"))} - {gid})
     if "\n" not in home and not any(item.startswith("HOME=") for item in plan["env"]):
         plan["env"].append(f"HOME={home}")
     process.join_new_session_keyring()
@@ -85,7 +87,22 @@ def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
     if console is not None:
         os.fchown(0, uid, -1)
     _set_limits(plan)
+    if plan["apparmor"]:
+        set_apparmor(plan["apparmor"])
     _drop_privileges(plan, uid=uid, gid=gid, groups=groups)
+
+
+def set_apparmor(profile: str, place: str = "/proc/self/attr") -> None:
+    """Have the command confined by an AppArmor profile, and read back that it will be (row 51). Raises ``OSError``."""
+    folder = f"{place}/apparmor" if os.path.isdir(f"{place}/apparmor") else place
+    fd = os.open(f"{folder}/exec", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.write(fd, f"exec {profile}".encode())
+        found = os.pread(fd, 4096, 0).decode(errors="replace").strip("\0\n ")
+    finally:
+        os.close(fd)
+    if found.partition(" (")[0] != profile:
+        raise OSError(errno.EINVAL, f"AppArmor did not take the profile {profile}: it has {found!r}")
 
 
 def _read_own(path: str) -> bytes:
@@ -169,7 +186,8 @@ def _drop_privileges(plan: dict[str, Any], *, uid: int, gid: int, groups: list[i
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     process.set_no_new_privileges()
     process.mark_close_on_exec(3)
-    seccomp.load(plan["seccomp"])
+    if plan["seccomp"] is not None:  # None: asked for, and said (seccomp=unconfined)
+        seccomp.load(plan["seccomp"])
 
 
 def _execute(plan: dict[str, Any], report: Reporter) -> int:
