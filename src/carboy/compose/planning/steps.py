@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from carboy.compose.model import Build, Network, Pairs, Volume
+from carboy.compose.model import HEALTHY, STARTED, Build, Network, Pairs, Volume
 from carboy.compose.planning.container import ServiceContainer
 
 
@@ -125,8 +125,8 @@ class WaitFor:
     @property
     def what(self) -> str:
         """The step in a few words."""
-        word = "healthy" if self.condition == "service_healthy" else "finished"
-        return f"wait until {self.service} is {word}"
+        words = {HEALTHY: "is healthy", STARTED: "runs"}
+        return f"wait until {self.service} {words.get(self.condition, 'is finished')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
