@@ -6,6 +6,7 @@ import math
 import os
 import select
 import signal as signals
+from collections.abc import Callable
 
 from carboy.compose.execution.materials import Materials
 from carboy.compose.execution.request import check_supported, plan_request
@@ -38,12 +39,18 @@ class EngineContainers:
     """Containers of the home of one opened engine. A context manager: what it watches is closed at the end."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.opened = engine
         self._home = engine.home
         self._materials = Materials(engine.home.path)
         # Whatever happens to a container is noted in a file of the home (``containers.events``).
         self._watch = Watch(engine.home.path)
         self._stopping: dict[str, tuple[Connection, int]] = {}
+        self._filenos: Callable[[], list[int]] = list
+        self._look: Callable[[], object] = bool
+
+    def attend(self, filenos: Callable[[], list[int]], look: Callable[[], object]) -> None:
+        """Call ``look()`` in each pause, which also ends when one of the descriptors ``filenos()`` becomes readable."""
+        self._filenos, self._look = filenos, look
 
     def __enter__(self) -> EngineContainers:
         return self
@@ -71,14 +78,14 @@ class EngineContainers:
     def create(self, container: ServiceContainer, *, replaces: str = "") -> None:
         """Make a container; with ``replaces`` under another name first, so that a failure costs nothing."""
         check_supported(container, platform=str(Platform.current()))
-        record = read_launch_record(self._engine, container.image)
+        record = read_launch_record(self.opened, container.image)
         for path in container.create_host_paths:
             make_host_path(path)
         name = f"{container.name}.{os.urandom(4).hex()}" if replaces else container.name
         sources = self._materials.write(container)
         try:
             request = plan_request(container, record, name=name, sources=sources)
-            id = create_container(self._engine, container.image, request)
+            id = create_container(self.opened, container.image, request)
         except BaseException:
             self.sweep(container.project)
             raise
@@ -95,7 +102,7 @@ class EngineContainers:
             raise CarboyError(f"the container {name} is gone", hint="somebody has removed it; try again")
         if not view.running:
             self._wait_unlocked(view.id)
-            start_container(self._engine, view.id)
+            start_container(self.opened, view.id)
 
     def _wait_unlocked(self, id: str) -> None:
         for _ in range(int(_UNLOCK_S / _STEP_S)):
@@ -163,11 +170,13 @@ class EngineContainers:
     def pause(self, timeout_s: float) -> None:
         """Return when something was noted in the home, a keeper has ended, or time is up."""
         keepers = [keeper for _, keeper in self._stopping.values() if keeper >= 0]
-        ready, _, _ = select.select([self._watch.fileno(), *keepers], [], [], timeout_s)
+        self._look()
+        ready, _, _ = select.select([self._watch.fileno(), *keepers, *self._filenos()], [], [], timeout_s)
         if set(ready) & set(keepers):
             # The kernel lets go of a dead process's lock a moment before or after it says that it is dead.
             select.select([], [], [], _STEP_S)
         self._watch.drain()
+        self._look()
 
 
 def describe_view(view: ContainerView) -> ExistingContainer:

@@ -149,16 +149,17 @@ class ProjectLog:
         """Return whether no container will write any more."""
         return not any(view.running for view in self._find())
 
-    def follow(self) -> Iterator[ProjectLine]:
-        """Yield lines until all containers have ended."""
-        while True:
-            over = self.is_over()
-            yield from self.read()
-            if over:
-                break
+    def read_to_end(self) -> list[ProjectLine]:
+        """Return what there is, lines without an end too."""
+        lines = list(self.read())
+        return [*lines, *(line for source in self._sources.values() for line in source.rest())]
+
+    def follow(self) -> Iterator[list[ProjectLine]]:
+        """Yield lines, as many as come together, until all containers have ended."""
+        while not self.is_over():
+            yield list(self.read())
             select.select(self.filenos(), [], [], LOOK_S)
-        for source in self._sources.values():
-            yield from source.rest()
+        yield self.read_to_end()
 
 
 def find_views(home: Home, project: str, services: tuple[str, ...] = ()) -> list[ContainerView]:

@@ -19,6 +19,7 @@ class UpOptions:
     services: tuple[str, ...] = ()
     scale: tuple[tuple[str, int], ...] = ()
     build: bool = False
+    no_build: bool = False
     pull: str = ""
     force_recreate: bool = False
     no_recreate: bool = False
@@ -49,7 +50,16 @@ def plan_images(project: Project, existing: Existing, options: UpOptions) -> Pla
         done.add(image)
         maker = service if service.build is not None else makers.get(image)
         if maker is not None and maker.build is not None:
-            if reason := _why_build(maker, options, here=here):
+            reason = _why_build(maker, options, here=here)
+            if reason and options.no_build:
+                if not here:
+                    missing.append(
+                        Issue(
+                            text=f"the image {image} is not here, and --no-build was given",
+                            path=f"services.{maker.name}",
+                        )
+                    )
+            elif reason:
                 step = BuildImage(
                     service=maker.name, image=image, build=maker.build, platform=maker.platform, reason=reason
                 )

@@ -88,6 +88,17 @@ def plan_up(project: Project, existing: Existing, options: UpOptions) -> Plan:
     return builder.finish()
 
 
+def plan_resources(project: Project, services: tuple[Service, ...], existing: Existing) -> Plan:
+    """Return the steps that make the networks and volumes of services, where they are missing.
+
+    Raises ``ComposeError`` for missing external ones, and for services that cannot be started as they are.
+    """
+    _check_services(services, {service.name: 1 for service in services})
+    builder = PlanBuilder()
+    _plan_resources(builder, project, services, existing)
+    return builder.finish()
+
+
 def _scales(project: Project, services: tuple[Service, ...], options: UpOptions) -> dict[str, int]:
     check_names(project, tuple(name for name, _ in options.scale))
     given = dict(options.scale)
