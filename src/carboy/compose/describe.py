@@ -124,12 +124,20 @@ def _describe_machine(service: Service) -> dict[str, Any]:
         "extra_hosts": list(service.extra_hosts),
         "dns": list(service.dns),
         "devices": list(service.devices),
-        "gpus": service.gpus,
+        "gpus": _gpus(service.gpus),
         "platform": service.platform,
         "runtime": service.runtime,
         "pull_policy": service.pull_policy,
         "logging": _filled({"driver": service.log_driver, "options": dict(service.log_options)}),
     }
+
+
+def _gpus(text: str) -> str | list[dict[str, Any]]:
+    if text in {"", "all"}:
+        return text
+    if text.startswith("device="):
+        return [{"device_ids": text.removeprefix("device=").split(",")}]
+    return [{"count": int(text)}]
 
 
 def _words(words: tuple[str, ...] | None) -> list[str] | None:

@@ -1,0 +1,179 @@
+"""How a service's container is asked for, and what is refused rather than left out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from carboy.compose.document.files import MemoryReader
+from carboy.compose.document.load import LoadRequest
+from carboy.compose.errors import ComposeError
+from carboy.compose.execution.materials import Materials
+from carboy.compose.execution.request import check_supported, find_remarks, plan_request
+from carboy.compose.execution.resources import check_build
+from carboy.compose.model import Build, Project
+from carboy.compose.parse import load_project
+from carboy.compose.planning.container import ServiceContainer, service_container
+from carboy.compose.planning.oneoff import RunOptions, oneoff_container
+from carboy.compose.planning.steps import BuildImage
+from carboy.engine.containers.request import RunRequest
+from carboy.engine.launch import LaunchRecord
+from carboy.errors import CarboyError
+
+RECORD = LaunchRecord(
+    manifest="m", layers=(), env=(), entrypoint=("entry",), cmd=("own",), workdir="/", user="",
+    health=("5.0", "6.0", "7.0", "8", "check"),
+)  # fmt: skip
+
+
+def load(service: str, rest: str = "", **environment: str) -> Project:
+    text = f"services: {{web: {{image: web, {service}}}}}\n{rest}"
+    return load_project(LoadRequest(cwd="/p", environment=environment), MemoryReader({"/p/compose.yaml": text}))
+
+
+def container(service: str, rest: str = "", **environment: str) -> ServiceContainer:
+    project = load(service, rest, **environment)
+    return service_container(project, project.service("web"), 1)
+
+
+def ask(service: str, rest: str = "", **environment: str) -> RunRequest:
+    made = container(service, rest, **environment)
+    return plan_request(made, RECORD, name=made.name, sources={grant: f"/s/{grant.target}" for grant in made.files})
+
+
+def test_options_arrive_as_run_takes_them() -> None:
+    made = ask(
+        "ports: ['80:8000'], environment: {A: b}, restart: always, user: '7', working_dir: /w, hostname: h, read_only: true,"
+        " tmpfs: [/t], cap_add: [SYS_PTRACE], stop_grace_period: 1500ms, stop_signal: SIGINT, tty: true, stdin_open: true,"
+        " mem_limit: 64m, cpus: 1.5, pids_limit: 9, ulimits: {nofile: 10}, sysctls: {net.core.somaxconn: 1},"
+        " volumes: ['/host:/in:ro'], logging: {options: {max-size: 1m, max-file: '2'}}"
+    )
+    assert made.publish == ("80:8000/tcp",)
+    assert made.env == ("A=b",)
+    assert (made.restart, made.user, made.workdir, made.hostname, made.read_only) == ("always", "7", "/w", "h", True)
+    assert made.mounts == (("mount", "type=bind,source=/host,target=/in,readonly"), ("tmpfs", "/t"))
+    assert (made.stop_timeout_s, made.stop_signal, made.terminal, made.interactive) == (2, "SIGINT", True, True)
+    limits = dict(made.limits)
+    assert limits == {"cpus": "1.5", "memory": str(64 * 2**20), "pids-limit": "9", "ulimit": "nofile=10:10"}
+    assert made.sysctls == (("net.core.somaxconn", "1"),)
+    assert (made.log_bytes, made.log_files) == (2**20, 2)
+    assert made.network == "p_default"
+    assert made.network_aliases == ("web",)
+
+
+@pytest.mark.parametrize(
+    ("service", "entrypoint", "arguments"),
+    [
+        ("restart: 'no'", None, ()),
+        ("command: a b", None, ("a", "b")),
+        ("entrypoint: e", ("e",), ()),
+        ("entrypoint: []", (), ("own",)),
+        ("entrypoint: [], command: c", (), ("c",)),
+    ],
+)
+def test_commands(service: str, entrypoint: tuple[str, ...] | None, arguments: tuple[str, ...]) -> None:
+    made = ask(service)
+    assert (made.entrypoint, made.arguments) == (entrypoint, arguments)
+
+
+@pytest.mark.parametrize(
+    ("check", "health"),
+    [
+        ("restart: 'no'", None),
+        ("healthcheck: {disable: true}", ()),
+        ("healthcheck: {interval: 1s}", ("1.0", "6.0", "7.0", "8", "check")),
+        ("healthcheck: {test: x y, retries: 2}", ("5.0", "6.0", "7.0", "2", "/bin/sh", "-c", "x y")),
+        ("healthcheck: {test: [CMD, x, y]}", ("5.0", "6.0", "7.0", "8", "x", "y")),
+    ],
+)
+def test_health_checks(check: str, health: tuple[str, ...] | None) -> None:
+    assert ask(check).health == health
+
+
+@pytest.mark.parametrize(
+    ("service", "rest", "told"),
+    [
+        ("networks: {a: {ipv4_address: 10.0.0.1}}", "networks: {a: }", "carboy chooses addresses"),
+        ("networks: [a, b]", "networks: {a: , b: }", "a container is on one network"),
+        ("extra_hosts: ['h:host-gateway']", "", "host-gateway"),
+        ("platform: linux/s390x", "", "this machine runs linux/amd64 only"),
+        ("secrets: [s]", "secrets: {s: {environment: NONE}}", "NONE, which holds it, is not set"),
+        ("secrets: [{source: s, uid: '7'}]", "secrets: {s: {environment: HOME}}", "owner cannot be chosen"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(service: str, rest: str, told: str) -> None:
+    made = container(service, rest, HOME="/h")
+    with pytest.raises(ComposeError) as caught:
+        check_supported(made, platform="linux/amd64")
+    assert told in caught.value.details
+
+
+def test_what_can_be_done_is_not_refused() -> None:
+    check_supported(
+        container("platform: linux/amd64, networks: {a: {aliases: [x]}}", "networks: {a: }"), platform="linux/amd64"
+    )
+
+
+def test_remarks() -> None:
+    made = container(
+        "healthcheck: {test: x, start_interval: 1s}, secrets: [{source: s, mode: 0400}]", "secrets: {s: {file: ./s}}"
+    )
+    assert [text.partition(":")[0] for text in find_remarks(made)] == ["web", "web"]
+
+
+def test_a_secrets_value_is_in_a_file_and_nowhere_else(tmp_path: Path) -> None:
+    made = container("secrets: [{source: s, mode: 0400}]", "secrets: {s: {environment: TOKEN}}", TOKEN="geheim")
+    materials = Materials(str(tmp_path))
+    sources = materials.write(made)
+    request = plan_request(made, RECORD, name="n", sources=sources)
+    (path,) = sources.values()
+    assert Path(path).read_text() == "geheim"
+    assert os.stat(path).st_mode & 0o7777 == 0o400
+    assert "geheim" not in repr(request) + repr(made)
+    assert request.mounts == (("mount", f"type=bind,source={path},target=/run/secrets/s,readonly,idmap=ids"),)
+    materials.sweep("p", {text for _, text in request.mounts})
+    assert Path(path).exists()
+    materials.sweep("p", set())
+    assert list((tmp_path / "projects").iterdir()) == []
+
+
+def build(**fields: object) -> BuildImage:
+    return BuildImage(service="web", image="web", build=Build(context="/w", **fields), platform="", reason="")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("step", "names", "told"),
+    [
+        (build(dockerfile="D"), ("main.py",), "names a Dockerfile"),
+        (build(dockerfile_inline="FROM x"), (), "names a Dockerfile"),
+        (build(), ("Dockerfile", "main.py"), "has a Dockerfile"),
+        (build(platforms=("linux/s390x",)), ("main.py",), "builds for linux/amd64 only"),
+        (build(network="shop"), ("main.py",), "not on the network shop"),
+    ],
+)
+def test_builds_that_are_refused(step: BuildImage, names: tuple[str, ...], told: str) -> None:
+    with pytest.raises(CarboyError, match=told):
+        check_build(step, names, platform="linux/amd64")
+
+
+def test_a_folder_that_says_it_is_carboys_is_built_beside_its_dockerfile() -> None:
+    names = ("Dockerfile", "carboy.toml", "main.py")
+    assert check_build(build(), names, platform="linux/amd64") == ()
+    remarks = check_build(build(args=(("A", "b"),), target="t", no_cache=True), names, platform="linux/amd64")
+    assert [text.split()[0] for text in remarks] == [
+        f"services.web.build.{key}" for key in ("args", "target", "no_cache")
+    ]
+
+
+def test_a_oneoff_is_one_more_container_without_the_services_names() -> None:
+    project = load("ports: ['80:80'], restart: always, environment: {A: '1', B: '2'}, container_name: fixed")
+    made = oneoff_container(project, "web", RunOptions(slug="x", command=("sh",), env=("A=9",), publish=("1:1",)))
+    assert (made.name, made.restart, made.publish, made.command) == ("p-web-run-x", "", ("1:1",), ("sh",))
+    assert made.env == ("B=2", "A=9")
+    assert made.networks[0].aliases == ()
+    assert "com.docker.compose.oneoff=True" in made.label
+    assert "com.docker.compose.oneoff=False" not in made.label
+    shown = oneoff_container(project, "web", RunOptions(slug="x", ports=True, aliases=True))
+    assert (shown.publish, shown.networks[0].aliases) == (("80:80/tcp",), ("web",))
