@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "container": ("container", "container", "The verbs on containers, in one place: ls, prune, rm and the others"),
     "build": ("build", "build", "Build an image from a folder"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
-    "compose": ("compose", "compose", "Projects of several containers, as compose files describe them"),
+    "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),
     "tag": ("images", "tag", "Give an image another name"),
     "rmi": ("images", "rmi", "Remove images"),

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from carboy.base.home import open_own_home
+from carboy.cli.commands.compose.project import Globals, check_services, open_project
 from carboy.cli.commands.containers import render_status
-from carboy.cli.compose.project import Globals, check_services, open_project
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_age, render_size, render_table
 from carboy.compose.planning.container import FILES_LABEL, NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL

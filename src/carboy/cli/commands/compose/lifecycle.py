@@ -8,8 +8,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from carboy.base.home import open_own_home
+from carboy.cli.commands.compose.project import (
+    Globals,
+    check_services,
+    open_project,
+    open_session,
+    parse_timeout,
+    show_plans,
+)
 from carboy.cli.commands.containers import each, parse_signal
-from carboy.cli.compose.project import Globals, check_services, open_project, open_session, parse_timeout, show_plans
 from carboy.cli.options import Parser
 from carboy.compose.planning.lifecycle import plan_builds, plan_remove, plan_restart, plan_start
 from carboy.compose.planning.steps import RemoveContainer

@@ -8,13 +8,13 @@ import shlex
 from typing import TYPE_CHECKING
 
 from carboy.base.home import open_own_home
-from carboy.cli.compose.project import Globals, check_services, open_project, open_session
+from carboy.cli.commands.compose.project import Globals, check_services, open_project, open_session
 from carboy.cli.options import Parser
 from carboy.errors import CarboyError
 from carboy.runtime.stdio import Stdio
 
 if TYPE_CHECKING:
-    from carboy.cli.compose.project import Session
+    from carboy.cli.commands.compose.project import Session
     from carboy.compose.planning.container import ServiceContainer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from carboy.cli.compose.project import Globals, check_services, open_project
+from carboy.cli.commands.compose.project import Globals, check_services, open_project
 from carboy.cli.options import Parser
 from carboy.cli.render import printable
 from carboy.compose.describe import describe_project

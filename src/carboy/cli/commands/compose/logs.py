@@ -6,8 +6,8 @@ import os
 import sys
 
 from carboy.base.home import open_own_home
+from carboy.cli.commands.compose.project import Globals, check_services, open_project
 from carboy.cli.commands.containers import parse_time
-from carboy.cli.compose.project import Globals, check_services, open_project
 from carboy.cli.options import Parser
 from carboy.cli.render import printable
 from carboy.compose.execution.logs import LogOptions, ProjectLine, ProjectLog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carboy.errors import CarboyError
 
-# verb: (module below carboy.cli.compose, function, one line of help)
+# verb: (module below carboy.cli.commands.compose, function, one line of help)
 VERBS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Build, make and start what the file says"),
     "down": ("lifecycle", "down", "Stop and remove containers and networks"),
@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
 
 def compose(words: list[str]) -> int:
     """Carry out one of the verbs on projects."""
-    from carboy.cli.compose.project import parse_globals
+    from carboy.cli.commands.compose.project import parse_globals
 
     options, verb, rest = parse_globals(words, {name: text for name, (_, _, text) in VERBS.items()})
     if not verb:
@@ -45,6 +45,6 @@ def compose(words: list[str]) -> int:
         hint = f"did you mean `carboy compose {near[0]}`?" if near else "`carboy compose --help` lists the verbs"
         raise CarboyError(f"compose has no verb {verb!r}", hint=hint, code=2)
     module, function, _ = VERBS[verb]
-    command = getattr(__import__(f"carboy.cli.compose.{module}", fromlist=[function]), function)
+    command = getattr(__import__(f"carboy.cli.commands.compose.{module}", fromlist=[function]), function)
     status: int = command(options, rest)
     return status

@@ -9,8 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from carboy.cli.compose.logs import LinePrinter
-from carboy.cli.compose.project import Globals, Session, check_services, open_session, parse_timeout, show_plans
+from carboy.cli.commands.compose.logs import LinePrinter
+from carboy.cli.commands.compose.project import (
+    Globals,
+    Session,
+    check_services,
+    open_session,
+    parse_timeout,
+    show_plans,
+)
 from carboy.cli.options import Parser
 from carboy.compose.execution.logs import LogOptions, ProjectLog
 from carboy.compose.planning.graph import select_services
