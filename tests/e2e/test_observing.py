@@ -159,3 +159,29 @@ def test_prune_removes_what_has_ended(small_carboy: Carboy, name: str):
     small_carboy("run", "--name", "ended", SMALL, "true")
     assert "ended" in small_carboy("container", "prune").stdout.splitlines()
     assert name in small_carboy("container", "ls", "--format", "{{.Names}}").stdout
+
+
+def test_logs_between_times_and_followed_to_one(small_carboy: Carboy):
+    small_carboy("rm", "-f", "talker")
+    small_carboy("run", "-d", "--name", "talker", SMALL, "sh", "-c", "while :; do echo line; sleep 0.2; done")
+    try:
+        wait_for(lambda: small_carboy("logs", "talker").stdout.count("line") > 2)
+        assert small_carboy("logs", "--until", "1h", "talker").stdout == ""
+        assert small_carboy("logs", "--since", "1h", "--tail", "2", "talker").stdout == "line\nline\n"
+        until = str(time.time() + 1)
+        assert "line" in small_carboy("logs", "-f", "--since", "now", "--until", until, "talker", timeout_s=20).stdout
+    finally:
+        small_carboy("rm", "-f", "talker")
+
+
+def test_health_and_memory_are_events(small_carboy: Carboy):
+    begin = str(time.time())
+    small_carboy("rm", "-f", "healthy")
+    small_carboy(
+        "run", "-d", "--name", "healthy", "--health-cmd", "true", "--health-interval", "200ms", SMALL, "sleep", "1000"
+    )
+    try:
+        past = ("events", "--since", begin, "--until", "now", "--json", "-f", "event=health_status")
+        wait_for(lambda: '"health": "healthy"' in small_carboy(*past).stdout)
+    finally:
+        small_carboy("rm", "-f", "healthy")

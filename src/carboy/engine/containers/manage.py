@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from carboy.base.home import Home
-    from carboy.containers.log import LogLine
+    from carboy.containers.log import LogLine, LogReader
 
 SHORT_ID = 12
 SIGKILL = 9
@@ -225,25 +225,42 @@ def read_log(
 ) -> Iterator[LogLine]:
     """Yield a container's log, oldest first: the last ``tail`` lines, or those between two times (RFC 3339 in UTC, as text).
 
-    With ``follow`` it goes on until the container ends.
+    With ``follow`` it goes on until the container ends, or the time ``until`` comes.
     """
     from carboy.containers.log import LogReader
 
     if view.config.log_bytes == 0 or (view.config.auto_remove and not os.path.exists(f"{view.folder}/log")):
         raise CarboyError("this container keeps no log", hint="its output goes to whoever runs it in the foreground")
     reader = LogReader(view.folder)
-    lines = (line for line in reader.read() if line.time >= since and (not until or line.time <= until))
-    yield from lines if tail is None else _last(lines, tail)
+    yield from _between(reader, since, until) if tail is None else _last(_between(reader, since, until), tail)
     keeper = control.connect(view.folder) if follow else None
     if keeper is None:
         reader.close()
         return
     keeper.send(("wait",))
+    end_s = _read_moment_s(until)
     while not select.select([keeper.fileno()], [], [], 0.1)[0]:
-        yield from reader.read()
+        yield from _between(reader, since, until)
+        if time.time() > end_s:
+            reader.close()
+            return
     _wait_unlocked(view)
-    yield from reader.read()
+    yield from _between(reader, since, until)
     reader.close()
+
+
+def _between(reader: LogReader, since: str, until: str) -> Iterator[LogLine]:
+    """Yield what has not been read yet of a log, between two times; their texts are compared to the microsecond."""
+    for line in reader.read():
+        moment = f"{line.time[:26]}Z"
+        if moment >= since and (not until or moment <= until):
+            yield line
+
+
+def _read_moment_s(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp() if text else float("inf")
 
 
 def _last(lines: Iterator[LogLine], count: int) -> Sequence[LogLine]:
