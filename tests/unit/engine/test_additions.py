@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from carboy.containers.record import ContainerConfig
-from carboy.engine.containers.additions import (
+from carboy.engine.containers.options.additions import (
     add_to_spec,
     check_address,
     check_groups,
@@ -13,14 +13,14 @@ from carboy.engine.containers.additions import (
     parse_hosts,
     settle_request,
 )
-from carboy.engine.containers.request import RunRequest, asks_more
-from carboy.engine.containers.security import (
+from carboy.engine.containers.options.security import (
     check_apparmor,
     check_namespace,
     find_warnings,
     parse_security,
     read_security,
 )
+from carboy.engine.containers.request import RunRequest, asks_more
 from carboy.errors import CarboyError
 from carboy.runtime.hostfiles import plan_host_files
 from carboy.runtime.spec import DirectoryRoot, FileMount, SandboxSpec

@@ -157,7 +157,7 @@ class Options:
         """Raise ``CarboyError`` (125) for what would share the host's namespaces, or its privileges."""
         shared = [name for name in ("pid", "ipc", "uts", "userns", "cgroupns") if name in self.texts]
         if shared or "privileged" in self.flags:
-            from carboy.engine.containers.security import check_namespace, refuse_privileged
+            from carboy.engine.containers.options.security import check_namespace, refuse_privileged
 
             for name in shared:
                 check_namespace(name, self.texts[name])

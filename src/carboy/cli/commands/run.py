@@ -76,7 +76,7 @@ def create(words: list[str]) -> int:
 
 def _warn(request: RunRequest) -> None:
     if request.security:
-        from carboy.engine.containers.security import find_warnings
+        from carboy.engine.containers.options.security import find_warnings
 
         for text in find_warnings(request.security):
             print(f"warning: {text}", file=sys.stderr)

@@ -64,7 +64,7 @@ class RunRequest(Record):
 
 
 def asks_more(wanted: RunRequest | ContainerConfig) -> bool:
-    """Return whether something is asked for that ``additions`` has to do with: few containers do."""
+    """Return whether something is asked for that ``options.additions`` has to do with: few containers do."""
     return bool(
         wanted.groups
         or wanted.security

@@ -26,7 +26,7 @@ def settle(request: RunRequest, engine: Engine) -> RunRequest:
     """Return the request with what it names of the caller's files settled. Raises ``CarboyError`` (125)."""
     if request.hostname is None and not asks_more(request):
         return request
-    from carboy.engine.containers.additions import settle_request
+    from carboy.engine.containers.options.additions import settle_request
 
     return settle_request(request, tier=engine.tier.name, id_count=engine.tier.id_count, cwd=os.getcwd())
 
@@ -65,7 +65,7 @@ def plan_sandbox(
     )
     if not asks_more(config):
         return spec
-    from carboy.engine.containers.additions import add_to_spec
+    from carboy.engine.containers.options.additions import add_to_spec
 
     return add_to_spec(spec, config)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _socket
 import os
 
-from carboy.engine.containers.security import parse_security, read_security
+from carboy.engine.containers.options.security import parse_security, read_security
 from carboy.errors import CarboyError
 from carboy.runtime.cdi import find_edits, is_qualified, read_documents
 from carboy.runtime.secrets import MAX_SECRET_BYTES, MAX_SECRETS_BYTES, parse_secret
