@@ -43,6 +43,13 @@ def render(text: str) -> str:
         ("{{.State.Pid}}\\t{{.State.Pid}}", "7\t7"),
         ("a {{- .State.Pid -}} b", "a7b"),
         ("plain", "plain"),
+        ("{{range $name, $net := .Networks}}{{$name}}={{$net.IP}} {{end}}", "one=10.0.0.2 two=10.0.0.3 "),
+        ("{{range $word := .Config.Cmd}}{{$word}}{{$.State.Pid}}{{end}}", "sleep797"),
+        ('{{(index .Networks "one").IP}}', "10.0.0.2"),
+        ("{{len (index .Config.Cmd 0)}}", "5"),
+        ('{{if eq .State.Status "paused" "running"}}up{{end}}', "up"),
+        ("{{if and .State.Running (not .Config.User)}}root{{end}}", "root"),
+        ("{{with $s := .State}}{{$s.Pid}}{{end}}", "7"),
     ],
 )
 def test_what_go_would_print(text: str, expected: str):
@@ -52,7 +59,8 @@ def test_what_go_would_print(text: str, expected: str):
 @pytest.mark.parametrize(
     "text",
     ["{{", "{{}}", "{{end}}", "{{if .State}}", "{{nope .State}}", "{{.Nope}}", ".State.Nope", "{{State}}", "{{json}}",
-     "{{| json}}", "{{range .State.Status}}{{end}}", "{{if}}{{end}}", "{{join .State}}", "x" * 20_000, "{{if .State}}" * 50],
+     "{{| json}}", "{{range .State.Status}}{{end}}", "{{if}}{{end}}", "{{$nope}}", "{{(.State}}", "{{()}}", "{{.State)}}",
+     "{{and}}", "{{range a := .Mounts}}{{end}}", "{{join .State}}", "x" * 20_000, "{{if .State}}" * 50],
 )  # fmt: skip
 def test_a_wrong_format_is_status_2_with_a_reason(text: str):
     with pytest.raises(CarboyError) as caught:
@@ -66,7 +74,15 @@ def test_an_unknown_field_names_those_that_there_are():
     assert "Status" in caught.value.hint
 
 
-@given(st.text(alphabet='{}.|"`- ABjsonrangeif\\nt', max_size=60))
+WORDS = st.sampled_from(
+    ["{{", "}}", "{{-", "-}}", ".", ".State", ".Config.Cmd", "$", "$x", ":=", ",", "(", ")", "|", "range", "if", "with", "else",
+     "end", "index", "len", "json", "join", "eq", "not", "and", "upper", '"a"', "0", "9", "\\t", " ", "x", "²"]
+)  # fmt: skip
+
+
+@given(st.lists(WORDS, max_size=25).map(" ".join) | st.lists(WORDS, max_size=25).map("".join))
 def test_no_text_makes_it_fail_otherwise(text: str):
     with suppress(CarboyError):
         render(text)
+    with suppress(CarboyError):
+        render(f"{{{{{text}}}}}")
