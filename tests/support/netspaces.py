@@ -99,9 +99,12 @@ class Relay:
 
 
 @contextmanager
-def open_space(*servers: str) -> Iterator[Space]:
-    """Give a namespace with a loopback device and servers: "127.0.0.1 80 echo" (also count, pour, who, reset, answer)."""
-    script = _HOLDER + "".join(
+def open_space(*servers: str, script: str = "") -> Iterator[Space]:
+    """Give a namespace with a loopback device and servers: "127.0.0.1 80 echo" (also count, pour, who, reset, answer).
+
+    ``script`` is further Python code to run in the process that keeps it.
+    """
+    script = f"{_HOLDER}\n{script}\n" + "".join(
         f"serve({address!r}, {port}, {handle})\n" for address, port, handle in map(str.split, servers)
     )
     script += "print('ready', flush=True)\nsys.stdin.read()\n"
@@ -124,6 +127,28 @@ def open_relay(space: Space, *publish: str, host: Space | None = None) -> Iterat
         assert parent.stdout
         pid, *ports = map(int, parent.stdout.readline().split())
         yield Relay(pid, parent, tuple(ports))
+
+
+@contextmanager
+def open_resolver(
+    space: Space, folder: str, container_id: str, *, host: Space, resolv_conf: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Give a relay without ports that serves the resolver of a container whose machine is ``host``."""
+    script = f"""
+import os, sys
+from carboy.linux.namespaces import CLONE_NEWNET, setns
+from carboy.network import relay
+from carboy.network.dns import resolver
+setns({host.fd}, CLONE_NEWNET)
+resolver.Outside.__init__.__defaults__ = ({resolv_conf!r},)
+with relay.open_listeners([]) as listeners:
+    print(relay.start_relay(listeners, {space.fd}, resolve_for=({folder!r}, {container_id!r})), flush=True)
+sys.stdin.read()
+"""
+    with _start(script, pass_fds=(space.fd, host.fd)) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline().strip().isdigit()
+        yield parent
 
 
 def run_in_space(space: Space, script: str, *others: Space) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from carboy.network.netlink import Link, Netlink
 
+PRIVATE = "carboy0"
 DEVICE_PREFIX = "cbv"
 _RUN = "/run/carboy"
 _IPV4 = "/proc/sys/net/ipv4"
@@ -166,7 +167,8 @@ def _connect(
                 requests.insert(2, netlink.add_address(inside.index, inner, _ULA_BITS))
             if has_route and not bridge.is_internal:
                 requests.append(netlink.add_route(inside.index, gateway=addresses.encode_ipv4(network[0] + 1)))
-                if bridge.has_ipv6:
+                # A route that leads nowhere would make every connection wait for IPv6 first.
+                if bridge.has_ipv6 and can_forward_ipv6(here):
                     requests.append(
                         netlink.add_route(inside.index, gateway=addresses.encode_ipv6(_prefix6(network), 1))
                     )
@@ -202,13 +204,27 @@ def _ensure(here: Netlink, bridge: Bridge, lock: Lock) -> tuple[Link, Network]:
             here.send([netlink.delete_link(bridge.name)])  # half made, or an earlier network's of that name
             link = None
     # Outside before inside: a bridge is never up without its rules.
-    guarded = [] if bridge.is_internal else _ensure_forwarding(here, lock)
+    guarded = _read(lock.forwarding).split() if bridge.is_internal else _ensure_forwarding(here, lock)
+    open_bridges = _find_open_bridges(here, bridge)
     with nftables.open_netfilter() as filter_:
-        if not nftables.is_installed(filter_, guarded):
-            nftables.install(filter_, guarded)
+        if not nftables.is_installed(filter_, open_bridges, guarded):
+            nftables.install(filter_, open_bridges, guarded)
     if link is None or network is None:
         link, network = _create(here, bridge)
     return link, network
+
+
+def _find_open_bridges(here: Netlink, bridge: Bridge) -> list[str]:
+    """Return the names of the bridges whose ports see each other, with the one that is about to be used."""
+    names = {link.name for link in netlink.list_links(here) if is_ours(link) and link.name != PRIVATE}
+    if not bridge.is_isolated:
+        names.add(bridge.name)
+    return sorted(names)
+
+
+def is_ours(link: Link) -> bool:
+    """Return whether a device is a bridge of carboy's."""
+    return link.kind == "bridge" and link.name.startswith(nftables.BRIDGE_PREFIX)
 
 
 def _find_network(here: Netlink, index: int) -> Network | None:
@@ -346,7 +362,7 @@ def unplug(container_id: str | None = None, *, bridge: str = "") -> None:
     """
     with Lock() as lock, netlink.Netlink() as here:
         links = netlink.list_links(here)
-        ours = [link for link in links if link.kind == "bridge" and link.name.startswith(nftables.BRIDGE_PREFIX)]
+        ours = [link for link in links if is_ours(link)]
         wanted = name_device(container_id, bridge) if container_id and bridge else ""
         gone = [
             link

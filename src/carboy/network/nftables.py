@@ -3,19 +3,20 @@
 What it says (`nft list table inet carboy`):
 
     forward   what is neither from nor to a bridge of ours is none of our business, except where forwarding was off
-              before us; answers pass; between our bridges, into them and from internal networks nothing passes; link-local
-              addresses (a cloud's metadata service among them) cannot be reached; the rest may leave.
+              before us; what stays within a network passes (with br_netfilter, bridged frames come by here too); answers
+              pass; between our bridges, into them and from internal networks nothing passes; link-local addresses (a
+              cloud's metadata service among them) cannot be reached; the rest may leave.
     input     containers may answer the machine and ping it, nothing else.
     outward   what leaves our bridges takes the machine's address.
 
-The rules name no network, only how its bridge is called, so they stay as they are when networks come and go. Published ports
-need none. Sources: linux/netfilter/nf_tables.h, nft(8).
+Published ports need no rules. Sources: linux/netfilter/nf_tables.h, nft(8).
 """
 
 from __future__ import annotations
 
 import errno
 import struct
+import zlib
 
 from carboy.network.netlink import CREATE, NETFILTER, Netlink, Request, encode_attribute, encode_nested, iter_attributes
 
@@ -71,8 +72,8 @@ def _to_ours(operation: int = _EQUAL) -> tuple[bytes, bytes]:
     return _meta(_OIFNAME, BRIDGE_PREFIX.encode(), operation)
 
 
-def _from_device(name: str) -> tuple[bytes, bytes]:
-    return _meta(_IIFNAME, name.encode().ljust(16, b"\0"))
+def _by_device(key: int, name: str) -> tuple[bytes, bytes]:
+    return _meta(key, name.encode().ljust(16, b"\0"))
 
 
 def _state(bits: int) -> tuple[bytes, bytes, bytes]:
@@ -105,19 +106,23 @@ def _verdict(code: int) -> tuple[bytes]:
     return (_expression("immediate", _number(1, 0), encode_nested(2, encode_nested(2, _number(1, code)))),)
 
 
-def plan_rules(guarded: Sequence[str] = ()) -> list[tuple[str, tuple[bytes, ...]]]:
+def plan_rules(networks: Sequence[str] = (), guarded: Sequence[str] = ()) -> list[tuple[str, tuple[bytes, ...]]]:
     """Return (chain, expressions) of each rule in order.
 
-    ``guarded`` names the devices whose forwarding was off before carboy turned it on: between them and other devices
-    nothing passes now either.
+    ``networks`` names the bridges whose containers may talk to each other; ``guarded`` the devices whose forwarding was
+    off before carboy turned it on: between them and other devices nothing passes now either.
     """
     accept, drop, leave = _verdict(_ACCEPT), _verdict(_DROP), _verdict(_RETURN)
     answers = (*_state(_ESTABLISHED | _RELATED), *accept)
     metadata = _to_network(_IPV4, bytes([169, 254, 0, 0]), bytes([255, 255, 0, 0]))
     link_local = _to_network(_IPV6, b"\xfe\x80" + bytes(14), b"\xff\xc0" + bytes(14))
     return [
-        *(("forward", (*_from_device(name), *_to_ours(_DIFFERENT), *_not_answers(), *drop)) for name in guarded),
+        *(
+            ("forward", (*_by_device(_IIFNAME, name), *_to_ours(_DIFFERENT), *_not_answers(), *drop))
+            for name in guarded
+        ),
         ("forward", (*_from_ours(_DIFFERENT), *_to_ours(_DIFFERENT), *leave)),
+        *(("forward", (*_by_device(_IIFNAME, name), *_by_device(_OIFNAME, name), *accept)) for name in networks),
         ("forward", answers),
         ("forward", (*_to_ours(), *drop)),
         ("forward", (*_from_ours(prefix=INTERNAL_PREFIX), *drop)),
@@ -156,13 +161,14 @@ def _transaction(*requests: Request) -> list[Request]:
     return [begin, *requests, end]
 
 
-def _comment(guarded: Sequence[str]) -> bytes:
+def _comment(networks: Sequence[str], guarded: Sequence[str]) -> bytes:
     """Return what the table is marked with, in the form in which nft(8) shows it as a comment."""
-    text = f"carboy rules {VERSION}; guards {','.join(guarded) or 'nothing'}".encode()[:120] + b"\0"
+    sum_ = zlib.crc32(repr((tuple(networks), tuple(guarded))).encode())
+    text = f"carboy's rules, version {VERSION}, of {sum_:08x}".encode() + b"\0"
     return bytes([0, len(text)]) + text
 
 
-def is_installed(netlink: Netlink, guarded: Sequence[str] = ()) -> bool:
+def is_installed(netlink: Netlink, networks: Sequence[str] = (), guarded: Sequence[str] = ()) -> bool:
     """Return whether the table stands, with these rules. A reloaded firewall may have removed it (hardening row 102)."""
     try:
         answers = netlink.ask(
@@ -172,17 +178,17 @@ def is_installed(netlink: Netlink, guarded: Sequence[str] = ()) -> bool:
         if error.errno == errno.ENOENT:
             return False
         raise
-    return any(dict(iter_attributes(data[4:])).get(6) == _comment(guarded) for data in answers)
+    return any(dict(iter_attributes(data[4:])).get(6) == _comment(networks, guarded) for data in answers)
 
 
-def install(netlink: Netlink, guarded: Sequence[str] = ()) -> None:
+def install(netlink: Netlink, networks: Sequence[str] = (), guarded: Sequence[str] = ()) -> None:
     """Put the table in place, whole, in the place of one that is there. Raises ``OSError``."""
     what = "set up the packet filter"
     table = _text(1, TABLE)
     requests = [
         _request(_NEWTABLE, CREATE, what, table),
         _request(_DELTABLE, 0, what, table),
-        _request(_NEWTABLE, CREATE, what, table, encode_attribute(6, _comment(guarded))),
+        _request(_NEWTABLE, CREATE, what, table, encode_attribute(6, _comment(networks, guarded))),
     ]
     for name, kind, hook, priority in _CHAINS:
         place = encode_nested(4, _number(1, hook), _number(2, priority))
@@ -191,7 +197,7 @@ def install(netlink: Netlink, guarded: Sequence[str] = ()) -> None:
         )
     requests += [
         _request(_NEWRULE, CREATE | _APPEND, what, table, _text(2, chain), encode_nested(4, *expressions))
-        for chain, expressions in plan_rules(guarded)
+        for chain, expressions in plan_rules(networks, guarded)
     ]
     _commit(netlink, requests)
 

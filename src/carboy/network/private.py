@@ -11,7 +11,6 @@ import os
 from carboy.errors import CarboyError
 from carboy.network.attachment import Attachment, find_name_servers, is_leading_out6
 
-BRIDGE = "carboy0"
 _ELSE = "`--network none` (published ports work there too) and `--network host` need nothing"
 
 
@@ -68,11 +67,11 @@ def attach(netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0
         if means is None:
             raise CarboyError("there is no private network here", details="; ".join(missing), hint=_ELSE, code=125)
         return attach_userland(means, netns_fd, pid=pid)
-    from carboy.network.bridges import Bridge, plug
+    from carboy.network.bridges import PRIVATE, Bridge, plug
 
     try:
         plugged = plug(
-            Bridge(BRIDGE, label="carboy private network", has_ipv6=is_leading_out6(), is_isolated=True),
+            Bridge(PRIVATE, label="carboy private network", has_ipv6=is_leading_out6(), is_isolated=True),
             netns_fd,
             container_id=container_id,
         )

@@ -16,8 +16,9 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from carboy.network.loop import Loop
     from carboy.network.ports import PortMapping
 
 NAME = "carboy-ports"
@@ -161,9 +162,17 @@ def _read_link(path: str) -> str:
 
 
 def start_relay(
-    listeners: Listeners, netns_fd: int, *, container_ip: str | None = None, container_ip6: str | None = None
+    listeners: Listeners,
+    netns_fd: int,
+    *,
+    container_ip: str | None = None,
+    container_ip6: str | None = None,
+    resolve_for: tuple[str, str] | None = None,
 ) -> int:
     """Start the process that carries the listeners' connections into the namespace ``netns_fd``, and return its pid.
+
+    With ``resolve_for`` (the folder of the networks' records, the container's id) it also serves the container's
+    resolver on 127.0.0.11; there may then be no listener at all.
 
     To be called by a process of one thread that is privileged in the user namespace that owns the network namespace or in
     one above. Connections go to 127.0.0.1, else ::1, else the container's own addresses. The process dies with the
@@ -176,7 +185,7 @@ def start_relay(
         status = 1
         try:
             os.close(answer)
-            _be_relay(listeners, netns_fd, say, parent, (container_ip, container_ip6))
+            _be_relay(listeners, netns_fd, say, parent, own=(container_ip, container_ip6), resolve_for=resolve_for)
             status = 0
         finally:
             os._exit(status)
@@ -201,22 +210,42 @@ def stop_relay(pid: int) -> None:
         return
 
 
-def _be_relay(listeners: Listeners, netns_fd: int, say: int, parent: int, own: tuple[str | None, str | None]) -> None:
+def _be_relay(
+    listeners: Listeners,
+    netns_fd: int,
+    say: int,
+    parent: int,
+    *,
+    own: tuple[str | None, str | None],
+    resolve_for: tuple[str, str] | None,
+) -> None:
     """Serve, in the child. Everything is imported and every privilege used before the first byte is read."""
     from carboy.linux.namespaces import CLONE_NEWNET, setns
+    from carboy.network.loop import Loop, count_free_descriptors
 
     try:
         sockets, netns_fd, say = _settle(listeners.sockets, netns_fd, say, parent)
+        outside = None
+        if resolve_for is not None:
+            from carboy.network.dns.resolver import Outside
+
+            outside = Outside()
         setns(netns_fd, CLONE_NEWNET)
         os.close(netns_fd)
-        run = _prepare(listeners.mappings, sockets, own)
+        loop = Loop(free=count_free_descriptors() - 64)
+        _serve_ports(loop, listeners.mappings, sockets, own)
+        if outside is not None and resolve_for is not None:
+            from carboy.network.dns.members import Names
+            from carboy.network.dns.resolver import Resolver
+
+            Resolver(loop, Names(*resolve_for), outside)
         _drop_privileges()
     except BaseException as error:  # noqa: BLE001 - said to the parent, which raises it
         os.write(say, f"{type(error).__name__}: {error}".encode()[:4096])
         return
     os.write(say, b"ok")
     os.close(say)
-    run()
+    loop.run()
 
 
 def _settle(
@@ -256,16 +285,18 @@ def _settle(
     return fresh, above - 2, above - 1
 
 
-def _prepare(
-    mappings: Sequence[PortMapping], sockets: Sequence[_socket.socket], own: tuple[str | None, str | None]
-) -> Callable[[], None]:
-    from carboy.network.loop import Loop, count_free_descriptors
+def _serve_ports(
+    loop: Loop,
+    mappings: Sequence[PortMapping],
+    sockets: Sequence[_socket.socket],
+    own: tuple[str | None, str | None],
+) -> None:
     from carboy.network.streams import Pipes, Service
-    from carboy.network.targets import Targets, lead_answers_back
+    from carboy.network.targets import Targets, lead_answers_back, raise_loopback
 
+    raise_loopback()
     if any(not is_loopback(mapping.host_ip) for mapping in mappings):
         lead_answers_back()
-    loop = Loop(free=count_free_descriptors() - 64)
     pipes = Pipes()
     for mapping, sock in zip(mappings, sockets, strict=True):
         find = Targets(mapping.container_port, own).find
@@ -275,7 +306,6 @@ def _prepare(
             DatagramService(loop, sock, find)
         else:
             Service(loop, pipes, sock, find)
-    return loop.run
 
 
 def is_loopback(address: str) -> bool:

@@ -74,7 +74,6 @@ def lead_answers_back() -> None:
     `ip route add local default dev lo table 202`, for both families. Raises ``OSError``.
     """
     with netlink.Netlink() as here:
-        here.send([netlink.set_link(_LOOPBACK_INDEX, up=True)])
         for family, source, length in ((_socket.AF_INET, "127.0.0.0", 8), (_socket.AF_INET6, "::1", 128)):
             try:
                 here.send([netlink.add_local_table(_LOOPBACK_INDEX, family, TABLE)])
@@ -83,3 +82,9 @@ def lead_answers_back() -> None:
                 # There before (a second relay into the namespace), or no IPv6 on this machine.
                 if error.errno not in {errno.EEXIST, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENODEV, errno.EACCES}:
                     raise
+
+
+def raise_loopback() -> None:
+    """Bring the loopback device of this namespace up; one that is up is fine. Raises ``OSError``."""
+    with netlink.Netlink() as here:
+        here.send([netlink.set_link(_LOOPBACK_INDEX, up=True)])
