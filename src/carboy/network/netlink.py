@@ -151,6 +151,10 @@ class Netlink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the socket."""
         self._socket.close()
 
     def send(self, requests: Sequence[Request], *, is_transaction: bool = False) -> None:
