@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 16_384
 READ_BYTES = 65_536
+BATCH_BYTES = 65_536
+MAX_FILES = 1000
 
 
 class LogWriter:
@@ -40,24 +42,41 @@ class LogWriter:
         self._size = os.fstat(self._fd).st_size
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Open the log; half a line that a power cut left is ended, so that the next line is whole."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            try:  # noqa: SIM105
+                os.write(fd, b"\n")
+            except OSError:
+                pass  # the disk is full: one damaged line more
+        return fd
 
     def write(self, stream: str, data: bytes) -> None:
         """Take what came from ``stream`` ("stdout" or "stderr"); whole lines are written at once. Never raises."""
         lines = (self._parts.pop(stream, b"") + data).split(b"\n")
         rest = lines.pop()
-        out = []
         stamp = self._stamp()
+        partial, full = (b"%s %s %s " % (stamp, stream.encode(), tag) for tag in (b"P", b"F"))
+        out: list[bytes] = []
+        held_bytes = 0
         for line in lines:
-            while len(line) > MAX_LINE_BYTES:
-                out.append(b"%s %s P %s\n" % (stamp, stream.encode(), line[:MAX_LINE_BYTES]))
-                line = line[MAX_LINE_BYTES:]  # noqa: PLW2901
-            out.append(b"%s %s F %s\n" % (stamp, stream.encode(), line))
-        while len(rest) > MAX_LINE_BYTES:
-            out.append(b"%s %s P %s\n" % (stamp, stream.encode(), rest[:MAX_LINE_BYTES]))
-            rest = rest[MAX_LINE_BYTES:]
-        if rest:
-            self._parts[stream] = rest
+            start = 0
+            while len(line) - start > MAX_LINE_BYTES:
+                out += (partial, line[start : start + MAX_LINE_BYTES], b"\n")
+                start += MAX_LINE_BYTES
+            out += (full, line[start:], b"\n")
+            held_bytes += len(full) + len(line)
+            if held_bytes > BATCH_BYTES:  # many short lines grow manifold by their stamps
+                self._append(b"".join(out))
+                out.clear()
+                held_bytes = 0
+        start = 0
+        while len(rest) - start > MAX_LINE_BYTES:
+            out += (partial, rest[start : start + MAX_LINE_BYTES], b"\n")
+            start += MAX_LINE_BYTES
+        if len(rest) > start:
+            self._parts[stream] = rest[start:]
         self._append(b"".join(out))
 
     def flush(self) -> None:
@@ -106,17 +125,18 @@ class LogWriter:
             raise
 
     def _rotate(self) -> None:
+        """Put the log aside. The new one is opened first: when that fails, all stays as it is."""
+        fresh = f"{self._path}.new"
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         for number in range(self._files - 1, 0, -1):
             older = self._path if number == 1 else f"{self._path}.{number - 1}"
             try:
                 os.rename(older, f"{self._path}.{number}")
             except FileNotFoundError:
                 continue
-        if self._files == 1:
-            os.ftruncate(self._fd, 0)
-        else:
-            os.close(self._fd)
-            self._fd = self._open()
+        os.rename(fresh, self._path)
+        os.close(self._fd)
+        self._fd = fd
         self._size = 0
 
 
@@ -138,7 +158,7 @@ class LogLine:
 
 def parse_line(line: bytes) -> LogLine | None:
     """Return a record; None for a line that is none (half a line after a power cut)."""
-    parts = line.rstrip(b"\n").split(b" ", 3)
+    parts = line.removesuffix(b"\n").split(b" ", 3)
     if len(parts) != 4 or parts[2] not in (b"F", b"P") or not line.endswith(b"\n"):
         return None
     return LogLine(time=parts[0].decode("ascii", "replace"), stream=parts[1].decode("ascii", "replace"),
@@ -146,48 +166,63 @@ def parse_line(line: bytes) -> LogLine | None:
 
 
 class LogReader:
-    """Reads a log from its oldest line on, through rotations, to where it ends now; :meth:`read` again for what came since."""
+    """Reads a log from its oldest line on, through rotations, to where it ends now; :meth:`read` again for what came since.
+
+    What was put aside and removed between two reads is lost to it, and nothing else; no line comes twice.
+    """
 
     def __init__(self, folder: str) -> None:
         self._path = f"{folder}/log"
-        self._file = -1
         self._rest = b""
-        older = []
-        for number in range(1, 1000):
-            try:
-                older.append(os.open(f"{self._path}.{number}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-            except FileNotFoundError:
-                break
-        self._older = older  # the last one is the oldest
-        self._open()
+        self._files: list[int] = []  # newest first: the last one is read now
+        self._files = self._open_newer(None)
 
-    def _open(self) -> None:
-        try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            self._file = -1
+    def _open_newer(self, known: int | None) -> list[int]:
+        """Return the files that are newer than the open one ``known`` (None: all there are), newest first.
+
+        From the newest on, because what is put aside meanwhile is then met again, and not missed.
+        """
+        seen = set() if known is None else {_identify(known)}
+        found: list[int] = []
+        for number in range(MAX_FILES):
+            try:
+                path = self._path if number == 0 else f"{self._path}.{number}"
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                if number:
+                    break
+                continue  # between two renames of a rotation
+            identity = _identify(fd)
+            if identity in seen:
+                os.close(fd)
+                if known is not None and identity == _identify(known):
+                    break
+                continue
+            seen.add(identity)
+            found.append(fd)
+        return found
 
     def read(self) -> Iterator[LogLine]:
         """Yield the lines that have not been read yet."""
-        while self._older:
-            fd = self._older.pop()
-            yield from self._drain(fd)
-            os.close(fd)
-        if self._file < 0:
-            self._open()
-        while self._file >= 0:
-            yield from self._drain(self._file)
-            try:
-                same = os.path.samestat(os.fstat(self._file), os.stat(self._path))
-            except FileNotFoundError:
-                return
-            if same:
-                return
-            yield from self._drain(self._file)  # what came between the last read and the rotation
-            os.close(self._file)
-            self._open()
+        if not self._files:
+            self._files = self._open_newer(None)
+        while self._files:
+            current = self._files[-1]
+            yield from self._drain(current)
+            if len(self._files) == 1:
+                newer = self._open_newer(current)
+                if not newer:
+                    return
+                self._files = [*newer, current]
+            yield from self._drain(current)  # what came between the last read and the rotation
+            os.close(self._files.pop())
+            self._rest = b""  # half a line that a power cut left
 
     def _drain(self, fd: int) -> Iterator[LogLine]:
+        size = os.fstat(fd).st_size
+        if size < os.lseek(fd, 0, os.SEEK_CUR):  # the writer took half a batch back: the disk was full
+            os.lseek(fd, size, os.SEEK_SET)
+            self._rest = b""
         while data := os.read(fd, READ_BYTES):
             lines = (self._rest + data).split(b"\n")
             self._rest = lines.pop()
@@ -198,6 +233,11 @@ class LogReader:
 
     def close(self) -> None:
         """Close the files."""
-        for fd in [*self._older, *([self._file] if self._file >= 0 else [])]:
+        for fd in self._files:
             os.close(fd)
-        self._older, self._file = [], -1
+        self._files = []
+
+
+def _identify(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

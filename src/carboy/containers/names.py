@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
+from carboy.containers.record import replace_file
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -73,13 +75,28 @@ def _claim(home: Home, container_id: str, name: str) -> str | None:
         try:
             os.symlink(container_id, path)
         except FileExistsError:
-            owner = find_owner(home, name)
+            owner = find_owner(home, name) or _sweep(home, name)
             if owner is not None:
                 return owner
-            release_name(home, name)
         else:
             return None
     return "somebody"
+
+
+def _sweep(home: Home, name: str) -> str | None:
+    """Take away the link of a container that is gone, one process at a time; returns the owner when it has a living one.
+
+    Without the lock, of two who find the same dead link the slower one would take away the link that the quicker one made.
+    """
+    folder = os.open(home.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        owner = find_owner(home, name)
+        if owner is None:
+            release_name(home, name)
+        return owner
+    finally:
+        os.close(folder)
 
 
 def find_owner(home: Home, name: str) -> str | None:
@@ -111,6 +128,5 @@ def read_name(folder: str) -> str:
 
 
 def write_name(folder: str, name: str) -> None:
-    """Note the name of a container in its folder. Raises ``OSError``."""
-    with open(f"{folder}/name", "w", encoding="utf-8") as file:
-        file.write(f"{name}\n")
+    """Note the name of a container in its folder, at once for whoever reads it. Raises ``OSError``."""
+    replace_file(f"{folder}/name", f"{name}\n".encode())

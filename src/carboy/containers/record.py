@@ -114,10 +114,16 @@ def write_record(folder: str, name: str, record: Record) -> None:
 
     Not fsynced: after a power cut the container is not running, whatever its last state said, and readers know that.
     """
-    path = f"{folder}/{name}.json"
+    replace_file(f"{folder}/{name}.json", record.encode().encode() + b"\n")
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a small file as a whole: readers see what was there before, or all of ``data``. Raises ``OSError``."""
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, record.encode().encode() + b"\n")
+        view = memoryview(data)
+        while view:  # a disk that becomes full takes a part, and fails with the next
+            view = view[os.write(fd, view) :]
     finally:
         os.close(fd)
     os.rename(f"{path}.new", path)
