@@ -9,6 +9,7 @@ ends are carboy of one user; no packet from inside a container arrives here.
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
 import os
 import sys
@@ -50,7 +51,7 @@ class Connection:
         return True
 
     def receive(self) -> tuple[tuple[Any, ...] | None, list[int]]:
-        """Return the next message and its descriptors; (None, []) when the other end is gone."""
+        """Return the next message and its descriptors; (None, []) when the other end is gone, or does not talk like us."""
         try:
             space = _socket.CMSG_SPACE(MAX_FDS * _INT)
             data, ancillary, _, _ = self._socket.recvmsg(MAX_MESSAGE_BYTES, space, _socket.MSG_CMSG_CLOEXEC)
@@ -63,7 +64,10 @@ class Connection:
                 fds += [int.from_bytes(rights[i : i + _INT], sys.byteorder) for i in range(0, whole, _INT)]
         if not data:
             return None, fds
-        message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302
+        try:
+            message: tuple[Any, ...] = marshal.loads(data)  # noqa: S302
+        except (ValueError, EOFError, TypeError):
+            return None, fds
         return message, fds
 
     def close(self) -> None:
@@ -98,10 +102,12 @@ def listen(folder: str) -> _socket.socket:
 
 
 def accept(listener: _socket.socket) -> Connection | None:
-    """Return the next connection when it is the same user's; None otherwise."""
+    """Return the next connection when it is the same user's; None otherwise. Raises ``OSError`` when no descriptor is left."""
     try:
         fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.socket.accept is made of
-    except OSError:
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
+            raise
         return None
     socket = _socket.socket(fileno=fd)
     os.set_inheritable(fd, False)

@@ -7,6 +7,8 @@ import marshal
 import os
 import time
 
+from carboy.errors import CarboyError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -66,14 +68,24 @@ class Health:
             self._timer = self._loop.call_after(self._job["interval_s"], self._check)
             return
         self._output, self._exit_code, self._began_at_s = b"", None, time.time()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        read, write = os.pipe2(os.O_CLOEXEC)
-        self._socket, self._fds = ours, [read]
         try:
+            self._start()
+        except (CarboyError, OSError) as error:  # no process or descriptor is left: the container lives on
+            self._output = str(error).encode()
+            self._conclude(1)
+
+    def _start(self) -> None:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._socket = ours
+        write = -1
+        try:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            self._fds = [read]
             self._keeper.run_inside({"args": self._job["test"]}, report=theirs.fileno(), fds={1: write, 2: write})
         finally:
             theirs.close()
-            os.close(write)
+            if write >= 0:
+                os.close(write)
         self._loop.watch(read, self._read)
         self._loop.watch(ours.fileno(), self._receive)
         self._deadline = self._loop.call_after(self._job["timeout_s"], self._expire)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from carboy.runtime.sandbox import Event, Sandbox
 
 SIGKILL = 9
+BREATHER_S = 0.2
 MANUAL_STOPS = (2, 3, 9, 15)  # a person who sends one of these does not want the container back
 
 
@@ -53,12 +54,13 @@ class Keeper(Watcher):
         self._pidfd = -1
         self._started = self._stopping = False
         self._listener = control.listen(folder)
+        self._unsent: list[int] = []  # signals for a process that is not there yet
         self._waiting: list[Connection] = []
         self._open: dict[Connection, Callable[[], object] | None] = {}
         self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
             "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
             "pause": self._pause, "resume": self._resume, "state": self._tell, "observe": self._observe,
-            "update": self._update,
+            "update": self._update, "follow": self._follow,
         }  # fmt: skip
 
     def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
@@ -91,6 +93,9 @@ class Keeper(Watcher):
                     error="",
                     oom_killed=False,
                 )
+                unsent, self._unsent = self._unsent, []
+                for number in unsent:
+                    self._send_signal(number)
             case "error" | "command":
                 self.state = self.state.replace(error=str(explain(event)))
             case "started" if not self.state.error:
@@ -123,6 +128,7 @@ class Keeper(Watcher):
             os.close(self._pidfd)
             self._pidfd = -1
         self._sandbox = None
+        self._unsent.clear()
         self.change(status="exited", pid=0, finished_at_s=time.time(), ports=(), addresses=())
         if self._started:
             self._started = False
@@ -163,10 +169,20 @@ class Keeper(Watcher):
 
     # --- commands -----------------------------------------------------------------------------------------------
 
-    def _accept(self, _: int) -> None:
-        connection = control.accept(self._listener)
+    def _accept(self, fd: int) -> None:
+        try:
+            connection = control.accept(self._listener)
+        except OSError:  # no descriptors are left: those who wait to be accepted must not keep this process busy
+            assert self.loop is not None
+            self.loop.forget(fd)
+            self.loop.call_after(BREATHER_S, self._listen)
+            return
         if connection is not None:
             self.adopt(connection)
+
+    def _listen(self) -> None:
+        if self.loop is not None and self._listener.fileno() >= 0:
+            self.loop.watch(self._listener.fileno(), self._accept)
 
     def adopt(self, connection: Connection) -> None:
         """Serve a connection that is open already."""
@@ -184,7 +200,12 @@ class Keeper(Watcher):
                     connection.send(("refused", f"this container does not answer to {message[0]}", ""))
                 else:
                     stays = verb(connection, message[1:], fds)
+        except Exception as error:  # noqa: BLE001  one request that fails must not end the container (row 61)
+            _close(fds)
+            connection.send(("refused", *_explain(error)))
         finally:
+            if message is None:
+                _close(fds)
             # One that is attached stays, whatever it asks for beside.
             if message is None or not (stays or self._open.get(connection)):
                 self.drop(connection)
@@ -210,8 +231,7 @@ class Keeper(Watcher):
         """Refuse what needs a running container; returns whether that was so."""
         if self._pidfd >= 0 and self.state.status == "running":
             return False
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
         paused = self.state.status == "paused"
         hint = "`carboy unpause` it first" if paused else "`carboy start` it first"
         connection.send(("refused", f"the container is {'paused' if paused else 'not running'}", hint))
@@ -221,6 +241,10 @@ class Keeper(Watcher):
         if self._refuse(connection, fds):
             return False
         (process,) = values
+        if len(fds) != 3:
+            _close(fds)
+            connection.send(("refused", "descriptors are missing: too many files are open", "try again"))
+            return False
         words = " ".join(process["args"])
         self.note("exec_create", command=words)
         self.run_inside(
@@ -229,8 +253,7 @@ class Keeper(Watcher):
             fds=dict(enumerate(fds)),
             ended=lambda status: self.note("exec_die", command=words, exitCode=str(status)),
         )
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
         return False  # the program that stands between has a copy, and talks from here on
 
     def run_inside(
@@ -286,14 +309,14 @@ class Keeper(Watcher):
     def _signal(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
         del fds
         (number,) = values
-        if self._sandbox is None or self._sandbox.pid is None:
+        if self._sandbox is None:
             connection.send(("refused", "the container is not running", "`carboy start` it first"))
             return False
         if number in MANUAL_STOPS:
             self.change(stopped=True)
         if number == SIGKILL and self.state.status == "paused":
             self._set_frozen(False)
-        self._sandbox.signal(number)
+        self._send_signal(number)
         self.note("kill", signal=str(number))
         connection.send(("ok",))
         return False
@@ -311,10 +334,22 @@ class Keeper(Watcher):
             self._set_frozen(False)
         sandbox = self._sandbox
         self._stopping = True
-        sandbox.signal(number)
+        self._send_signal(number)
         self.note("kill", signal=str(number))
         if timeout_s >= 0:
-            self.loop.call_after(timeout_s, lambda: sandbox.signal(SIGKILL) if self._sandbox is sandbox else None)
+            self.loop.call_after(timeout_s, lambda: self._send_signal(SIGKILL) if self._sandbox is sandbox else None)
+        return True
+
+    def _send_signal(self, number: int) -> None:
+        """Send a signal to the container's process, or as soon as there is one."""
+        if self._sandbox is None or self._sandbox.pid is None:
+            self._unsent.append(number)
+        else:
+            self._sandbox.signal(number)
+
+    def _follow(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Answer by the end of the talk: when nobody keeps the container any more, whatever runs there meanwhile."""
+        del connection, values, fds
         return True
 
     def _wait(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
@@ -398,6 +433,24 @@ class Keeper(Watcher):
             return error.brief, error.hint
         self.change(status="paused" if frozen else "running")
         return None
+
+
+def _close(fds: list[int]) -> None:
+    """Close what came with a request, once."""
+    for fd in fds:
+        os.close(fd)
+    fds.clear()
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return the (brief, hint) of what went wrong with a request."""
+    from carboy.errors import CarboyError
+
+    if isinstance(error, CarboyError):
+        return error.brief, error.hint
+    if isinstance(error, OSError):
+        return f"that cannot be done now: {error.strerror or error}", "try again, or see what the machine is short of"
+    return f"that request cannot be answered: {type(error).__name__}: {error}", ""
 
 
 def _keep_only(connection: Connection) -> None:

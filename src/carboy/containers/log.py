@@ -101,13 +101,14 @@ class LogWriter:
         if not data:
             return
         try:
+            note = b""
             if self._lost_bytes:
                 lost = f"carboy: {self._lost_bytes} bytes are missing here: the disk was full"
-                self._put(b"%s stderr F %s\n" % (self._stamp(), lost.encode()))
-                self._lost_bytes = 0
-            if self._size and self._size + len(data) > self._max_bytes:
+                note = b"%s stderr F %s\n" % (self._stamp(), lost.encode())
+            if self._size and self._size + len(note) + len(data) > self._max_bytes:
                 self._rotate()
-            self._put(data)
+            self._put(note + data)  # both or neither: the last free bytes are not for the note
+            self._lost_bytes = 0
         except OSError:
             self._lost_bytes += len(data)
 

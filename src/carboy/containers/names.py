@@ -87,13 +87,16 @@ def _sweep(home: Home, name: str) -> str | None:
     """Take away the link of a container that is gone, one process at a time; returns the owner when it has a living one.
 
     Without the lock, of two who find the same dead link the slower one would take away the link that the quicker one made.
+    A link that is there is replaced by nobody else, because a new one cannot be made over it.
     """
     folder = os.open(home.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         owner = find_owner(home, name)
-        if owner is None:
-            release_name(home, name)
+        if owner is None and os.path.islink(f"{home.names}/{name}"):
+            owner = find_owner(home, name)  # again: the first answer may have been that of no link at all
+            if owner is None:
+                release_name(home, name)
         return owner
     finally:
         os.close(folder)

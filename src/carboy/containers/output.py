@@ -1,7 +1,8 @@
 """Where a kept container's output goes, and where its input comes from: its log, and whoever is attached.
 
 An attached reader that does not read holds the container back, as a pipe would, and nothing is kept for it beyond the one chunk
-under way: memory does not depend on who reads (moby CVE-2022-31030 and kin). A reader that goes away is forgotten.
+under way: memory does not depend on who reads (moby CVE-2022-31030 and kin). A reader that goes away is forgotten. When the
+container ends, what is left in its pipes is a reader's last: :func:`write_last` waits for it in the supervisor's place.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ import fcntl
 import os
 import termios
 
+from carboy.linux import process
 from carboy.runtime.loop import READABLE, WRITABLE, Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from carboy.containers.log import LogWriter
 
 CHUNK_BYTES = 65_536
+# What the pipes of a container that ended can hold at most (pipe-max-size for everybody is 1 MiB): whoever writes more
+# than that is not of the container.
+MAX_LAST_BYTES = 2**21
 
 
 class Reader:
-    """One who is attached: the ends of its pipes (-1: it does not want that stream)."""
+    """One who is attached: the ends of its pipes (-1: it does not want that stream). ``held``: what they do not take yet."""
 
     __slots__ = ("ends_input", "held", "out", "source")
 
@@ -48,34 +53,30 @@ class Output:
         self._pending = memoryview(b"")  # input that the container has not taken yet
         self._readers: list[Reader] = []
         self._terminal = -1
-        self._waits_for: set[int] = set()  # readers' pipes that are full
 
     def open_pipes(self, *, interactive: bool) -> dict[int, int]:
         """Return descriptors 0, 1 and 2 for the container's process; the caller closes them when it has handed them on."""
         child: dict[int, int] = {}
         for number, stream in ((1, "stdout"), (2, "stderr")):
             read, child[number] = os.pipe2(os.O_CLOEXEC)
-            self._watch_source(read, stream)
+            self._sources[read] = stream
         if interactive:
             child[0], self._input = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(self._input, False)
+        self._follow()
         return child
 
     def open_terminal(self, master: int) -> None:
         """Take the outer end of the container's terminal."""
         os.set_blocking(master, False)
         self._terminal = self._input = master
-        self._watch_source(master, "stdout")
-
-    def _watch_source(self, fd: int, stream: str) -> None:
-        self._sources[fd] = stream
-        self._loop.watch(fd, self._take)
+        self._sources[master] = "stdout"
+        self._follow()
 
     def attach(self, reader: Reader) -> None:
         """Begin to copy to a reader, and its input to the container."""
         self._readers.append(reader)
-        if reader.source >= 0:
-            self._loop.watch(reader.source, lambda fd: self._take_input(reader, fd))
+        self._follow()
 
     def detach(self, reader: Reader) -> None:
         """Forget a reader and close its pipes; one that was forgotten is fine."""
@@ -83,13 +84,12 @@ class Output:
             return
         self._readers.remove(reader)
         if reader.source >= 0:
-            self._loop.forget(reader.source)
-            os.close(reader.source)
+            self._close_input_of(reader)
         for fd in {fd for fd in reader.out.values() if fd >= 0}:
             self._loop.forget(fd)
-            self._waits_for.discard(fd)
             os.close(fd)
-        self._go_on()
+        reader.held.clear()
+        self._follow()
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the container's terminal, when it has one."""
@@ -97,7 +97,36 @@ class Output:
             size = rows.to_bytes(2, "little") + columns.to_bytes(2, "little") + bytes(4)
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, size)
 
+    def _is_held(self) -> bool:
+        return any(reader.held for reader in self._readers)
+
+    def _follow(self) -> None:
+        """Watch what can go on now: nothing is read while a reader is full, or while the container does not take its input."""
+        held = self._is_held()
+        for fd in self._sources:
+            mask = (0 if held else READABLE) | (WRITABLE if fd == self._input and self._pending else 0)
+            self._watch(fd, self._take, mask)
+        if self._input >= 0 and self._input != self._terminal:
+            self._watch(self._input, lambda _: self._put_input(), WRITABLE if self._pending else 0)
+        for reader in self._readers:
+            if reader.source >= 0:
+                self._watch(reader.source, self._input_of(reader), 0 if self._pending else READABLE)
+            for fd in reader.held:
+                self._watch(fd, lambda ready, reader=reader: self._give_held(reader, ready), WRITABLE)  # type: ignore[misc]
+
+    def _watch(self, fd: int, call: Callable[[int], object], mask: int) -> None:
+        if mask:
+            self._loop.watch(fd, call, mask)
+        else:  # and not watched for nothing: poll(2) reports an end in any case, again and again
+            self._loop.forget(fd)
+
+    # --- from the container -----------------------------------------------------------------------------------------
+
     def _take(self, fd: int) -> None:
+        if fd == self._input and self._pending:
+            self._put_input()
+        if self._is_held():
+            return
         try:
             data = os.read(fd, CHUNK_BYTES)
         except OSError as error:
@@ -107,97 +136,95 @@ class Output:
         if not data:
             self._drop_source(fd)
             return
-        stream = self._sources[fd]
+        self._spread(self._sources[fd], data)
+        if self._is_held():
+            self._follow()
+
+    def _spread(self, stream: str, data: bytes) -> None:
+        """Give a chunk to the log and to every reader."""
         if self._log is not None:
             self._log.write(stream, data)
         for reader in list(self._readers):
-            self._give(reader, reader.out[stream], memoryview(data))
+            fd = reader.out[stream]
+            if fd in reader.held:
+                reader.held[fd] = memoryview(bytes(reader.held[fd]) + data)
+            elif fd >= 0:
+                self._give(reader, fd, memoryview(data))
 
     def _drop_source(self, fd: int) -> None:
         self._loop.forget(fd)
         self._sources.pop(fd, None)
         if fd == self._terminal:
             self._terminal = self._input = -1
+            self._pending = memoryview(b"")
         os.close(fd)
 
     def _give(self, reader: Reader, fd: int, view: memoryview) -> None:
-        if fd < 0:
-            return
+        """Write to a reader; what it does not take is held, and a reader that is gone is forgotten."""
         try:
             while view:
                 view = view[os.write(fd, view) :]
         except BlockingIOError:
             reader.held[fd] = view
-            self._waits_for.add(fd)
-            self._loop.watch(fd, lambda ready: self._give_held(reader, ready), WRITABLE)
-            for source in self._sources:
-                self._loop.forget(source)
         except OSError:
             self.detach(reader)
 
     def _give_held(self, reader: Reader, fd: int) -> None:
         self._loop.forget(fd)
-        self._waits_for.discard(fd)
         self._give(reader, fd, reader.held.pop(fd, memoryview(b"")))
-        self._go_on()
+        self._follow()
 
-    def _go_on(self) -> None:
-        if not self._waits_for:
-            for source in self._sources:
-                self._loop.watch(source, self._take)
-
-    def _take_input(self, reader: Reader, fd: int) -> None:
-        if self._pending:  # the container does not read; nothing more is taken from anybody
-            self._loop.forget(fd)
-            return
-        data = os.read(fd, CHUNK_BYTES)
-        if data and self._input >= 0:
-            self._put_input(memoryview(data))
-            return
-        self._loop.forget(fd)
-        os.close(fd)
-        reader.source = -1
-        if not data and reader.ends_input and self._input >= 0 and self._terminal < 0:
-            self._end_input()
-
-    def _put_input(self, view: memoryview) -> None:
-        try:
-            while view:
-                view = view[os.write(self._input, view) :]
-        except BlockingIOError:
-            self._pending = view
-            mask = WRITABLE | (READABLE if self._input == self._terminal else 0)
-            self._loop.watch(self._input, self._put_pending, mask)
-            return
-        except OSError:
-            self._end_input()
-        self._pending = memoryview(b"")
-
-    def _put_pending(self, fd: int) -> None:
-        if fd == self._terminal:
-            self._take(fd)
-            if self._terminal < 0:
-                return
-            self._loop.watch(fd, self._take)
-        else:
-            self._loop.forget(fd)
-        self._put_input(self._pending)
-        if not self._pending:
-            for reader in self._readers:
-                if reader.source >= 0:
-                    self._loop.watch(reader.source, self._input_of(reader))
+    # --- to the container -------------------------------------------------------------------------------------------
 
     def _input_of(self, reader: Reader) -> Callable[[int], None]:
         return lambda fd: self._take_input(reader, fd)
 
+    def _take_input(self, reader: Reader, fd: int) -> None:
+        if self._pending:  # the container does not read; nothing more is taken from anybody
+            return
+        try:
+            data = os.read(fd, CHUNK_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and self._input >= 0:
+            self._pending = memoryview(data)
+            self._put_input()
+            return
+        self._close_input_of(reader)
+        if not data and reader.ends_input and self._terminal < 0:
+            self._end_input()
+
+    def _close_input_of(self, reader: Reader) -> None:
+        self._loop.forget(reader.source)
+        os.close(reader.source)
+        reader.source = -1
+
+    def _put_input(self) -> None:
+        try:
+            while self._pending:
+                self._pending = self._pending[os.write(self._input, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody in the container reads it any more
+            self._end_input()
+        self._follow()
+
     def _end_input(self) -> None:
+        self._pending = memoryview(b"")
         if self._input >= 0 and self._input != self._terminal:
             self._loop.forget(self._input)
             os.close(self._input)
         self._input = -1
 
+    # --- the end ----------------------------------------------------------------------------------------------------
+
     def close(self) -> None:
-        """Copy what is left in the pipes, give it to those who read it, and close everything."""
+        """Take what is left in the pipes, and close everything but the readers that have not taken all: these hold the rest.
+
+        Never waits for a reader: one that is stopped must not keep the container from having ended.
+        """
         for fd in list(self._sources):
             os.set_blocking(fd, False)
             self._drain(fd)
@@ -205,32 +232,54 @@ class Output:
             self._log.flush()
         self._end_input()
         for reader in list(self._readers):
-            self.detach(reader)
+            if not reader.held:
+                self.detach(reader)
+            elif reader.source >= 0:
+                self._close_input_of(reader)
 
     def _drain(self, fd: int) -> None:
         stream = self._sources[fd]
-        while True:
+        left = MAX_LAST_BYTES
+        while left > 0:
             try:
                 data = os.read(fd, CHUNK_BYTES)
             except OSError:
-                data = b""
-            if self._log is not None:
-                self._log.write(stream, data)
-            for reader in list(self._readers):
-                self._give_patiently(reader, reader.out[stream], memoryview(data))
+                break
             if not data:
-                self._drop_source(fd)
-                return
+                break
+            left -= len(data)
+            self._spread(stream, data)
+        self._drop_source(fd)
 
-    def _give_patiently(self, reader: Reader, fd: int, view: memoryview) -> None:
-        held = reader.held.pop(fd, None)
-        if held:
-            view = memoryview(bytes(held) + bytes(view))
-        if fd < 0:
-            return
-        os.set_blocking(fd, True)
-        try:
-            while view:
-                view = view[os.write(fd, view) :]
-        except OSError:
-            self.detach(reader)
+
+def write_last(held: Mapping[int, memoryview], *, talk: int, say: Callable[[], object]) -> None:
+    """Write ``held`` to readers' pipes however long that takes, then call ``say()``: in a process of its own, nobody's child.
+
+    It has the pipes, the descriptor ``talk``, and nothing else of the supervisor's, the container's lock above all.
+    """
+    between = os.fork()
+    if between:
+        os.waitpid(between, 0)
+        return
+    try:
+        if os.fork() == 0:
+            process.set_name("carboy-last")
+            below = 3
+            for fd in sorted({*held, talk}):
+                os.closerange(below, fd)
+                below = fd + 1
+            process.close_from(below)
+            for fd, rest in held.items():
+                _write_all(fd, rest)
+            say()
+    finally:
+        os._exit(0)
+
+
+def _write_all(fd: int, view: memoryview) -> None:
+    os.set_blocking(fd, True)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except OSError:
+        return  # the reader is gone

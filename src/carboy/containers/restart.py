@@ -13,7 +13,7 @@ def check_policy(text: str) -> None:
     """Raise ``CarboyError`` (125) unless ``text`` is a restart policy of Docker's form."""
     name, colon, count = text.partition(":")
     known = name in {"no", "always", "unless-stopped", "on-failure"}
-    if not known or (colon and (name != "on-failure" or not count.isdigit())):
+    if not known or (colon and (name != "on-failure" or not (count.isascii() and count.isdigit()))):
         raise CarboyError(
             f"{text!r} is no restart policy", hint="use no, always, unless-stopped, or on-failure[:TIMES]", code=125
         )
@@ -24,12 +24,12 @@ def plan_restart(
 ) -> float:
     """Return how many seconds to wait before the next start; below 0: no start.
 
-    As Docker: the wait doubles from 0.1 s to a minute, and begins anew after a run of 10 s; what a person stopped
-    stays down.
+    As Docker: on-failure:0 has no limit, the wait doubles from 0.1 s to a minute, and begins anew after a run of 10 s;
+    what a person stopped stays down.
     """
     name, _, count = policy.partition(":")
     again = name in {"always", "unless-stopped"} or (name == "on-failure" and exit_code != 0)
-    if stopped or not again or (count and restarts >= int(count)):
+    if stopped or not again or 0 < int(count or 0) <= restarts:
         return -1.0
     if ran_s >= STEADY_S or not last_delay_s:
         return FIRST_DELAY_S

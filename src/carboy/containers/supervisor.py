@@ -19,7 +19,7 @@ import time
 from carboy.containers.control import Connection
 from carboy.containers.keeper import Keeper
 from carboy.containers.log import LogWriter
-from carboy.containers.output import Output, Reader
+from carboy.containers.output import Output, Reader, write_last
 from carboy.containers.restart import plan_restart
 from carboy.errors import CarboyError
 from carboy.linux import process
@@ -81,8 +81,8 @@ class Supervisor:
             self._keeper.serve(verb, call)
         self._health: Health | None = None
         self._failed = False
-        self._started = False
-        self._over = False
+        self._starter_waited = False
+        self._started = self._over = False
 
     def run(self) -> None:
         """Keep the container to its last end, and clean up behind it."""
@@ -122,6 +122,8 @@ class Supervisor:
         return not self._keeper.state.stopped
 
     def _run_once(self) -> None:
+        """Run the container once; ``_failed`` says afterwards that its command was not executed, so that no policy helps."""
+        self._started = self._over = False
         launch = _find_launcher(self._job["plan"])
         make_mountable(self._folder)
         output = self._output = Output(self._loop, self._log)
@@ -131,7 +133,6 @@ class Supervisor:
         sandbox = launch(self._job["plan"], child)
         for fd in child.values():
             os.close(fd)
-        self._over = False
 
         def receive(_: int) -> None:
             event = sandbox.receive()
@@ -152,7 +153,7 @@ class Supervisor:
         if not self._started and not self._failed:
             self._fail(("error", "run the sandbox", 0, f"the stage program ended with status {status}"))
         self._keeper.end()
-        if self._failed:
+        if self._failed and self._starter_waited:
             self._keeper.change(status="created")
         self._let_readers_go()
 
@@ -189,6 +190,7 @@ class Supervisor:
         code = event[1] if event[0] == "command" else 125
         self._keeper.change(exit_code=code)
         if self._starter is not None:
+            self._starter_waited = True
             self._starter.send(event)
             self._starter = None
 
@@ -240,9 +242,17 @@ class Supervisor:
         return False
 
     def _let_readers_go(self) -> None:
-        for connection in list(self._readers):
-            connection.send(("ended", self._keeper.state.exit_code))
-            self._readers.pop(connection)
+        """Tell all who are attached that it has ended, each when it has taken what was written."""
+        for connection, reader in list(self._readers.items()):
+
+            def say(connection: Connection = connection) -> None:
+                connection.send(("ended", self._keeper.state.exit_code))
+
+            if reader.held:
+                write_last(reader.held, talk=connection.fileno(), say=say)
+            else:
+                say()
+            self._leave(connection)
             self._keeper.drop(connection)
 
     def _remove(self) -> None:

@@ -63,8 +63,13 @@ class Loop:
             if call is not None:
                 call(fd)
                 made += 1
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            _, _, due = self._timers.pop(0)
+        now, last = time.monotonic(), self._count
+        while self._timers and self._timers[0][0] <= now:
+            # What a call asks for with no delay comes with the next step: descriptors must have their turn.
+            position = next((i for i, timer in enumerate(self._timers) if timer[1] <= last), None)
+            if position is None or self._timers[position][0] > now:
+                break
+            _, _, due = self._timers.pop(position)
             due()
             made += 1
         return made

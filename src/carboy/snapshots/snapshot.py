@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 
 from carboy.errors import CarboyError
 
@@ -32,6 +33,7 @@ MAX_ID_LENGTH = 64
 _ID_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
 _ID_REST = _ID_FIRST | frozenset(".-")
 _ATTEMPTS = 100
+_SHARED_S = 0.005
 _DYING = "~"
 # What a container that wrote nothing has, its lock last: whoever sees the folder without one may remove it.
 _FILES = ("claim", "config.json", "control", "kept", "log", "name", "state.json", "claim.new", "lock")
@@ -174,10 +176,11 @@ def lock_container(home: Home, container_id: str) -> Container | None:
     """Return a container's folder, locked, whose process does not run; None when it runs or there is none."""
     path = f"{home.containers}/{container_id}"
     fd = None
-    for _ in range(_ATTEMPTS):  # `is_running` holds a shared lock for a moment
+    for _ in range(_ATTEMPTS):
         fd = _lock_dead(path) if os.path.isdir(path) else None
         if fd is not None or not _is_shared(path):
             break
+        time.sleep(_SHARED_S)  # `is_running` of somebody else holds a shared lock for a moment
     return None if fd is None else Container(path, fd, kept=os.path.exists(f"{path}/kept"))
 
 

@@ -38,10 +38,14 @@ TESTS: dict[str, Test] = {
         value in text.split(":") or f"={value}" in text for _, text in view.config.mounts
     ),
 }
+_EACH = {"label": all}
 
 
 def filter_containers(views: Sequence[ContainerView], filters: Sequence[str]) -> list[ContainerView]:
-    """Return the containers that pass: one of the values of each key, as Docker has it. Raises ``CarboyError`` (2)."""
+    """Return the containers that pass: one of the values of each key, and all of the labels, as Docker has it.
+
+    Raises ``CarboyError`` (2).
+    """
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, has_value, value = text.partition("=")
@@ -51,5 +55,5 @@ def filter_containers(views: Sequence[ContainerView], filters: Sequence[str]) ->
     return [
         view
         for view in views
-        if all(any(TESTS[key](view, value) for value in values) for key, values in wanted.items())
+        if all(_EACH.get(key, any)(TESTS[key](view, value) for value in values) for key, values in wanted.items())
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHORT_ID = 12
 SIGKILL = 9
 SUPERVISOR_DIED = 137
+LIVE = frozenset({"running", "paused", "restarting"})
+FOLLOW_S = 0.1
 
 
 class ContainerView:
@@ -45,7 +47,7 @@ class ContainerView:
     @property
     def running(self) -> bool:
         """Whether its process is there, going on or paused."""
-        return self.state.status in {"running", "paused", "restarting"}
+        return self.state.status in LIVE
 
 
 def find_container(home: Home, name: str) -> str:
@@ -84,15 +86,21 @@ def view_container(home: Home, container_id: str) -> ContainerView | None:
     config = read_json(f"{folder}/config.json")
     if config is None:
         return None
-    value = read_json(f"{folder}/state.json")
-    state = ContainerState(status="created") if value is None else ContainerState.from_json(value)
-    if state.status in {"running", "paused", "restarting"} and not snapshot.is_running(home, container_id):
+    state = _read_state(folder)
+    if state.status in LIVE and not snapshot.is_running(home, container_id):
+        state = _read_state(folder)  # its keeper writes the end down before it lets go
+    if state.status in LIVE and not snapshot.is_running(home, container_id):
         rebooted = state.boot != read_boot()
         reason = "the machine was restarted" if rebooted else "the process that kept the container was killed"
         state = state.replace(
             status="exited", exit_code=SUPERVISOR_DIED, pid=0, error=reason, health="", ports=(), addresses=()
         )
     return ContainerView(config=ContainerConfig.from_json(config), state=state, name=read_name(folder), folder=folder)
+
+
+def _read_state(folder: str) -> ContainerState:
+    value = read_json(f"{folder}/state.json")
+    return ContainerState(status="created") if value is None else ContainerState.from_json(value)
 
 
 def open_view(home: Home, name: str) -> ContainerView:
@@ -140,7 +148,7 @@ def _is_kept(view: ContainerView) -> bool:
 
 
 def kill_container(view: ContainerView, *, signal: int) -> None:
-    """Send a signal to a running container's process. Raises ``CarboyError`` (1) when it does not run."""
+    """Send a signal to a running container's process. Raises ``CarboyError`` (125) when it does not run."""
     client.request(view.folder, ("signal", signal))
 
 
@@ -225,28 +233,27 @@ def read_log(
 ) -> Iterator[LogLine]:
     """Yield a container's log, oldest first: the last ``tail`` lines, or those between two times (RFC 3339 in UTC, as text).
 
-    With ``follow`` it goes on until the container ends, or the time ``until`` comes.
+    With ``follow`` it goes on until nobody keeps the container any more, or the time ``until`` comes. Raises ``CarboyError``.
     """
     from carboy.containers.log import LogReader
 
     if view.config.log_bytes == 0 or (view.config.auto_remove and not os.path.exists(f"{view.folder}/log")):
         raise CarboyError("this container keeps no log", hint="its output goes to whoever runs it in the foreground")
-    reader = LogReader(view.folder)
-    yield from _between(reader, since, until) if tail is None else _last(_between(reader, since, until), tail)
     keeper = control.connect(view.folder) if follow else None
-    if keeper is None:
-        reader.close()
-        return
-    keeper.send(("wait",))
+    reader = LogReader(view.folder)
     end_s = _read_moment_s(until)
-    while not select.select([keeper.fileno()], [], [], 0.1)[0]:
-        yield from _between(reader, since, until)
-        if time.time() > end_s:
-            reader.close()
-            return
-    _wait_unlocked(view)
-    yield from _between(reader, since, until)
-    reader.close()
+    try:
+        yield from _between(reader, since, until) if tail is None else _last(_between(reader, since, until), tail)
+        if keeper is not None and keeper.send(("follow",)):
+            while not select.select([keeper.fileno()], [], [], FOLLOW_S)[0]:
+                yield from _between(reader, since, until)
+                if time.time() > end_s:
+                    return
+            yield from _between(reader, since, until)
+    finally:
+        reader.close()
+        if keeper is not None:
+            keeper.close()
 
 
 def _between(reader: LogReader, since: str, until: str) -> Iterator[LogLine]:
@@ -264,14 +271,16 @@ def _read_moment_s(text: str) -> float:
 
 
 def _last(lines: Iterator[LogLine], count: int) -> Sequence[LogLine]:
-    """Return the last ``count`` whole lines; parts of one line count once."""
+    """Return the last ``count`` lines; parts of one line count once, and so does one that has no end yet."""
     from collections import deque
 
+    if not count:
+        return ()
     kept: deque[LogLine] = deque()
-    whole = 0
+    ends = 0  # lines in `kept` that are complete
     for line in lines:
         kept.append(line)
-        whole += line.full
-        while whole > count and kept:
-            whole -= kept.popleft().full
-    return kept if count else ()
+        ends += line.full
+        while ends + (not kept[-1].full) > count:
+            ends -= kept.popleft().full
+    return kept
