@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("bind", "volume", "tmpfs")
 MAX_TARGET_BYTES = 4095
+DEFAULT_TMPFS_MODE = 0o1777
 _NO_EFFECT = frozenset(
     {
         "rw", "z", "Z", "private", "rprivate", "rbind", "nosuid", "nodev", "exec", "copy", "cached", "delegated",
@@ -69,7 +70,7 @@ class MountRequest(Value):
         copy_up: bool = True,
         idmap: str = "",
         size_bytes: int = 0,
-        mode: int = 0o1777,
+        mode: int = DEFAULT_TMPFS_MODE,
     ) -> None:
         self._set(
             kind=kind, source=source, target=target, read_only=read_only, noexec=noexec, recursive=recursive,
@@ -282,6 +283,38 @@ def _parse_mode(text: str) -> int:
     if not text or len(text) > 5 or not set(text) <= set("01234567") or int(text, 8) > 0o1777:
         raise _Issue(f"invalid value for mode: {text}", "write octal digits up to 1777, as 0700")
     return int(text, 8)
+
+
+# --- one notation for all ------------------------------------------------------------------------------------------
+
+
+def format_mount(request: MountRequest) -> str:
+    """Return the request as ``--mount`` takes it: what :func:`parse_mount` makes of it is the same request."""
+    fields = [
+        f"type={request.kind}",
+        *([f"source={request.source}"] if request.source else ()),
+        f"target={request.target}",
+    ]
+    if request.read_only:
+        fields.append("readonly")
+    if request.noexec != (request.kind == "tmpfs"):
+        fields.append(f"noexec={str(request.noexec).lower()}")
+    if not request.recursive:
+        fields.append("bind-recursive=disabled")
+    if not request.copy_up:
+        fields.append("volume-nocopy")
+    if request.idmap:
+        fields.append(f"idmap={request.idmap}")
+    if request.kind == "tmpfs":
+        fields += [f"tmpfs-size={request.size_bytes}"] if request.size_bytes else []
+        fields += [f"tmpfs-mode={request.mode:04o}"] if request.mode != DEFAULT_TMPFS_MODE else []
+    return ",".join(_quote(field) for field in fields)
+
+
+def _quote(field: str) -> str:
+    if any(character in field for character in ',"\r\n'):
+        return '"' + field.replace('"', '""') + '"'
+    return field
 
 
 # --- --mount ------------------------------------------------------------------------------------------------------

@@ -104,6 +104,28 @@ def read_tar(root: Root, stream: Readable, destination: bytes, *, archive: bool 
         return _place(iter_tar(stream), root, base, Ownership(keep=archive, ids=(0, 0)))
 
 
+def fill_folder(root: Root, source: bytes, fd: int, *, keep_owners: bool) -> None:
+    """Give the empty directory ``fd`` what the folder ``source`` of a container has: mode, times and owners included.
+
+    Nothing happens when there is no such folder. ``keep_owners`` False: in a tier where all files have one. Raises ``OSError``
+    and ``CarboyError``.
+    """
+    with root.open() as top:
+        try:
+            place = find(top, source)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with place:
+            if place.entry is None or not place.entry.is_folder:
+                return
+            _place(iter_contents(place.open_folder(top)), LiveRoot(fd), [], Ownership(keep=keep_owners))
+            status = place.entry.status
+            if keep_owners:
+                os.fchown(fd, status.st_uid, status.st_gid)
+            os.fchmod(fd, status.st_mode & 0o7777)
+            os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
 # --- the rules ----------------------------------------------------------------------------------------------------
 
 

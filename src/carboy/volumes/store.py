@@ -17,6 +17,7 @@ user whose container is gone does not count, so nothing that dies half-way keeps
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -39,6 +40,7 @@ _NEW, _OLD = ".new-", ".old-"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 100
+_PATIENCE_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,32 +78,42 @@ class VolumeStore:
         with translate_os_errors(f"make the volume {name}"):
             make_dir(self._path)
             self._remove_rests()
-            if not os.path.isdir(f"{self._path}/{name}"):
-                self._make(name, dict(labels or {}), anonymous=anonymous)
-        return self.inspect(name)
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._read(name)
+                except FileNotFoundError:
+                    self._make(name, labels or {}, anonymous=anonymous)
+        raise CarboyError(f"the volume {name} is removed as often as it is made")
 
-    def _make(self, name: str, labels: dict[str, str], *, anonymous: bool) -> None:
-        new = f"{self._path}/{_NEW}{os.urandom(8).hex()}"
-        os.mkdir(new, 0o700)
-        held = os.open(f"{new}/lock", _LOCK | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            for folder, mode in (("data", 0o755), ("users", 0o700)):
-                os.mkdir(f"{new}/{folder}", mode)
-                os.chmod(f"{new}/{folder}", mode)
-            meta = {"created_at_s": time.time(), "labels": labels, "anonymous": anonymous}
-            write_durable(f"{new}/meta.json", json.dumps(meta, sort_keys=True).encode())
-            fsync_dir(new)
+    def _make(self, name: str, labels: Mapping[str, str], *, anonymous: bool, user: str = "") -> None:
+        """Make a volume, in use by ``user`` from the beginning; one that is there by then stays."""
+        for _ in range(_ATTEMPTS):
+            new = f"{self._path}/{_NEW}{os.urandom(8).hex()}"
+            os.mkdir(new, 0o700)
+            held = os.open(f"{new}/lock", _LOCK | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                os.rename(new, f"{self._path}/{name}")
-            except OSError:
-                remove_tree(new)
-                if not os.path.isdir(f"{self._path}/{name}"):
-                    raise
-                return  # somebody else was quicker: theirs is as good
-            fsync_dir(self._path)
-        finally:
-            os.close(held)
+                fcntl.flock(held, fcntl.LOCK_EX)
+                if not os.fstat(held).st_nlink:
+                    continue  # taken for a dead one before it was locked
+                for folder, mode in (("data", 0o755), ("users", 0o700)):
+                    os.mkdir(f"{new}/{folder}", mode)
+                    os.chmod(f"{new}/{folder}", mode)
+                if user:
+                    _touch(f"{new}/users/{user}")
+                meta = {"created_at_s": time.time(), "labels": dict(labels), "anonymous": anonymous}
+                write_durable(f"{new}/meta.json", json.dumps(meta, sort_keys=True).encode())
+                fsync_dir(new)
+                try:
+                    os.rename(new, f"{self._path}/{name}")
+                except OSError as error:
+                    remove_tree(new)
+                    if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+                        raise
+                    return  # somebody else was quicker: theirs is as good
+                fsync_dir(self._path)
+                return
+            finally:
+                os.close(held)
 
     def list_volumes(self) -> list[Volume]:
         """Return all volumes, sorted by name."""
@@ -129,16 +141,24 @@ class VolumeStore:
         is called with a descriptor of its folder, to bring the image's contents; other users wait for that. When it fails, or
         this process dies, the volume is empty again for the next one. Raises ``CarboyError``.
         """
-        for _ in range(_ATTEMPTS):
-            self.create(name)
-            try:
-                with self._locked(name) as path, translate_os_errors(f"use the volume {name}"):
-                    os.close(os.open(f"{path}/users/{container_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                    if fill is not None:
-                        _fill(path, fill)
-                    return self._read(name)
-            except FileNotFoundError:
-                continue  # removed between the two
+        issue = find_issue(name)
+        if issue:
+            raise CarboyError(
+                f"create {name}: {issue}", hint="use letters, digits, and behind the first also _ . -", code=125
+            )
+        with translate_os_errors(f"use the volume {name}"):
+            make_dir(self._path)
+            for _ in range(_ATTEMPTS):
+                try:
+                    with self._locked(name) as path:
+                        _touch(f"{path}/users/{container_id}")
+                        if fill is not None:
+                            _fill(path, fill)
+                        return self._read(name)
+                except FileNotFoundError:
+                    if os.path.isdir(f"{self._path}/{name}"):
+                        raise
+                    self._make(name, {}, anonymous=False, user=container_id)
         raise CarboyError(f"the volume {name} is removed as often as it is made", code=125)
 
     def release(self, container_id: str, *, remove_anonymous: bool) -> list[str]:
@@ -252,12 +272,16 @@ class VolumeStore:
             return
         for name in names:
             path = f"{self._path}/{name}"
-            if name.startswith(_NEW) and not _is_dead(path):
+            held = _lock_dead(path) if name.startswith(_NEW) else -1
+            if held is None:
                 continue
             try:
                 remove_tree(path)
             except OSError:
                 continue  # somebody else is at it, or the next one tries again
+            finally:
+                if held >= 0:
+                    os.close(held)
 
     def _unknown(self, name: str) -> CarboyError:
         import difflib
@@ -274,19 +298,27 @@ def _is_same(fd: int, path: str) -> bool:
         return False
 
 
-def _is_dead(path: str) -> bool:
-    """Return whether nobody is making the volume at ``path``: its lock is free. One without a lock may be seconds old."""
+def _touch(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _lock_dead(path: str) -> int | None:
+    """Return the lock of a volume that nobody is making any more, now ours; None when somebody is, or it is gone.
+
+    One without a lock has a maker who died between two system calls, or comes to the next one: it is given a minute.
+    """
     try:
-        held = os.open(f"{path}/lock", _LOCK)
-    except FileNotFoundError:
-        return time.time() - os.stat(path).st_ctime > 60 if os.path.isdir(path) else False
-    try:
+        if time.time() - os.stat(path).st_ctime > _PATIENCE_S:
+            held = os.open(f"{path}/lock", _LOCK | os.O_CREAT, 0o600)
+        else:
+            held = os.open(f"{path}/lock", _LOCK)
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
     except BlockingIOError:
-        return False
-    finally:
         os.close(held)
-    return True
+        return None
+    return held
 
 
 def _fill(path: str, fill: Callable[[int], None]) -> None:

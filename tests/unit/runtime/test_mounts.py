@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy.errors import CarboyError
-from carboy.runtime.mounts import KINDS, MountRequest, parse_mount, parse_tmpfs, parse_volume, plan_requests
+from carboy.runtime.mounts import (
+    KINDS,
+    MountRequest,
+    format_mount,
+    parse_mount,
+    parse_tmpfs,
+    parse_volume,
+    plan_requests,
+)
 
 CWD = "/home/ana/work"
 
@@ -235,6 +243,7 @@ def test_both_notations_mean_the_same(kind: str, source: str, target: str, read_
 
 
 def check(request: MountRequest) -> None:
+    assert parse_mount(format_mount(request)) == request
     parts = request.target.split("/")
     assert parts[0] == ""
     assert len(parts) > 1
