@@ -122,8 +122,12 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self._path = path
         self._rest = b""
-        self._older = self._open(f"{path}.1")
+        # The newer one first: a rotation in between then shows the same file twice, and hides none.
         self._file = self._open(path)
+        self._older = self._open(f"{path}.1")
+        if self._older >= 0 and self._file >= 0 and os.path.sameopenfile(self._older, self._file):
+            os.close(self._older)
+            self._older = -1
 
     @staticmethod
     def _open(path: str) -> int:
