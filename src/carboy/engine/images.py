@@ -105,17 +105,38 @@ def tag_image(engine: Engine, name: str, new_name: str) -> None:
     write_event(engine.home.path, "image", "tag", id=str(descriptor.digest), name=reference.familiar)
 
 
-def remove_image(engine: Engine, name: str) -> list[str]:
-    """Remove a name (or, for a digest, all names of it) and return the names removed; data goes with `system prune`."""
+def remove_image(engine: Engine, name: str, *, force: bool = False) -> list[str]:
+    """Remove a name (or, for a digest, all names of it) and return the names removed; data goes with `system prune`.
+
+    The last name of an image that containers use goes with ``force`` only; the containers keep their layers either way.
+    Raises ``CarboyError`` (1).
+    """
     descriptor = resolve_image(engine, name)
-    names = [n for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
+    all_names = [n for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
+    names = all_names
     if not _is_short_id(name) or str(Reference.parse(name)) in names:
         names = [str(Reference.parse(name))]
+    if not force and set(names) == set(all_names):
+        _check_unused(engine, descriptor, Reference.parse(names[0]).familiar)
     for full in names:
         engine.store.refs.remove(full)
         familiar = Reference.parse(full).familiar
         write_event(engine.home.path, "image", "untag", id=str(descriptor.digest), name=familiar)
     return [Reference.parse(full).familiar for full in names]
+
+
+def _check_unused(engine: Engine, descriptor: Descriptor, familiar: str) -> None:
+    from carboy.engine.containers.manage import list_containers
+
+    for view in list_containers(engine.home, everything=True):
+        if view.config.manifest == str(descriptor.digest):
+            running = "running" if view.running else "stopped"
+            raise CarboyError(
+                f"conflict: unable to remove repository reference {familiar!r} (must force) - container "
+                f"{view.id[:SHORT_ID]} is using its referenced image {descriptor.digest.hex[:SHORT_ID]}",
+                details=f"the container {view.name} is {running}",
+                hint=f"`carboy rm {'-f ' if view.running else ''}{view.name}` first, or `carboy rmi -f`",
+            )
 
 
 def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
