@@ -34,6 +34,7 @@ class LogWriter:
         self._path = f"{folder}/log"
         self._max_bytes = max_bytes
         self._files = max(1, files)
+        self._batch_bytes = min(BATCH_BYTES, max_bytes)
         self._parts: dict[str, bytes] = {}
         self._lost_bytes = 0
         self._second = -1
@@ -58,26 +59,25 @@ class LogWriter:
         rest = lines.pop()
         stamp = self._stamp()
         partial, full = (b"%s %s %s " % (stamp, stream.encode(), tag) for tag in (b"P", b"F"))
-        out: list[bytes] = []
-        held_bytes = 0
-        for line in lines:
+        batch: list[bytes] = []
+        size = 0
+        for index, line in enumerate((*lines, rest)):
             start = 0
             while len(line) - start > MAX_LINE_BYTES:
-                out += (partial, line[start : start + MAX_LINE_BYTES], b"\n")
+                batch += (partial, line[start : start + MAX_LINE_BYTES], b"\n")
                 start += MAX_LINE_BYTES
-            out += (full, line[start:], b"\n")
-            held_bytes += len(full) + len(line)
-            if held_bytes > BATCH_BYTES:  # many short lines grow manifold by their stamps
-                self._append(b"".join(out))
-                out.clear()
-                held_bytes = 0
-        start = 0
-        while len(rest) - start > MAX_LINE_BYTES:
-            out += (partial, rest[start : start + MAX_LINE_BYTES], b"\n")
-            start += MAX_LINE_BYTES
-        if len(rest) > start:
-            self._parts[stream] = rest[start:]
-        self._append(b"".join(out))
+                size += len(partial) + MAX_LINE_BYTES
+            if index == len(lines):
+                if len(line) > start:
+                    self._parts[stream] = line[start:]
+                break
+            size += len(full) + len(line) - start + 1
+            if size > self._batch_bytes:  # many short lines grow manifold by their stamps
+                self._append(b"".join(batch))
+                batch.clear()
+                size = len(full) + len(line) - start + 1
+            batch += (full, line[start:], b"\n")
+        self._append(b"".join(batch))
 
     def flush(self) -> None:
         """Write what has no line's end yet."""

@@ -57,7 +57,9 @@ def tag(arguments: list[str]) -> int:
 def rmi(arguments: list[str]) -> int:
     """Remove images by name; carries on after a name that is not there and ends with 1."""
     parser = Parser("rmi [OPTIONS] IMAGE...", "Remove the names of images; `carboy system prune` frees the space.")
-    parser.add_argument("-f", "--force", action="store_true", help="also when containers use it, which keep what they need")
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="also when containers use it, which keep what they need"
+    )
     parser.add_argument("image", nargs="+", metavar="IMAGE")
     options = parser.parse_args(arguments)
     engine = Engine.open(os.environ)

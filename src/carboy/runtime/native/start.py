@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 TIOCSCTTY, TIOCSPTLCK, TIOCGPTPEER = 0x540E, 0x40045431, 0x5441
 AF_INET, SOCK_DGRAM_CLOEXEC = 2, 2 | 0o2000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
-SIGPIPE, SIGXFSZ = 13, 25
+SIGKILL, SIGSTOP = 9, 19
+
+
+class UnmappedUserError(Exception):
+    """The sandbox has no such id: in the single tier there is one."""
 
 
 def raise_loopback() -> None:
@@ -62,6 +66,8 @@ def execute(plan: dict[str, Any], *, console: int | None, report: Reporter) -> N
         status = _execute(plan, report)
     except UnknownUserError as error:
         report.send("error", "find the user", 0, str(error))
+    except UnmappedUserError as error:
+        report.send("error", f"become the user {error}", 0, "this container has no other ids than its own user's")
     except OSError as error:
         report.send("error", "prepare the command", error.errno or 0, error.strerror or str(error))
     except Exception as error:  # noqa: BLE001
@@ -173,15 +179,21 @@ def _drop_privileges(plan: dict[str, Any], *, uid: int, gid: int, groups: list[i
     capabilities.drop_bounding(keep)
     if not plan["deny_setgroups"]:
         os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
     capabilities.keep_across_setuid(True)
-    os.setresuid(uid, uid, uid)
+    try:
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # setresuid(2): the id is not mapped in this user namespace
+            raise UnmappedUserError(f"{uid}:{gid}") from error
+        raise
     capabilities.keep_across_setuid(False)
     capabilities.set_process(keep if uid == 0 else frozenset())
     # A change of user may have opened this process, which is still ours, to debuggers (fs.suid_dumpable).
     process.set_dumpable(False)
-    # A Python process ignores these two; a program expects the default.
-    for signal in (SIGPIPE, SIGXFSZ):
+    # Python ignores two, the keeper of a container those of a terminal, and whoever started us (nohup) may ignore any:
+    # execve(2) would hand that on, and a shell cannot trap what was ignored before it.
+    for signal in _signal.valid_signals() - {SIGKILL, SIGSTOP}:
         _signal.signal(signal, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     process.set_no_new_privileges()
