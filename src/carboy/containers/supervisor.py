@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from carboy.containers.health import Health
     from carboy.runtime.sandbox import Event
 
+KILLED = 128 + 9
 JOB_FD, STARTER_FD, LOCK_FD, OUT_FD, ERR_FD, IN_FD = 3, 4, 5, 6, 7, 8
 
 
@@ -82,7 +83,7 @@ class Supervisor:
         self._health: Health | None = None
         self._failed = False
         self._starter_waited = False
-        self._started = self._over = False
+        self._started = self._ended = self._over = False
 
     def run(self) -> None:
         """Keep the container to its last end, and clean up behind it."""
@@ -123,7 +124,7 @@ class Supervisor:
 
     def _run_once(self) -> None:
         """Run the container once; ``_failed`` says afterwards that its command was not executed, so that no policy helps."""
-        self._started = self._over = False
+        self._started = self._ended = self._over = False
         launch = _find_launcher(self._job["plan"])
         make_mountable(self._folder)
         output = self._output = Output(self._loop, self._log)
@@ -149,6 +150,9 @@ class Supervisor:
         if self._health is not None:
             self._health.stop()
         status = sandbox.wait()
+        if self._started and not self._ended:
+            self._keeper.take(("exit", KILLED))
+            self._keeper.change(error="a process that holds the container was killed")
         output.close()
         if not self._started and not self._failed:
             self._fail(("error", "run the sandbox", 0, f"the stage program ended with status {status}"))
@@ -165,6 +169,8 @@ class Supervisor:
                 self._output.open_terminal(event[1])
                 if self._job["size"]:
                     self._output.resize(*self._job["size"])
+            case "exit":
+                self._ended = True
             case "error" | "command":
                 self._fail(event)
             case "started":
