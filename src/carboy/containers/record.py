@@ -22,6 +22,7 @@ from carboy.base.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
@@ -139,6 +140,15 @@ def read_json(path: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def iter_configs(containers: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the folder and the config, as JSON, of every container in the folder ``containers``; build steps have none."""
+    for name in sorted(os.listdir(containers)):
+        folder = f"{containers}/{name}"
+        value = None if "~" in name else read_json(f"{folder}/config.json")
+        if value is not None:
+            yield folder, value
 
 
 def read_boot() -> str:

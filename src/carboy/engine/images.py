@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carboy.containers.events import write_event
+from carboy.containers.names import read_name
+from carboy.containers.record import iter_configs
 from carboy.errors import CarboyError
 from carboy.oci.config import ImageConfig, parse_config
 from carboy.oci.digest import Digest
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.reference import Reference
+from carboy.snapshots import snapshot
 
 if TYPE_CHECKING:
     from carboy.engine.context import Engine
@@ -126,17 +129,17 @@ def remove_image(engine: Engine, name: str, *, force: bool = False) -> list[str]
 
 
 def _check_unused(engine: Engine, descriptor: Descriptor, familiar: str) -> None:
-    from carboy.engine.containers.manage import list_containers
-
-    for view in list_containers(engine.home, everything=True):
-        if view.config.manifest == str(descriptor.digest):
-            running = "running" if view.running else "stopped"
-            raise CarboyError(
-                f"conflict: unable to remove repository reference {familiar!r} (must force) - container "
-                f"{view.id[:SHORT_ID]} is using its referenced image {descriptor.digest.hex[:SHORT_ID]}",
-                details=f"the container {view.name} is {running}",
-                hint=f"`carboy rm {'-f ' if view.running else ''}{view.name}` first, or `carboy rmi -f`",
-            )
+    for folder, config in iter_configs(engine.home.containers):
+        if config.get("manifest") != str(descriptor.digest):
+            continue
+        container_id, name = str(config["id"]), read_name(folder)
+        running = snapshot.is_running(engine.home, container_id)
+        raise CarboyError(
+            f"conflict: unable to remove repository reference {familiar!r} (must force) - container "
+            f"{container_id[:SHORT_ID]} is using its referenced image {descriptor.digest.hex[:SHORT_ID]}",
+            details=f"the container {name} {'is running' if running else 'does not run'}",
+            hint=f"`carboy rm {'-f ' if running else ''}{name}` first, or `carboy rmi -f`",
+        )
 
 
 def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
