@@ -11,6 +11,8 @@ import pytest
 from sandboxes import make_busybox_root
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Carboy
 
 SMALL = "small:test"
@@ -39,6 +41,12 @@ with engine.store.lease("small image"), engine.store.layers.ingest_dir() as inge
 """
 
 
+def make_image(carboy: Carboy, source: Path, name: str) -> None:
+    """Make an image of the files below ``source`` in a runner's home."""
+    python = shutil.which("python", path=carboy.program[0].rpartition("/")[0]) or carboy.program[0]
+    replace(carboy, program=(python, "-I", "-c", DRIVER))(str(source), name)
+
+
 def make_small_image(carboy: Carboy) -> None:
     """Make the image in a runner's home unless it is there."""
     if SMALL in carboy("inspect", "-f", "{{range .RepoTags}}{{.}}{{end}}", SMALL, expect=None).stdout:
@@ -47,8 +55,7 @@ def make_small_image(carboy: Carboy) -> None:
     shutil.rmtree(source, ignore_errors=True)
     make_busybox_root(source)
     subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
-    python = shutil.which("python", path=carboy.program[0].rpartition("/")[0]) or carboy.program[0]
-    replace(carboy, program=(python, "-I", "-c", DRIVER))(str(source), SMALL)
+    make_image(carboy, source, SMALL)
 
 
 @pytest.fixture

@@ -47,7 +47,12 @@ def render_age(seconds: float) -> str:
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return left-aligned columns, two spaces apart; every row has as many cells as the header."""
-    cells = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    """Return left-aligned columns, two spaces apart, a line for each row; every row has as many cells as the header."""
+    cells = [list(header), *([_one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def _one_line(cell: str) -> str:
+    """Return a cell's text that cannot pass for two rows or two columns."""
+    return printable(cell).replace("\n", "\\n").replace("\t", "\\t")

@@ -32,3 +32,8 @@ def test_ages():
 
 def test_a_table_is_aligned_and_has_no_trailing_blanks():
     assert render_table(("A", "LONG"), [("xyz", "1"), ("é", "")]) == "A    LONG\nxyz  1\né"
+
+
+def test_a_cell_cannot_pass_for_a_row_of_its_own() -> None:
+    table = render_table(("NAME", "COMMAND"), [("web", "sh\nevil  rm\t-rf\x1b[2J")])
+    assert table.splitlines() == ["NAME  COMMAND", "web   sh\\nevil  rm\\t-rf\\x1b[2J"]
