@@ -46,8 +46,8 @@ def parse_settings(text: str) -> Settings:
             if not isinstance(item, _KEYS[table][key]):
                 raise CarboyError(f"carboy.toml: {table}.{key} has the wrong type", hint="the README shows its form")
     run, python = value.get("run", {}), value.get("python", {})
-    if run.get("network", "none") not in {"none", "host"}:
-        raise CarboyError(f"carboy.toml: there is no network {run['network']!r}", hint="use none or host")
+    if run.get("network", "none") not in {"none", "host", "private"}:
+        raise CarboyError(f"carboy.toml: there is no network {run['network']!r}", hint="use none, host or private")
     return Settings(
         command=_command(run["command"]) if "command" in run else (),
         network=run.get("network", "none"),

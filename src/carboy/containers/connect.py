@@ -6,15 +6,25 @@ from carboy.containers.keeper import NetworkKeeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from carboy.network.relay import Listeners
 
 
 class Connect(NetworkKeeper):
-    """Carries a container's published ports in; the host's ends are bound at once, so that a taken port stops the start."""
+    """Gives a container its network and carries its published ports in.
 
-    def __init__(self, publish: tuple[str, ...]) -> None:
-        self._publish = publish
+    The host's ends of the ports are bound at once, so that a taken port stops the start (``CarboyError``, 125). ``values``:
+    "container_id", "tier", "network" and "publish", as the engine describes them.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._id: str = values["container_id"]
+        self._tier: str = values["tier"]
+        self._network: str = values["network"]
+        self._publish: tuple[str, ...] = tuple(values["publish"])
         self._relay = 0
+        self._attached = False
         self._listeners: Listeners | None = None
         self.open()
 
@@ -27,18 +37,29 @@ class Connect(NetworkKeeper):
 
         self._listeners = open_listeners([mapping for text in self._publish for mapping in parse_publish(text)])
 
-    def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Connect the namespace and return the ports and addresses that it has now, as texts."""
+    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace, in which the process ``pid`` stands; returns its (ports, addresses) as texts."""
         self.open()
+        addresses: tuple[str, ...] = ()
+        if self._network == "private":
+            from carboy.network import private
+
+            self._attached = True
+            addresses = private.attach(netns, container_id=self._id, tier=self._tier, pid=pid).addresses
         if self._listeners is None:
-            return (), ()
+            return (), addresses
         from carboy.network.relay import start_relay
 
-        self._relay = start_relay(self._listeners, netns)
-        return tuple(str(mapping) for mapping in self._listeners.mappings), ()
+        self._relay = start_relay(
+            self._listeners,
+            netns,
+            container_ip=next((address for address in addresses if ":" not in address), None),
+            container_ip6=next((address for address in addresses if ":" in address), None),
+        )
+        return tuple(str(mapping) for mapping in self._listeners.mappings), addresses
 
     def detach(self) -> None:
-        """End the relay and let the ports go."""
+        """End the relay, let the ports go, and leave the network; idempotent."""
         if self._relay:
             from carboy.network.relay import stop_relay
 
@@ -47,3 +68,8 @@ class Connect(NetworkKeeper):
         if self._listeners is not None:
             self._listeners.close()
             self._listeners = None
+        if self._attached:
+            from carboy.network import private
+
+            private.detach(self._id, tier=self._tier, wait=False)
+            self._attached = False

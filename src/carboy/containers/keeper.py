@@ -79,7 +79,7 @@ class Keeper(Watcher):
         """Follow the sandbox's life."""
         match event[0]:
             case "netns":
-                self._connect(event[1])
+                self._connect(event[1], event[2])
             case "pid":
                 try:  # noqa: SIM105
                     self._pidfd = os.pidfd_open(event[1])
@@ -107,12 +107,12 @@ class Keeper(Watcher):
             case "exit":
                 self.state = self.state.replace(exit_code=event[1])
 
-    def _connect(self, netns: int) -> None:
+    def _connect(self, pid: int, netns: int) -> None:
         assert self._sandbox is not None
         problem = ""
         try:
             if self._network is not None:
-                ports, addresses = self._network.attach(netns)
+                ports, addresses = self._network.attach(netns, pid=pid)
                 self.change(ports=ports, addresses=addresses)
         except Exception as error:  # noqa: BLE001  told to the stage program, which reports it as its own
             problem = str(error) or type(error).__name__
@@ -470,8 +470,11 @@ def _keep_only(connection: Connection) -> None:
 class NetworkKeeper:
     """Connects a container's network namespace while it runs. The engine hands one in; without one nothing is connected."""
 
-    def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Connect the namespace; returns (published ports, addresses) as texts. Raises ``CarboyError``, ``OSError``."""
+    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace, in which the process ``pid`` stands; returns (published ports, addresses) as texts.
+
+        Raises ``CarboyError`` or ``OSError``.
+        """
         raise NotImplementedError
 
     def detach(self) -> None:

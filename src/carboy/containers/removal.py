@@ -10,8 +10,12 @@ from carboy.snapshots import snapshot
 TYPE_CHECKING = False
 
 
-def remove_container(home: str, container_id: str, *, name: str | None, lock: int) -> None:
+def remove_container(
+    home: str, container_id: str, *, name: str | None, lock: int, remove_anonymous: bool = False
+) -> None:
     """Remove a container whose lock is held by this process, and all that was made for it alone.
+
+    Its unnamed volumes go with it where ``remove_anonymous`` says so.
 
     Idempotent; killed half-way, the folder is removed by the next opener, and the name is free. ``name`` None: the one
     in the folder. Raises ``CarboyError`` when something cannot be removed.
@@ -22,5 +26,13 @@ def remove_container(home: str, container_id: str, *, name: str | None, lock: in
         name = read_name(container.path) if name is None else name
         if name:
             release_name(place, name, owner=container_id)
+        release_volumes(home, container_id, remove_anonymous=remove_anonymous)
         container.forsake()
         write_event(home, "container", "destroy", id=container_id, name=name)
+
+
+def release_volumes(home: str, container_id: str, *, remove_anonymous: bool) -> None:
+    """Let go of a container's volumes; the unnamed ones are removed when asked. Idempotent."""
+    from carboy.volumes.store import VolumeStore
+
+    VolumeStore(Home(home)).release(container_id, remove_anonymous=remove_anonymous)

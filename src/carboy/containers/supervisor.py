@@ -264,7 +264,7 @@ class Supervisor:
     def _remove(self) -> None:
         from carboy.containers.removal import remove_container
 
-        remove_container(self._job["home"], self._job["plan"]["id"], name=None, lock=LOCK_FD)
+        remove_container(self._job["home"], self._job["plan"]["id"], name=None, lock=LOCK_FD, remove_anonymous=True)
 
 
 def _open_network(job: dict[str, Any]) -> Any:
@@ -272,7 +272,7 @@ def _open_network(job: dict[str, Any]) -> Any:
         return None
     from carboy.containers.connect import Connect
 
-    return Connect(tuple(job["network"]["publish"]))
+    return Connect(job["network"])
 
 
 def _find_launcher(plan: dict[str, Any]) -> Any:

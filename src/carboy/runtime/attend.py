@@ -42,7 +42,7 @@ class Watcher:
         """Called once the sandbox is on its way."""
 
     def take(self, event: Event) -> None:
-        """Called with every event, before it is acted upon; ("netns", fd) is the watcher's to answer and to close."""
+        """Called with every event, before it is acted upon; ("netns", pid, fd) is the watcher's to answer and to close."""
 
     def end(self) -> None:
         """Called when the sandbox has ended, however it did."""

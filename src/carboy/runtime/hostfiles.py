@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from carboy.runtime.spec import FileMount
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-def plan_host_files(*, network: str, hostname: str, host_hosts: bytes, host_resolv: bytes) -> tuple[FileMount, ...]:
-    """Return the mounts for /etc/hostname, /etc/hosts and, with the host's network, /etc/resolv.conf. Pure."""
+def plan_host_files(
+    *, network: str, hostname: str, host_hosts: bytes, host_resolv: bytes, name_servers: Sequence[str] = ()
+) -> tuple[FileMount, ...]:
+    """Return the mounts for /etc/hostname, /etc/hosts and, where a network leads to name servers, /etc/resolv.conf. Pure."""
     if "\n" in hostname or "\t" in hostname:
         raise ValueError("a host name has no line breaks")
     hosts = f"{_LOCAL}127.0.1.1\t{hostname}\n".encode()
@@ -18,15 +24,19 @@ def plan_host_files(*, network: str, hostname: str, host_hosts: bytes, host_reso
         files.append(FileMount(target="/etc/resolv.conf", content=host_resolv, optional=True))
     else:
         files.append(FileMount(target="/etc/hosts", content=hosts, optional=True))
+        if name_servers:
+            resolv = "".join(f"nameserver {address}\n" for address in name_servers).encode()
+            files.append(FileMount(target="/etc/resolv.conf", content=resolv, optional=True))
     return tuple(files)
 
 
-def read_host_files(*, network: str, hostname: str) -> tuple[FileMount, ...]:
-    """Return the mounts, with the host's files read when its network is used."""
+def read_host_files(*, network: str, hostname: str, name_servers: Sequence[str] = ()) -> tuple[FileMount, ...]:
+    """Return the mounts, with the host's files read when its network is used, else with these name servers."""
     shared = network == "host"
     return plan_host_files(
         network=network,
         hostname=hostname,
+        name_servers=name_servers,
         host_hosts=_read("/etc/hosts") if shared else b"",
         host_resolv=_read("/etc/resolv.conf") if shared else b"",
     )

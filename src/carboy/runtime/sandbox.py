@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-# ("netns", fd)                          its network namespace exists; nothing goes on before `proceed`
+# ("netns", pid, fd)                     its network namespace exists (pid stands in it); nothing goes on before `proceed`
 # ("pid", pid)                           its first process, as this process sees it
 # ("started", pid)                       its command is executed, unless ("command", ...) came before this
 # ("console", fd)                        the outer end of its terminal
@@ -27,7 +27,7 @@ class Sandbox(Protocol):
         """Return the next event, None when there will be no more. Blocks when there is none yet."""
 
     def proceed(self, problem: str = "") -> None:
-        """Answer the event ("netns", fd): go on, or fail with ``problem``."""
+        """Answer the event ("netns", pid, fd): go on, or fail with ``problem``."""
 
     def signal(self, number: int) -> None:
         """Send a signal to the process; one that has ended is fine."""

@@ -41,7 +41,7 @@ files
       --device FILE[:FILE]  a device of the host's
 
 network
-      --network NAME        none, host, private, or a network that `carboy network create` made
+      --network NAME        none (default), host, or private: a network of its own with a way out
       --network-alias NAME  one more name on that network
   -p, --publish [IP:][HOST:]PORT[/udp]  reach a port from the host, on 127.0.0.1 unless IP says more
   -P, --publish-all         publish what the image exposes

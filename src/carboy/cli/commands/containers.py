@@ -307,7 +307,7 @@ def rm(words: list[str]) -> int:
             if options.force:
                 return
             raise
-        delete_container(home, view, force=options.force)
+        delete_container(home, view, force=options.force, remove_anonymous=options.volumes)
 
     return each(options.containers, remove)
 

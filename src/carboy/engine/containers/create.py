@@ -13,9 +13,11 @@ from carboy.containers.control import Connection
 from carboy.containers.events import write_container_event
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
+from carboy.containers.removal import release_volumes
 from carboy.containers.restart import check_policy
+from carboy.engine.containers.network import check_network, describe_network
 from carboy.engine.containers.request import plan_config
-from carboy.engine.containers.sandbox import check_memory, plan_sandbox, settle
+from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import normal_name, read_launch_record
 from carboy.errors import CarboyError
 from carboy.runtime.passing import Passing
@@ -56,17 +58,22 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             image=name if manifest else normal_name(name),
             manifest=record.manifest,
             now_s=time.time(),
+            network=request.network or "none",
             term=engine.environ.get("TERM", "xterm"),
         )
+        check_network(config)
         given = claim_name(home, container_id, request.name)
         try:
             write_name(container.path, given)
+            if config.mounts or config.volumes:
+                config = config.replace(mounts=make_container_mounts(engine, config))
             write_record(container.path, "config", config)
             write_record(container.path, "state", ContainerState(status="created"))
             container.keep()
             write_container_event(container.path, "create", name=given, image=config.image)
         except BaseException:
             release_name(home, given, owner=container_id)
+            release_volumes(home.path, container_id, remove_anonymous=True)
             raise
     return container_id
 
@@ -149,7 +156,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         "log_bytes": config.log_bytes,
         "log_files": config.log_files,
         "health": health if config.health_test else None,
-        "network": {"publish": list(config.publish)} if config.publish else None,
+        "network": describe_network(config, engine.tier.name),
     }
 
 

@@ -170,8 +170,10 @@ def wait_container(home: Home, view: ContainerView) -> int:
     return view.state.exit_code if now is None else now.state.exit_code
 
 
-def delete_container(home: Home, view: ContainerView, *, force: bool = False) -> None:
+def delete_container(home: Home, view: ContainerView, *, force: bool = False, remove_anonymous: bool = False) -> None:
     """Remove a container and what it wrote; a running one only with ``force``. Of two who ask at once one does it.
+
+    ``remove_anonymous``: its unnamed volumes go, too.
 
     Raises ``CarboyError`` when it runs, or is gone.
     """
@@ -188,7 +190,7 @@ def delete_container(home: Home, view: ContainerView, *, force: bool = False) ->
         if force or view.config.auto_remove:
             return
         raise CarboyError(f"there is no container {view.name}", hint="somebody else has removed it")
-    remove_container(home.path, view.id, name=view.name, lock=container.lock)
+    remove_container(home.path, view.id, name=view.name, lock=container.lock, remove_anonymous=remove_anonymous)
 
 
 def rename_container(home: Home, view: ContainerView, new_name: str) -> None:

@@ -10,6 +10,7 @@ from carboy.containers.record import (
     DEFAULT_STOP_TIMEOUT_S,
     ContainerConfig,
 )
+from carboy.engine.containers.network import normal_network
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -87,7 +88,7 @@ def plan_config(
     network: str = "none",
     term: str = "xterm",
 ) -> ContainerConfig:
-    """Return the container that ``request`` makes of an image's record; ``network`` is the default one of this machine.
+    """Return the container that ``request`` makes of an image's record; ``network`` is the one it has.
 
     The environment is laid down in Docker's order: a default PATH, the image's, the caller's. Raises ``CarboyError`` (125).
     """
@@ -113,7 +114,7 @@ def plan_config(
         interactive=request.interactive,
         auto_remove=request.auto_remove,
         read_only=request.read_only,
-        network=request.network or network,
+        network=normal_network(network),
         network_aliases=request.network_aliases,
         publish=(*request.publish, *(record.exposed if request.publish_all else ())),
         add_hosts=request.add_hosts,

@@ -9,8 +9,10 @@ from carboy.containers.events import write_event
 from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
+from carboy.containers.removal import release_volumes
+from carboy.engine.containers.network import check_network, open_network
 from carboy.engine.containers.request import RunRequest, plan_config
-from carboy.engine.containers.sandbox import check_memory, plan_sandbox, settle
+from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import read_launch_record
 from carboy.runtime.attend import attend
 from carboy.runtime.passing import Passing
@@ -19,8 +21,6 @@ from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from carboy.containers.keeper import NetworkKeeper
-    from carboy.containers.record import ContainerConfig
     from carboy.engine.context import Engine
 
 __all__ = ["RunRequest", "run_image"]
@@ -49,11 +49,15 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             image=name,
             manifest=record.manifest,
             now_s=time.time(),
+            network=request.network or "none",
             term=engine.environ.get("TERM", "xterm"),
         )
+        check_network(config)
         given = claim_name(home, container_id, request.name)
         try:
             write_name(container.path, given)
+            if config.mounts or config.volumes:
+                config = config.replace(mounts=make_container_mounts(engine, config))
             write_record(container.path, "config", config)
             write_event(home.path, "container", "create", id=container_id, name=given, image=name)
             trees = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in record.layers)
@@ -62,7 +66,9 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
                 plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
-                keeper = Keeper(container.path, plan, image=name, brief=True, network=_open_network(config))
+                keeper = Keeper(
+                    container.path, plan, image=name, brief=True, network=open_network(config, engine.tier.name)
+                )
                 try:
                     status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
@@ -70,13 +76,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             check_memory(status, oom_killed=keeper.state.oom_killed, config=config)
             return status
         finally:
+            if config.mounts:
+                release_volumes(home.path, container_id, remove_anonymous=True)
             release_name(home, given, owner=container_id)
             write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)
-
-
-def _open_network(config: ContainerConfig) -> NetworkKeeper | None:
-    if not config.publish:
-        return None
-    from carboy.containers.connect import Connect
-
-    return Connect(config.publish)

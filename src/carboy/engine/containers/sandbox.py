@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from carboy.engine.containers.network import find_name_servers
 from carboy.engine.containers.request import asks_more
 from carboy.errors import CarboyError
 from carboy.runtime.hostfiles import read_host_files
@@ -11,12 +12,10 @@ from carboy.runtime.spec import NO_LIMITS, SandboxSpec, default_capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from carboy.containers.record import ContainerConfig
     from carboy.engine.containers.request import RunRequest
     from carboy.engine.context import Engine
-    from carboy.runtime.spec import BindMount, Device, FileMount, Limits, TmpfsMount
+    from carboy.runtime.spec import BindMount, Device, Limits, TmpfsMount
     from carboy.snapshots.snapshot import OverlayMount
 
 KILLED = 128 + 9
@@ -36,10 +35,9 @@ def plan_sandbox(
     *,
     root: OverlayMount,
     engine: Engine,
-    mounts: Sequence[BindMount | TmpfsMount | FileMount] = (),
     accounting: bool = True,
 ) -> SandboxSpec:
-    """Return the sandbox of a container over ``root``, with ``mounts`` beside the files that carboy itself places.
+    """Return the sandbox of a container over ``root``.
 
     ``accounting``: see ``SandboxSpec``. Raises ``CarboyError`` (125) for what was asked for and cannot be read.
     """
@@ -53,7 +51,10 @@ def plan_sandbox(
         hostname=config.hostname,
         network="host" if config.network == "host" else "none",
         announce_network=bool(config.publish) or config.network not in {"none", "host"},
-        mounts=(*read_host_files(network=config.network, hostname=config.hostname), *mounts),
+        mounts=(
+            *read_host_files(network=config.network, hostname=config.hostname, name_servers=find_name_servers(config)),
+            *_mounts(config, engine),
+        ),
         terminal=config.tty,
         capabilities=plan_capabilities(config),
         read_only_root=config.read_only,
@@ -76,6 +77,14 @@ def _limits(config: ContainerConfig) -> Limits:
     from carboy.engine.containers.limits import parse_limits
 
     return parse_limits(config.limits)
+
+
+def _mounts(config: ContainerConfig, engine: Engine) -> tuple[BindMount | TmpfsMount, ...]:
+    if not config.mounts:
+        return ()
+    from carboy.engine.containers.volumes import open_mounts
+
+    return open_mounts(engine.home, config.mounts)
 
 
 def _devices(config: ContainerConfig) -> tuple[Device, ...]:
@@ -112,3 +121,19 @@ def plan_capabilities(config: ContainerConfig) -> frozenset[str]:
             str(error), hint="names are those of capabilities(7), without CAP_; ALL is every one", code=125
         ) from error
     return (default - drop) | add
+
+
+def make_container_mounts(engine: Engine, config: ContainerConfig) -> tuple[tuple[str, str], ...]:
+    """Return the mounts of a new container for its record, its volumes made, filled and noted as used."""
+    from carboy.engine.containers.volumes import make_mounts
+
+    lowers = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in config.layers)
+    return make_mounts(
+        engine.home,
+        config.id,
+        config.mounts,
+        image_volumes=config.volumes,
+        lowers=lowers,
+        keep_owners=engine.tier.name != "single",
+        cwd=os.getcwd(),
+    )

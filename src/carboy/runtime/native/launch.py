@@ -284,7 +284,7 @@ class NativeSandbox:
         return message
 
     def proceed(self, problem: str = "") -> None:
-        """Answer ("netns", fd): the network is ready, or the start fails with ``problem``."""
+        """Answer ("netns", pid, fd): the network is ready, or the start fails with ``problem``."""
         try:
             self._socket.send(problem.encode() or b"y")
         except OSError as error:

@@ -22,14 +22,14 @@ class Reporter:
         except OSError:
             pass
 
-    def send_descriptor(self, what: str, fd: int) -> None:
-        """Send ``what`` together with a descriptor."""
+    def send_descriptor(self, message: tuple[str | int, ...], fd: int) -> None:
+        """Send a message together with a descriptor."""
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))
-        self.socket.sendmsg([marshal.dumps((what,))], [rights])
+        self.socket.sendmsg([marshal.dumps(message)], [rights])
 
-    def ask(self, what: str, fd: int) -> None:
-        """Send ``what`` together with a descriptor and wait for leave to go on. Raises ``OSError`` with the answer's text."""
-        self.send_descriptor(what, fd)
+    def ask(self, message: tuple[str | int, ...], fd: int) -> None:
+        """Send a message together with a descriptor and wait for leave to go on. Raises ``OSError`` with the answer's text."""
+        self.send_descriptor(message, fd)
         answer = self.socket.recv(4096)
         if answer != b"y":
             raise OSError(0, answer.decode(errors="replace") or "the launcher is gone")

@@ -159,7 +159,7 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     if plan["announce_network"]:
         Step.name = "connect the network"
         space = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        report.ask("netns", space)
+        report.ask(("netns", os.getpid()), space)
         os.close(space)
     if root is None:
         Step.name = "make the root file system"

@@ -53,7 +53,7 @@ def open_console(report: Reporter) -> int:
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, TIOCSPTLCK, (0).to_bytes(4, "little"))
     slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    report.send_descriptor("console", master)
+    report.send_descriptor(("console",), master)
     os.close(master)
     return slave
 
