@@ -74,7 +74,7 @@ def test_carboy_toml_that_says_nothing(carboy: Carboy, tmp_path: Path, text: str
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--no-such-option"], ["frobnicate"], ["run"], ["run", "--network", "moon", "x"], ["rmi"], ["build"], []],
+    [["--no-such-option"], ["frobnicate"], ["run"], ["run", "--restart"], ["rmi"], ["build"], []],
 )
 def test_wrong_usage_ends_with_2(carboy: Carboy, arguments: list[str]) -> None:
     carboy(*arguments, expect=2)

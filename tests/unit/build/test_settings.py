@@ -31,7 +31,7 @@ def test_a_line_is_for_the_shell() -> None:
         ("[run]\ncommand = 3\n", "wrong type", ""),
         ("[run]\ncommand = []\n", "empty", "python"),
         ("[run]\ncommand = [1]\n", "not a list of strings", "quotes"),
-        ("[run]\nnetwork = 'bridge'\n", "no network 'bridge'", "none or host"),
+        ("[run]\nnetwork = 'bridge'\n", "no network 'bridge'", "none, host or private"),
         ("run = 1\n", "not a table", "[run]"),
     ],
 )

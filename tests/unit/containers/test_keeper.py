@@ -267,7 +267,7 @@ def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
     keeper = Keeper(str(tmp_path), {"id": "c1"}, network=Refusing())  # type: ignore[arg-type]
     keeper.begin(sandbox, Loop())  # type: ignore[arg-type]
     fd = os.open("/proc/self/ns/net", os.O_RDONLY)
-    keeper.take(("netns", fd))
+    keeper.take(("netns", os.getpid(), fd))
     assert "Address already in use" in answers[0]
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
