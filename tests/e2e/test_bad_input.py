@@ -127,10 +127,10 @@ home, size, fill, *command = sys.argv[1:]
 subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", home], check=True)
 if fill != "-":
     subprocess.run(["cp", "-a", f"{fill}/.", home], check=True)
-    with open(f"{home}/ballast", "wb") as ballast:
+    with open(f"{home}/ballast", "wb", buffering=0) as ballast:
         try:
             while True:
-                ballast.write(bytes(65536)); ballast.flush()
+                ballast.write(bytes(65536))
         except OSError:
             pass
 done = subprocess.run(command, stdin=subprocess.DEVNULL)
