@@ -15,7 +15,8 @@ from small_image import SMALL
 if TYPE_CHECKING:
     from conftest import Carboy
 
-pytestmark = [pytest.mark.slow, pytest.mark.root]
+# One worker: the containers have the same names in each test.
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.xdist_group("observing")]
 
 
 def wait_for(call: Callable[[], object], *, patience_s: float = 10) -> None:

@@ -69,7 +69,7 @@ def add_python(root: Path) -> None:
 def facts(containers: Containers, tmp_path: Path) -> dict[str, Any]:
     """Make the image of the probe, and return what the probe must know of the host."""
     carboy = containers.carboy
-    source = carboy.temporary / "probe"
+    source = carboy.temporary / f"probe-{os.getpid()}"
     shutil.rmtree(source, ignore_errors=True)
     make_busybox_root(source)
     add_python(source)

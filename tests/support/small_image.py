@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from dataclasses import replace
@@ -49,13 +50,15 @@ def make_image(carboy: Carboy, source: Path, name: str) -> None:
 
 def make_small_image(carboy: Carboy) -> None:
     """Make the image in a runner's home unless it is there."""
-    if SMALL in carboy("inspect", "-f", "{{range .RepoTags}}{{.}}{{end}}", SMALL, expect=None).stdout:
-        return
-    source = carboy.temporary / "small"
-    shutil.rmtree(source, ignore_errors=True)
-    make_busybox_root(source)
-    subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
-    make_image(carboy, source, SMALL)
+    with (carboy.temporary / "small.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers share the home of a tier
+        if SMALL in carboy("inspect", "-f", "{{range .RepoTags}}{{.}}{{end}}", SMALL, expect=None).stdout:
+            return
+        source = carboy.temporary / "small"
+        shutil.rmtree(source, ignore_errors=True)
+        make_busybox_root(source)
+        subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
+        make_image(carboy, source, SMALL)
 
 
 @pytest.fixture
