@@ -72,6 +72,7 @@ class Keeper(Watcher):
     def begin(self, sandbox: Sandbox, loop: Loop) -> None:
         """Stand beside a sandbox that is on its way."""
         self._sandbox = sandbox
+        self.state = self.state.replace(error="", oom_killed=False)
         self.loop = loop
         loop.watch(self._listener.fileno(), self._accept)
 
@@ -90,8 +91,6 @@ class Keeper(Watcher):
                     pid=event[1],
                     started_at_s=time.time(),
                     finished_at_s=0.0,
-                    error="",
-                    oom_killed=False,
                 )
                 unsent, self._unsent = self._unsent, []
                 for number in unsent:

@@ -109,6 +109,16 @@ def test_the_state_on_disk_follows_the_life(stand: Stand) -> None:
     assert stand.state()["pid"] == 0
 
 
+def test_why_a_start_failed_is_kept_whatever_comes_after(stand: Stand) -> None:
+    stand.keeper.take(("error", "mount /proc", 0, "no"))
+    stand.run()
+    stand.keeper.end()
+    assert "mount /proc" in stand.state()["error"]
+    stand.keeper.begin(stand.sandbox, stand.loop)  # type: ignore[arg-type]
+    stand.run()
+    assert stand.state()["error"] == ""
+
+
 def test_signals_reach_the_process(stand: Stand) -> None:
     stand.run()
     assert stand.ask("signal", HUP) == ("ok",)

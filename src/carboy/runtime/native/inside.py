@@ -36,12 +36,15 @@ def main(plan: Plan, *, root: int, binds: list[int], lifeline: int, report: Repo
     try:
         os.setsid()
         process.set_parent_death_signal(SIGKILL)
-        _check_lifeline(lifeline)
+        told = _check_lifeline(lifeline)
         process.set_name("carboy-init")
         process.set_command_line("carboy-init")
         forbid_imports()
         console = _make_sandbox(plan, root=root, binds=binds, report=report, step=step)
         step.name = "start the command"
+        if not told:
+            _wait_told(lifeline)
+        os.close(lifeline)
         executed, held = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
@@ -65,14 +68,23 @@ def forbid_imports() -> None:
         finders.clear()
 
 
-def _check_lifeline(fd: int) -> None:
-    """Exit when the outer half died before the parent-death signal was asked for: its end of the pipe is closed."""
+def _check_lifeline(fd: int) -> bool:
+    """Return whether the outer half has told our number already; exit when it died before its death could be heard of."""
     os.set_blocking(fd, False)
     try:
-        os.read(fd, 1)
+        told = os.read(fd, 1)
     except BlockingIOError:
-        return
-    os._exit(125)
+        return False
+    if not told:
+        os._exit(125)
+    return True
+
+
+def _wait_told(fd: int) -> None:
+    """Wait until the outer half has told our number: nobody may hear of a command that runs in a sandbox without one."""
+    os.set_blocking(fd, True)
+    if not os.read(fd, 1):
+        os._exit(125)
 
 
 def _wait(child: int) -> int:

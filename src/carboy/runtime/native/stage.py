@@ -176,6 +176,7 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
         os.close(held)
         inside.main(plan, root=root, binds=binds, lifeline=lifeline, report=report, step=Step)
     report.send("pid", first)
+    os.write(held, b"y")
     for fd in (root, *binds, lifeline):
         os.close(fd)
     # The terminal or pipes must end with the container, not with this process.
