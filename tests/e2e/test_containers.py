@@ -279,6 +279,7 @@ def test_restart_policies(containers: Containers) -> None:
 def test_a_killed_container_of_always_comes_back(containers: Containers) -> None:
     name = containers.run("always", "sleep", "1000", options=("--restart", "always"))
     before = containers.inspect(name)["State"]["Pid"]
+    assert before > 0
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: containers.inspect(name)["State"]["Pid"] not in {0, before})
 

@@ -83,8 +83,10 @@ def _names(uid: int) -> Iterator[bytes]:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             if os.stat(f"/proc/{pid}").st_uid == uid:
-                with open(f"/proc/{pid}/comm", "rb") as file:
-                    yield file.read()
+                with open(f"/proc/{pid}/stat", "rb") as file:
+                    name, _, rest = file.read().rpartition(b")")
+                if not rest.startswith(b" Z"):  # one that has ended is its parent's: pid 1 may take its time
+                    yield name
         except OSError:
             continue
 
