@@ -62,7 +62,8 @@ def was_not_yet_carboy(status: int, said: str) -> bool:
 def find_folders(carboy: Carboy, *, patience_s: float = 30) -> list[Path]:
     """Return the containers' folders that are there now and stay: another test may run a container in the same home."""
     containers = carboy.home / "containers"
-    found = set(containers.iterdir())
+    # One that is kept (`run` without --rm) stays on purpose: `run --rm` leaves none of these.
+    found = {folder for folder in containers.iterdir() if not (folder / "kept").exists()}
     end = time.monotonic() + patience_s
     while found and time.monotonic() < end:
         time.sleep(0.1)
