@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import time
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from containers import Containers, close_pipes, wait_for
 from small_image import SMALL
+
+from carboy.containers import control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +150,52 @@ def test_of_two_who_remove_at_once_one_does(containers: Containers, leftovers: L
         assert all("Traceback" not in stderr for _, stderr in said), said
         assert name not in containers.carboy("ps", "-a").stdout
     assert leftovers.find() == []
+
+
+def test_who_asks_for_a_process_and_leaves_at_once_does_not_keep_the_container_from_its_end(
+    containers: Containers, leftovers: Leftovers
+) -> None:
+    """The process between must reap its child: an orphan that nobody reaps would hold the container's namespace.
+
+    ``leftovers`` is needed here, because it makes this process the one that orphans go to, and it reaps late.
+    """
+    if containers.carboy.person.tier != "root":
+        pytest.skip("the keeper of another user does not talk with root")
+    name = containers.run("host", "sleep", "1000")
+    null = os.open(os.devnull, os.O_RDWR)
+    for unread in (True, False) * 3:
+        connection = control.connect(str(folder_of(containers, name)))
+        assert connection is not None
+        connection.send(("exec", {"args": ["sleep", "500"]}), [null] * 3)
+        if unread:  # what it was told is lost, and the kernel says so at the other end
+            wait_for(lambda talk=connection: select.select([talk.fileno()], [], [], 0)[0])
+            wait_for(lambda: containers.carboy("exec", name, "ps").stdout.count("sleep 500") == 1)
+        connection.close()
+        wait_for(lambda: "sleep 500" not in containers.carboy("exec", name, "ps").stdout)
+    os.close(null)
+    begin = time.monotonic()
+    containers.carboy("rm", "-f", name, timeout_s=30)
+    assert time.monotonic() - begin < 10
+    assert leftovers.find() == []
+
+
+@pytest.mark.parametrize("moment", ["release_volumes", "forsake", "release_name"])
+def test_a_removal_that_is_killed_is_finished_by_the_next(containers: Containers, moment: str) -> None:
+    carboy = containers.carboy
+    name = containers.run("half", "true")
+    containers.wait_state(name, "exited")
+    folder = folder_of(containers, name)
+    if moment != "release_volumes":
+        (folder / "kept").unlink()  # what `rm` does, one after the other
+        assert name not in carboy("ps", "-a").stdout
+        assert "no container" in carboy("inspect", name, expect=1).stderr
+    if moment == "release_name":
+        (carboy.home / "names" / name).unlink()
+    if moment == "release_volumes":
+        carboy("rm", name)
+    again = containers.run("half", "true")
+    containers.wait_state(again, "exited")
+    assert not folder.exists()
 
 
 @pytest.fixture

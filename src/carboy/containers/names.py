@@ -102,6 +102,13 @@ def _sweep(home: Home, name: str) -> str | None:
         os.close(folder)
 
 
+def remove_stale_names(home: Home) -> None:
+    """Take away the names of containers that are gone: of those that were killed while they were removed, or with ``--rm``."""
+    for name in os.listdir(home.names):
+        if find_owner(home, name) is None:
+            _sweep(home, name)
+
+
 def find_owner(home: Home, name: str) -> str | None:
     """Return the id of the container that has the name; None when there is none."""
     try:

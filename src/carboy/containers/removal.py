@@ -17,17 +17,18 @@ def remove_container(
 
     Its unnamed volumes go with it where ``remove_anonymous`` says so.
 
-    Idempotent; killed half-way, the folder is removed by the next opener, and the name is free. ``name`` None: the one
-    in the folder. Raises ``CarboyError`` when something cannot be removed.
+    Idempotent; killed half-way, it is whole and can be removed again, or nobody sees it any more and the next opener removes
+    the folder: the name goes last, because by it the container is found. ``name`` None: the one in the folder. Raises
+    ``CarboyError`` when something cannot be removed.
     """
     place = Home(home)
     container = snapshot.adopt_container(place, container_id, lock)
     with container:
         name = read_name(container.path) if name is None else name
-        if name:
-            release_name(place, name, owner=container_id)
         release_volumes(home, container_id, remove_anonymous=remove_anonymous)
         container.forsake()
+        if name:
+            release_name(place, name, owner=container_id)
         write_event(home, "container", "destroy", id=container_id, name=name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carboy.containers.names import remove_stale_names
 from carboy.layers.apply import verify_tree
 from carboy.snapshots import snapshot
 from carboy.store.check import Problem, check
@@ -22,6 +23,7 @@ def disk_usage(engine: Engine) -> list[Usage]:
 def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:
     """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache too."""
     snapshot.remove_stale(engine.home)
+    remove_stale_names(engine.home)
     return collect(engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home))
 
 

@@ -220,6 +220,11 @@ def is_running(home: Home, container_id: str) -> bool:
     return False
 
 
+def is_kept(home: Home, container_id: str) -> bool:
+    """Return whether the container outlives its process. Reads only."""
+    return _is_kept(f"{home.containers}/{container_id}")
+
+
 def _lock_new(path: str) -> int | None:
     """Make and take the lock of a folder made just now; None when a clean-up was quicker and took the folder away."""
     try:

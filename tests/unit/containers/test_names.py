@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from carboy.base.home import Home, open_home
 from carboy.containers import names
-from carboy.containers.names import check_name, claim_name, find_owner, read_name, release_name, write_name
+from carboy.containers.names import (
+    check_name,
+    claim_name,
+    find_owner,
+    read_name,
+    release_name,
+    remove_stale_names,
+    write_name,
+)
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -107,6 +115,13 @@ def test_a_name_in_use_is_told_with_its_owner(home: Home) -> None:
         claim_name(home, add(home, "b" * 64), "web")
     assert error.value.code == 125
     assert "carboy rename" in error.value.hint
+
+
+def test_names_of_the_dead_are_taken_away_and_no_others(home: Home) -> None:
+    claim_name(home, add(home, "c1"), "web")
+    os.symlink("gone", f"{home.names}/ghost")
+    remove_stale_names(home)
+    assert os.listdir(home.names) == ["web"]
 
 
 def test_only_the_owner_lets_a_name_go(home: Home) -> None:

@@ -77,7 +77,7 @@ def _ids(home: Home) -> list[str]:
 
 
 def view_container(home: Home, container_id: str) -> ContainerView | None:
-    """Return a container as it is now; None for a folder that holds none (a build step, or one that goes away).
+    """Return a container as it is now; None for a folder that holds none: a build step, or what somebody who was killed left.
 
     What its keeper wrote down last counts while the keeper lives. Otherwise the container has ended, whatever was written:
     with the machine, or with its keeper.
@@ -95,6 +95,8 @@ def view_container(home: Home, container_id: str) -> ContainerView | None:
         state = state.replace(
             status="exited", exit_code=SUPERVISOR_DIED, pid=0, error=reason, health="", ports=(), addresses=()
         )
+    if not snapshot.is_kept(home, container_id) and not snapshot.is_running(home, container_id):
+        return None
     return ContainerView(config=ContainerConfig.from_json(config), state=state, name=read_name(folder), folder=folder)
 
 

@@ -90,7 +90,9 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
 def _wait(child: int, report: Reporter, *, keep: bool) -> int:
     """Pass on the signals that the caller sends, and return the exit status of ``child`` (128 + n after signal n).
 
-    A caller that goes away takes the process with it, unless ``keep``.
+    A caller that goes away takes the process with it, unless ``keep``. This process must not end before its child: the kernel
+    would give the child to a process of the outer namespace, and the container could not end before that one reaps it
+    (zap_pid_ns_processes() in kernel/pid_namespace.c).
     """
     ended = os.pidfd_open(child)
     caller = report.socket.fileno()
@@ -98,7 +100,10 @@ def _wait(child: int, report: Reporter, *, keep: bool) -> int:
     poll.register(ended, select.POLLIN)
     poll.register(caller, select.POLLIN)
     while not any(fd == ended for fd, _ in poll.poll()):
-        message = report.socket.recv(64)
+        try:
+            message = report.socket.recv(64)
+        except ConnectionResetError:  # the caller left without having read all that it was told
+            message = b""
         if message:
             os.kill(child, int(message))
             continue
