@@ -1,40 +1,34 @@
 """PostgreSQL from Debian's packages: makes the cluster when its folder is empty, then becomes the server."""
 
 import os
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-DATA = Path(os.environ.get("PGDATA", "/data/cluster"))
-USER = os.environ.get("POSTGRES_USER", "postgres")
-DATABASE = os.environ.get("POSTGRES_DB", USER)
+DATA = Path(os.environ["PGDATA"])
+PASSWORD = Path("/run/secrets/db_password")
 # Debian keeps the programs of each major version in a folder of its own.
-BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-REACHABLE = "host all all all scram-sha-256\n"
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
 
 
 def make_cluster() -> None:
-    """Make the cluster in a folder beside its place, so that one that was half made is never taken for a whole one."""
-    new = DATA.with_name(DATA.name + ".new")
-    subprocess.run(["rm", "-rf", str(new)], check=True)
-    password = os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/db_password")
-    options = [f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256", "--auth-local=peer"]
-    subprocess.run([BIN / "initdb", "-D", new, "--encoding=UTF8", "--locale=C.UTF-8", *options], check=True)
+    """Make the cluster beside its place, so that one that was half made is never taken for a whole one."""
+    new = DATA.with_name(f"{DATA.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    command = [PROGRAMS / "initdb", "--pgdata", new, "--username=postgres", "--pwfile", PASSWORD]
+    subprocess.run([*command, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"], check=True)
     with (new / "pg_hba.conf").open("a") as file:
-        file.write(REACHABLE)
-    if DATABASE != "postgres":
-        create = f'CREATE DATABASE "{DATABASE}"'
-        subprocess.run([BIN / "postgres", "--single", "-D", new, "postgres"], input=create, text=True, check=True)
+        file.write("host all all all scram-sha-256\n")
     new.rename(DATA)
 
 
 def main() -> None:
     """Become the server."""
-    if not (DATA / "PG_VERSION").exists():
+    if not DATA.exists():
         make_cluster()
-    sys.stdout.flush()
-    options = ["-c", "listen_addresses=*", "-c", "unix_socket_directories=/tmp"]
-    os.execv(BIN / "postgres", ["postgres", "-D", str(DATA), *options])
+    addresses = os.environ.get("PGADDRESSES", "*")
+    options = ["-c", f"listen_addresses={addresses}", "-c", "unix_socket_directories=/tmp"]
+    os.execv(PROGRAMS / "postgres", ["postgres", "-D", str(DATA), *options])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    projects/<project>/<random>/<number>   the content, with the mode that it has in the container
+    projects/<project>/<random>/<number>   the content (0600); a container reads it at each start
 
 The values stand nowhere else: not in a label, not in a record, not on a command line. The home is closed to all others.
 """
@@ -13,8 +13,6 @@ import os
 
 from carboy.base.fs import make_dir, remove_tree, translate_os_errors
 from carboy.compose.planning.container import FileGrant, ServiceContainer
-
-READ_ONLY = 0o444
 
 
 class Materials:
@@ -34,7 +32,7 @@ class Materials:
                 for number, grant in enumerate(rest):
                     found[grant] = f"{folder}/{number}"
                     content = grant.content if grant.content is not None else grant.value or ""
-                    _write(found[grant], content.encode(), mode=READ_ONLY if grant.mode is None else grant.mode)
+                    _write(found[grant], content.encode())
         return found
 
     def sweep(self, project: str, used: set[str]) -> None:
@@ -50,10 +48,9 @@ class Materials:
                 os.rmdir(place)
 
 
-def _write(path: str, data: bytes, *, mode: int) -> None:
+def _write(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-        os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())

@@ -12,8 +12,11 @@ from carboy.compose.planning.container import FileGrant, ServiceContainer
 from carboy.engine.containers.request import RunRequest
 from carboy.engine.launch import LaunchRecord
 from carboy.errors import CarboyError
+from carboy.runtime.cdi import parse_gpus
 from carboy.runtime.limits import parse_bytes
 
+# The specification's mode of a secret or config that names none.
+ALL_MAY_READ = 0o444
 _HEALTH_DEFAULTS = ("30.0", "30.0", "0.0", "3")
 
 
@@ -25,8 +28,6 @@ def check_supported(container: ServiceContainer, *, platform: str) -> None:
     ]
     if container.platform and container.platform not in {platform, platform.partition("/")[0]}:
         found.append(("platform", f"this machine runs {platform} only"))
-    if container.gpus:
-        found.append(("gpus", "graphics processors are not handed out yet: name their devices under devices"))
     if found:
         path = f"services.{container.service}"
         issues = tuple(Issue(text=text, path=f"{path}.{key}") for key, text in found)
@@ -55,9 +56,12 @@ def _find_file_refusals(container: ServiceContainer) -> list[tuple[str, str]]:
         key = f"{grant.kind}s"
         if grant.environment and grant.value is None:
             found.append((key, f"the variable {grant.environment}, which holds it, is not set"))
-        if not grant.file and (grant.uid or grant.gid):
-            text = f"{grant.target}: its owner cannot be chosen; without uid, gid and mode every user can read it"
-            found.append((key, text))
+        for name, wanted in (("uid", grant.uid), ("gid", grant.gid)):
+            if wanted is not None:
+                text = (
+                    f"{grant.target}: it belongs to the container's user; leave {name} out, or set mode to 0444 for all"
+                )
+                found.append((key, text))
     return found
 
 
@@ -67,11 +71,6 @@ def find_remarks(container: ServiceContainer) -> tuple[str, ...]:
     check = container.healthcheck
     if check is not None and check.start_interval_s is not None:
         found.append(f"{container.service}: healthcheck.start_interval has no effect, interval counts from the start")
-    found += [
-        f"{container.service}: uid, gid and mode of {grant.target} have no effect, its file's own count"
-        for grant in container.files
-        if grant.file and (grant.uid is not None or grant.gid is not None or grant.mode is not None)
-    ]
     return tuple(found)
 
 
@@ -106,10 +105,10 @@ def plan_request(
         mounts=(
             *(("mount", text) for text in container.mount),
             *(("tmpfs", text) for text in container.tmpfs),
-            *(("mount", _grant_mount(sources[grant], grant.target)) for grant in container.files),
+            *(("secret", _grant_text(grant, sources[grant])) for grant in container.files),
         ),
         limits=_limits(container),
-        devices=container.device,
+        devices=(*container.device, *(parse_gpus(container.gpus) if container.gpus else ())),
         cap_add=container.cap_add,
         cap_drop=container.cap_drop,
         security=container.security_opt,
@@ -128,10 +127,10 @@ def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, _, value in (text.partition("=") for text in texts))
 
 
-def _grant_mount(source: str, target: str) -> str:
-    """Return a secret or config as ``--mount`` takes it; ids are kept, so that the container's root may read what root may."""
-    items = ("type=bind", f"source={source}", f"target={target}", "readonly", "idmap=ids")
-    return ",".join('"' + item.replace('"', '""') + '"' if set(item) & set(',"\n') else item for item in items)
+def _grant_text(grant: FileGrant, source: str) -> str:
+    """Return a secret or config as ``--secret`` takes it: read at each start, and in memory from there on."""
+    mode = ALL_MAY_READ if grant.mode is None else grant.mode
+    return f"src={source},target={grant.target},mode={mode:04o}"
 
 
 def _limits(container: ServiceContainer) -> tuple[tuple[str, str], ...]:
