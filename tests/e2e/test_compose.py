@@ -1,0 +1,242 @@
+"""``carboy compose`` as a person uses it: projects come up in order, answer, outlive a killed process, and go down clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Carboy, Leftovers
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# What works in every tier: no network of its own, a published port, folders of the host's for nobody.
+PROJECT = """
+services:
+  web:
+    build: .
+    image: shop-app
+    network_mode: none
+    ports: ["127.0.0.1:{port}:8000"]
+    restart: always
+    secrets: [word]
+    depends_on:
+      first: {{condition: service_healthy}}
+      job: {{condition: service_completed_successfully}}
+  first:
+    image: shop-app
+    network_mode: none
+    command: python -c "import pathlib, time; time.sleep(0.5); pathlib.Path('/tmp/ready').touch(); time.sleep(600)"
+    healthcheck: {{test: test -e /tmp/ready, interval: 200ms}}
+  job:
+    image: shop-app
+    network_mode: none
+    command: ["sh", "-c", "echo done; echo oops >&2"]
+secrets:
+  word: {{environment: WORD}}
+"""
+APP = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = f"{os.getpid()} {open('/run/secrets/word').read()}".encode()
+        self.send_response(200); self.end_headers(); self.wfile.write(body)
+print("serving", flush=True)
+http.server.HTTPServer(("", 8000), Handler).serve_forever()
+"""
+
+
+def find_port() -> int:
+    """Return a port of the loopback that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def fetch(port: int, path: str = "/", data: bytes | None = None) -> str:
+    """Return what the service answers; refused and cut connections are tried again for a while."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data=data, timeout=10) as answer:
+                return answer.read().decode()  # type: ignore[no-any-return]
+        except (OSError, urllib.error.URLError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def wait_for(look: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Return what ``look`` returns, as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+    return found
+
+
+class Compose:
+    """Calls ``carboy compose`` for one project of one person."""
+
+    def __init__(self, carboy: Carboy, folder: Path, **variables: str) -> None:
+        self.carboy = carboy.using(carboy.home, **variables)
+        self.folder = folder
+
+    def __call__(self, *words: str, **options: Any) -> str:
+        done = self.carboy("compose", *words, cwd=self.folder, **options)
+        return str(done.stdout)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return what ``ps -a`` knows, by container."""
+        return {row["Name"]: row for row in json.loads(self("ps", "-a", "--json"))}
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.carboy("inspect", name).stdout)[0]
+        return found
+
+
+@pytest.fixture
+def shop(tier_carboy: Carboy, tmp_path: Path) -> Compose:
+    folder = tier_carboy.home.parent / f"shop-{os.urandom(4).hex()}"
+    folder.mkdir()
+    (folder / "app.py").write_text(APP)
+    (folder / "compose.yaml").write_text(PROJECT.format(port=find_port()))
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, tier_carboy.person.uid, tier_carboy.person.gid)
+    return Compose(tier_carboy, folder, WORD="geheim", COMPOSE_PROJECT_NAME="shop")
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.userns
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("shared-home")
+def test_a_project_lives_in_every_tier(shop: Compose, leftovers: Leftovers) -> None:
+    port = int((shop.folder / "compose.yaml").read_text().partition("127.0.0.1:")[2].partition(":")[0])
+    try:
+        planned = shop("--dry-run", "up").splitlines()
+        assert "build image shop-app" in planned[0] or "create container" in planned[0]
+        assert shop.rows() == {}
+        shop("up", "-d", "--wait")
+        rows = shop.rows()
+        assert {name: row["State"] for name, row in rows.items()} == {
+            "shop-web-1": "running",
+            "shop-first-1": "running",
+            "shop-job-1": "exited",
+        }
+        assert rows["shop-first-1"]["Health"] == "healthy"
+        begun = {name: shop.inspect(name)["State"]["StartedAt"] for name in rows}
+        assert begun["shop-web-1"] > begun["shop-first-1"]
+        assert begun["shop-web-1"] > shop.inspect("shop-job-1")["State"]["FinishedAt"]
+        assert fetch(port).endswith(" geheim")
+        assert "geheim" not in json.dumps(shop.inspect("shop-web-1"))
+        assert "geheim" not in shop("config")
+        # Nothing has changed, so that nothing is made anew.
+        before = {name: row["ID"] for name, row in rows.items()}
+        shop("up", "-d")
+        assert {name: row["ID"] for name, row in shop.rows().items()} == before
+
+        os.kill(shop.inspect("shop-web-1")["State"]["Pid"], signal.SIGKILL)
+        wait_for(lambda: shop.inspect("shop-web-1")["RestartCount"] == 1)
+        assert fetch(port).endswith(" geheim")
+
+        # A job that has ended is run again by each `up`, as with Compose.
+        lines = sorted(shop("logs", "--no-color", "job").splitlines())
+        assert lines == ["job-1  | done"] * 2 + ["job-1  | oops"] * 2
+        assert shop("exec", "-T", "web", "cat", "/run/secrets/word") == "geheim"
+        assert shop("run", "--rm", "--no-deps", "-T", "job", "echo", "once") == "once\n"
+        assert shop("port", "web", "8000") == f"127.0.0.1:{port}\n"
+        shop("restart", "-t", "1", "web")
+        assert fetch(port).endswith(" geheim")
+        shop("stop", "-t", "1")
+        assert {row["State"] for row in shop.rows().values()} == {"exited"}
+        shop("start")
+        assert fetch(port).endswith(" geheim")
+    finally:
+        shop("down", "-t", "1", "--rmi", "all")
+    assert shop.rows() == {}
+    assert not (shop.carboy.home / "projects" / "shop").exists()
+    assert leftovers.find() == []
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.userns
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("shared-home")
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_in_the_foreground_ctrl_c_stops_and_a_second_one_kills(
+    shared_carboy: Carboy, tmp_path: Path, leftovers: Leftovers, interrupts: int
+) -> None:
+    ignores = "trap '' TERM; " if interrupts == 2 else ""
+    (tmp_path / "compose.yaml").write_text(
+        f"""
+services:
+  one: {{image: 'iris:test', network_mode: none, entrypoint: [], command: ["sh", "-c", "{ignores}echo begun; while :; do sleep 0.1; done"]}}
+"""
+    )
+    compose = Compose(shared_carboy, tmp_path, COMPOSE_PROJECT_NAME=f"front{interrupts}")
+    process = compose.carboy.start("compose", "up", "-t", "60", cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert process.stdout.readline() == "one-1  | begun\n"
+        for number in range(interrupts):
+            os.killpg(process.pid, signal.SIGINT)
+            if number == 0:
+                while "stopping" not in process.stderr.readline():
+                    pass
+        assert process.wait(30) == 130
+        assert [row["State"] for row in compose.rows().values()] == ["exited"]
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.stdout.close()
+        process.stderr.close()
+        compose("down", "-t", "1")
+    assert leftovers.find() == []
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.userns
+@pytest.mark.network
+@pytest.mark.xdist_group("shared-home")
+def test_exit_statuses_and_messages(shared_carboy: Carboy, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        """
+services:
+  good: {image: 'iris:test', network_mode: none, entrypoint: [], command: sleep 600, restart: always, x-note: 1, colour: red}
+  bad: {image: 'iris:test', network_mode: none, entrypoint: [], command: ["sh", "-c", "exit 3"]}
+  lost: {image: 'nowhere:1', network_mode: none, profiles: [lost]}
+"""
+    )
+    compose = Compose(shared_carboy, tmp_path, COMPOSE_PROJECT_NAME="status")
+    try:
+        done = shared_carboy("compose", "up", "--exit-code-from", "bad", "-t", "1", cwd=tmp_path, expect=3)
+        assert "colour" in done.stderr
+        assert "x-note" not in done.stderr
+        assert (
+            "does not pull from registries yet"
+            in shared_carboy("compose", "--profile", "lost", "up", "-d", cwd=tmp_path, expect=1).stderr
+        )
+        assert "did you mean good" in shared_carboy("compose", "up", "god", cwd=tmp_path, expect=1).stderr
+        assert "no verb" in shared_carboy("compose", "upp", cwd=tmp_path, expect=2).stderr
+        assert "no compose file" in shared_carboy("compose", "ps", cwd="/", expect=1).stderr
+    finally:
+        shared_carboy("compose", "down", "-t", "1", cwd=tmp_path)
+        compose("down")
