@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import time
@@ -38,7 +37,7 @@ services:
   first:
     image: shop-app
     network_mode: none
-    command: python -c "import pathlib, time; time.sleep(0.5); pathlib.Path('/tmp/ready').touch(); time.sleep(600)"
+    command: python3 -c "import pathlib, time; time.sleep(0.5); pathlib.Path('/tmp/ready').touch(); time.sleep(600)"
     healthcheck: {{test: test -e /tmp/ready, interval: 200ms}}
   job:
     image: shop-app
@@ -184,10 +183,11 @@ def test_in_the_foreground_ctrl_c_stops_and_a_second_one_kills(
     shared_carboy: Carboy, tmp_path: Path, leftovers: Leftovers, interrupts: int
 ) -> None:
     ignores = "trap '' TERM; " if interrupts == 2 else ""
+    script = f"{ignores}echo begun; while :; do sleep 0.1; done"
     (tmp_path / "compose.yaml").write_text(
         f"""
 services:
-  one: {{image: 'iris:test', network_mode: none, entrypoint: [], command: ["sh", "-c", "{ignores}echo begun; while :; do sleep 0.1; done"]}}
+  one: {{image: 'iris:test', network_mode: none, entrypoint: [], command: ["sh", "-c", "{script}"]}}
 """
     )
     compose = Compose(shared_carboy, tmp_path, COMPOSE_PROJECT_NAME=f"front{interrupts}")
@@ -201,7 +201,7 @@ services:
             if number == 0:
                 while "stopping" not in process.stderr.readline():
                     pass
-        assert process.wait(30) == 130
+        assert process.wait(30) == 130, process.stderr.read()
         assert [row["State"] for row in compose.rows().values()] == ["exited"]
         assert "Traceback" not in process.stderr.read()
     finally:

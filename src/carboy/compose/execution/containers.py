@@ -144,7 +144,7 @@ class EngineContainers:
         if view is None or not view.running:
             return
         try:
-            kill_container(view, signal=signal)
+            kill_container(view, signal=int(signal))
         except CarboyError:
             now = self._view(id)
             if now is not None and now.running:

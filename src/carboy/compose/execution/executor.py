@@ -129,11 +129,13 @@ class Executor:
         try:
             for _ in progressing:
                 return False
-        except CarboyError as error:
-            if isinstance(step, WaitFor) and not step.required:
-                self._listener.warned(f"{error.brief}; what depends on it is started all the same")
-            else:
+        except ComposeError as error:
+            if not isinstance(step, WaitFor) or step.required:
                 raise
+            self._listener.warned(f"{error.brief}; what depends on it is started all the same")
+        except CarboyError as error:
+            brief = f"cannot {step.what}: {error.brief}"
+            raise CarboyError(brief, details=error.details, hint=error.hint) from error
         del under_way[place]
         done.add(place)
         self._listener.ended(step, self._clock() - began_s[place])

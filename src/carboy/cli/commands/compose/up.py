@@ -213,8 +213,8 @@ class Foreground:
 
     def _end_interrupted(self, names: tuple[str, ...]) -> None:
         """Stop all in order; at one more Ctrl-C end them at once."""
-        print("\nstopping; Ctrl-C again kills", file=sys.stderr, flush=True)
         try:
+            print("\nstopping; Ctrl-C again kills", file=sys.stderr, flush=True)
             self.session.engine.carry_out(self._plan_stop(names))
         except KeyboardInterrupt:
             print("\nkilling", file=sys.stderr, flush=True)
