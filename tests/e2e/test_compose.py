@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -240,3 +241,93 @@ services:
     finally:
         shared_carboy("compose", "down", "-t", "1", cwd=tmp_path)
         compose("down")
+
+
+@pytest.fixture
+def factors(shared_carboy: Carboy, tmp_path: Path) -> Compose:
+    """Return examples/compose, copied, with a port of its own."""
+    folder = tmp_path / "factors"
+    shutil.copytree(CHECKOUT / "examples" / "compose", folder)
+    return Compose(shared_carboy, folder, WEB_PORT=str(find_port()))
+
+
+def ask_factors(port: int, number: int) -> str:
+    """Send a number to the web server and return what the worker made of it."""
+    job = json.loads(fetch(port, "/jobs", str(number).encode()))["id"]
+
+    def find() -> str | None:
+        return next((row["result"] for row in json.loads(fetch(port, "/jobs")) if row["id"] == job), None)
+
+    return str(wait_for(find))
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.network
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("shared-home")
+def test_a_web_server_a_database_and_a_worker(factors: Compose, leftovers: Leftovers) -> None:
+    """Must show 3 of the issue on containers: up in order, answers, survives kill -9 of each service, goes down clean."""
+    port = int(factors.carboy.variables["WEB_PORT"])
+    home = factors.carboy.home
+    try:
+        factors("up", "-d", "--wait", timeout_s=600)
+        rows = factors.rows()
+        assert {row["Service"]: row["State"] for row in rows.values()} == dict.fromkeys(
+            ("db", "web", "worker"), "running"
+        )
+        database = factors.inspect("factors-db-1")["State"]
+        assert database["Health"]["Status"] == "healthy"
+        first_well = min(check["End"] for check in database["Health"]["Log"] if check["ExitCode"] == 0)
+        for name in ("factors-web-1", "factors-worker-1"):
+            assert factors.inspect(name)["State"]["StartedAt"] > first_well
+        assert ask_factors(port, 360) == "2 x 2 x 2 x 3 x 3 x 5"
+        for number, name in enumerate(rows):
+            restarts = factors.inspect(name)["RestartCount"]
+            os.kill(factors.inspect(name)["State"]["Pid"], signal.SIGKILL)
+            wait_for(lambda name=name, restarts=restarts: factors.inspect(name)["RestartCount"] > restarts)
+            wait_for(lambda: factors.rows()["factors-db-1"]["Health"] == "healthy")
+            assert ask_factors(port, 77 + number)
+        # What was kept in the volume is there again after the containers were made anew.
+        factors("up", "-d", "--wait", "--force-recreate")
+        assert json.loads(fetch(port, "/jobs"))[0]["result"] == "2 x 2 x 2 x 3 x 3 x 5"
+        factors("up", "-d", "--wait", "--scale", "worker=3")
+        assert len(factors.rows()) == 5
+        assert factors("exec", "-T", "web", "python", "-c", "import socket; socket.gethostbyname('db')") == ""
+    finally:
+        factors("down", "--volumes", "-t", "5")
+    assert factors.rows() == {}
+    assert list((home / "networks").glob("*.json")) == []
+    assert [path.name for path in (home / "volumes").iterdir() if path.name.startswith("factors")] == []
+    assert leftovers.find() == []
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.userns
+@pytest.mark.network
+@pytest.mark.xdist_group("shared-home")
+def test_where_networks_cannot_be_made_up_says_what_works(tier_carboy: Carboy) -> None:
+    if tier_carboy.person.tier == "root":
+        pytest.skip("root can make networks")
+    folder = tier_carboy.home.parent / f"net-{os.urandom(4).hex()}"
+    folder.mkdir()
+    (folder / "compose.yaml").write_text("services: {web: {image: 'iris:test', pull_policy: never}}\n")
+    os.chown(folder, tier_carboy.person.uid, tier_carboy.person.gid)
+    tier_carboy("tag", _some_image(tier_carboy), "iris:test")
+    done = tier_carboy("compose", "up", "-d", cwd=folder, expect=1)
+    assert "networks need root" in done.stderr
+    assert "network_mode: host" in done.stderr
+
+
+def _some_image(carboy: Carboy) -> str:
+    """Return an image of the home, which other tests may have filled."""
+    found = json.loads(carboy("images", "--json").stdout)
+    if not found:
+        folder = carboy.home.parent / f"app-{os.urandom(4).hex()}"
+        folder.mkdir()
+        (folder / "app.py").write_text("pass\n")
+        os.chown(folder, carboy.person.uid, carboy.person.gid)
+        carboy("build", str(folder), "-t", "some:1")
+        return "some:1"
+    return f"{found[0]['name']}:{found[0]['tag']}"

@@ -28,7 +28,7 @@ def main() -> None:
         make_cluster()
     addresses = os.environ.get("PGADDRESSES", "*")
     options = ["-c", f"listen_addresses={addresses}", "-c", "unix_socket_directories=/tmp"]
-    os.execv(PROGRAMS / "postgres", ["postgres", "-D", str(DATA), *options])
+    os.execv(PROGRAMS / "postgres", [str(PROGRAMS / "postgres"), "-D", str(DATA), *options])
 
 
 if __name__ == "__main__":

@@ -225,7 +225,10 @@ def test_conditions() -> None:
         is_met(replace(base, status="exited", exit_code=2), "n", COMPLETED)
     with pytest.raises(ComposeError, match="is gone"):
         is_met(None, "n", HEALTHY)
-    assert not is_met(replace(base, status="restarting", exit_code=1, health=""), "n", HEALTHY)
+    again = replace(base, status="restarting", exit_code=1, health="", restarts=4)
+    assert not is_met(again, "n", HEALTHY)
+    with pytest.raises(ComposeError, match="again and again, with status 1"):
+        is_met(replace(again, restarts=5), "n", HEALTHY)
 
 
 def test_plans_of_the_whole_are_carried_out_whatever_exists() -> None:

@@ -11,8 +11,8 @@ from carboy.compose.document.files import MemoryReader
 from carboy.compose.document.load import LoadRequest
 from carboy.compose.errors import ComposeError
 from carboy.compose.execution.materials import Materials
-from carboy.compose.execution.request import check_supported, find_remarks, plan_request
-from carboy.compose.execution.resources import check_build
+from carboy.compose.execution.request import carry_volumes, check_supported, find_anonymous, find_remarks, plan_request
+from carboy.compose.execution.resources import check_build, check_network
 from carboy.compose.model import Build, Project
 from carboy.compose.parse import load_project
 from carboy.compose.planning.container import ServiceContainer, service_container
@@ -21,6 +21,7 @@ from carboy.compose.planning.steps import BuildImage
 from carboy.engine.containers.request import RunRequest
 from carboy.engine.launch import LaunchRecord
 from carboy.errors import CarboyError
+from carboy.runtime.mounts import parse_mount
 
 RECORD = LaunchRecord(
     manifest="m", layers=(), env=(), entrypoint=("entry",), cmd=("own",), workdir="/", user="",
@@ -53,7 +54,9 @@ def test_options_arrive_as_run_takes_them() -> None:
     assert made.publish == ("80:8000/tcp",)
     assert made.env == ("A=b",)
     assert (made.restart, made.user, made.workdir, made.hostname, made.read_only) == ("always", "7", "/w", "h", True)
-    assert made.mounts == (("mount", "type=bind,source=/host,target=/in,readonly"), ("tmpfs", "/t"))
+    assert [kind for kind, _ in made.mounts] == ["mount", "tmpfs"]
+    bind = parse_mount(made.mounts[0][1])
+    assert (bind.kind, bind.source, bind.target, bind.read_only) == ("bind", "/host", "/in", True)
     assert (made.stop_timeout_s, made.stop_signal, made.terminal, made.interactive) == (2, "SIGINT", True, True)
     limits = dict(made.limits)
     assert limits == {"cpus": "1.5", "memory": str(64 * 2**20), "pids-limit": "9", "ulimit": "nofile=10:10"}
@@ -96,7 +99,6 @@ def test_health_checks(check: str, health: tuple[str, ...] | None) -> None:
     ("service", "rest", "told"),
     [
         ("networks: {a: {ipv4_address: 10.0.0.1}}", "networks: {a: }", "carboy chooses addresses"),
-        ("networks: [a, b]", "networks: {a: , b: }", "a container is on one network"),
         ("extra_hosts: ['h:host-gateway']", "", "host-gateway"),
         ("platform: linux/s390x", "", "this machine runs linux/amd64 only"),
         ("secrets: [s]", "secrets: {s: {environment: NONE}}", "NONE, which holds it, is not set"),
@@ -114,6 +116,39 @@ def test_what_can_be_done_is_not_refused() -> None:
     check_supported(
         container("platform: linux/amd64, networks: {a: {aliases: [x]}}", "networks: {a: }"), platform="linux/amd64"
     )
+
+
+def test_a_service_on_several_networks_has_its_names_on_each() -> None:
+    made = ask("networks: {a: {aliases: [x]}, b: }", "networks: {a: , b: {name: other}}")
+    assert (made.network, made.network_aliases) == ("p_a", ("web", "x"))
+    assert made.more_networks == (("other", "web"),)
+
+
+def test_anonymous_volumes_are_carried_over() -> None:
+    mounts = ("type=volume,target=/own", "type=volume,source=named,target=/named", "type=bind,source=/h,target=/bind")
+    anonymous = {"/own": "11", "/image": "22", "/bind": "33", "/gone": "44"}
+    pairs = carry_volumes(mounts, anonymous, image_volumes=("/image", "/new", "/bind"))
+    made = {parse_mount(text).target: parse_mount(text).source for _, text in pairs}
+    assert made == {"/own": "11", "/named": "named", "/bind": "/h", "/image": "22"}
+    assert find_anonymous(pairs, frozenset({"11", "22"})) == {"/own": "11", "/image": "22"}
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("{a: {ipam: {config: [{subnet: 10.0.0.0/24}, {subnet: 10.1.0.0/24}]}}}", "more than one range"),
+        ("{a: {ipam: {config: [{subnet: 'fd00::/64'}]}}}", "more than one range"),
+    ],
+)
+def test_networks_that_are_refused(rest: str, told: str) -> None:
+    with pytest.raises(CarboyError, match=told):
+        check_network(load("networks: [a]", f"networks: {rest}").networks[0])
+
+
+def test_options_of_networks_without_effect_are_named() -> None:
+    rest = "networks: {a: {driver_opts: {x: 1}, ipam: {config: [{subnet: 10.0.0.0/24, gateway: 10.0.0.9}]}}}"
+    found = check_network(load("networks: [a]", rest).networks[0])
+    assert [text.split()[0] for text in found] == ["networks.a.ipam.config.gateway", "networks.a.driver_opts.x"]
 
 
 def test_remarks() -> None:

@@ -7,9 +7,10 @@ import os
 import select
 import signal as signals
 from collections.abc import Callable
+from dataclasses import replace
 
 from carboy.compose.execution.materials import Materials
-from carboy.compose.execution.request import check_supported, plan_request
+from carboy.compose.execution.request import check_supported, find_anonymous, plan_request
 from carboy.compose.planning.container import PROJECT_LABEL, ServiceContainer
 from carboy.compose.planning.state import ExistingContainer
 from carboy.containers import control
@@ -30,6 +31,7 @@ from carboy.errors import CarboyError
 from carboy.linux.inotify import Watch
 from carboy.oci.platform import Platform
 from carboy.snapshots import snapshot
+from carboy.volumes.store import VolumeStore
 
 _UNLOCK_S = 5.0
 _STEP_S = 0.01
@@ -62,12 +64,21 @@ class EngineContainers:
 
     def list(self, project: str) -> tuple[ExistingContainer, ...]:
         """Return all containers of a project, or of all projects."""
-        return list_project(list_containers(self._home, everything=True), project)
+        found = (self._describe(view) for view in list_containers(self._home, everything=True))
+        return tuple(item for item in found if item.project and project in {"", item.project})
 
     def view(self, name: str) -> ExistingContainer | None:
         """Return a container as it is now."""
         view = self._view(name)
-        return None if view is None else describe_view(view)
+        return None if view is None else self._describe(view)
+
+    def _describe(self, view: ContainerView) -> ExistingContainer:
+        """Return what planning needs to know; one that has just ended and is about to start again has not ended."""
+        found = describe_view(view)
+        if found.status != "exited" or view.config.restart == "no" or not snapshot.is_running(self._home, view.id):
+            return found
+        now = view_container(self._home, view.id)
+        return replace(found, status="restarting") if now is not None and not now.state.stopped else found
 
     def _view(self, name: str) -> ContainerView | None:
         try:
@@ -84,7 +95,8 @@ class EngineContainers:
         name = f"{container.name}.{os.urandom(4).hex()}" if replaces else container.name
         sources = self._materials.write(container)
         try:
-            request = plan_request(container, record, name=name, sources=sources)
+            anonymous = self._find_anonymous(replaces) if replaces else {}
+            request = plan_request(container, record, name=name, sources=sources, anonymous=anonymous)
             id = create_container(self.opened, container.image, request)
         except BaseException:
             self.sweep(container.project)
@@ -94,6 +106,11 @@ class EngineContainers:
             view = view_container(self._home, id)
             if view is not None:
                 rename_container(self._home, view, container.name)
+
+    def _find_anonymous(self, id: str) -> dict[str, str]:
+        view = self._view(id)
+        names = frozenset(volume.name for volume in VolumeStore(self._home).list_volumes() if volume.anonymous)
+        return {} if view is None else find_anonymous(view.config.mounts, names)
 
     def start(self, name: str) -> None:
         """Start a container, as soon as the keeper of an earlier run has let go of it."""
@@ -152,12 +169,11 @@ class EngineContainers:
 
     def remove(self, id: str, *, volumes: bool) -> None:
         """Remove a stopped container, and the files of its secrets and configs."""
-        del volumes
         view = self._view(id)
         if view is None:
             return
         self._wait_unlocked(view.id)
-        delete_container(self._home, view)
+        delete_container(self._home, view, remove_anonymous=volumes)
         self.sweep(dict(view.config.labels).get(PROJECT_LABEL, ""))
 
     def sweep(self, project: str) -> None:
@@ -191,15 +207,10 @@ def describe_view(view: ContainerView) -> ExistingContainer:
         image=config.image.removeprefix("docker.io/library/").removeprefix("docker.io/"),
         image_id=config.manifest,
         health=health if state.status in {"running", "paused"} else "",
+        restarts=state.restarts,
         exit_code=state.exit_code if state.status in {"exited", "restarting"} else None,
         ports=state.ports,
     )
-
-
-def list_project(views: list[ContainerView], project: str) -> tuple[ExistingContainer, ...]:
-    """Return the containers of a project (empty: of all projects)."""
-    found = (describe_view(view) for view in views)
-    return tuple(item for item in found if item.project and project in {"", item.project})
 
 
 def make_host_path(path: str) -> None:

@@ -36,6 +36,8 @@ from carboy.errors import CarboyError
 
 # How long at most until containers are looked at again: whoever tells of changes may be killed before it does.
 LOOK_S = 1.0
+# A container that its policy has started again so often will not become healthy by itself.
+PATIENT_RESTARTS = 5
 
 # A step under way: each ``next`` looks whether it is done, which is the end of the iteration.
 Progressing = Iterator[None]
@@ -204,7 +206,8 @@ class Executor:
 def is_met(container: ExistingContainer | None, name: str, condition: str) -> bool:
     """Return whether a container is as a condition of ``depends_on`` wants it. Pure.
 
-    Raises ``ComposeError`` when it will never be: it is gone, has ended, is unhealthy, or has no health check to wait for.
+    Raises ``ComposeError`` when it will never be: it is gone, has ended (again and again), is unhealthy, or has no health
+    check to wait for.
     """
     if container is None:
         raise ComposeError(f"the container {name} is gone", hint="somebody has removed it; try again")
@@ -224,6 +227,10 @@ def is_met(container: ExistingContainer | None, name: str, condition: str) -> bo
         raise ComposeError(
             f"the container {name} has no health check, so that nobody can wait until it is healthy",
             hint=f"give the service {container.service} a healthcheck, or depend on service_started",
+        )
+    if container.status == "restarting" and container.restarts >= PATIENT_RESTARTS:
+        raise ComposeError(
+            f"the container {name} ends again and again, with status {container.exit_code}", hint=f"carboy logs {name}"
         )
     if container.health == "unhealthy":
         raise ComposeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from carboy.compose.errors import ComposeError, Issue
@@ -14,6 +15,7 @@ from carboy.engine.launch import LaunchRecord
 from carboy.errors import CarboyError
 from carboy.runtime.cdi import parse_gpus
 from carboy.runtime.limits import parse_bytes
+from carboy.runtime.mounts import MountRequest, format_mount, parse_mount
 
 # The specification's mode of a secret or config that names none.
 ALL_MAY_READ = 0o444
@@ -41,9 +43,6 @@ def _find_network_refusals(container: ServiceContainer) -> list[tuple[str, str]]
     for item in container.networks:
         if item.ip or item.ip6:
             found.append((f"networks.{item.network}", "carboy chooses addresses: reach the service by its name"))
-    if len(container.networks) > 1:
-        names = ", ".join(item.network for item in container.networks)
-        found.append(("networks", f"a container is on one network, and these are {len(container.networks)}: {names}"))
     for text in container.add_host:
         if text.endswith(":host-gateway"):
             found.append(("extra_hosts", f"{text}: a container has no way to the host's own services"))
@@ -75,13 +74,21 @@ def find_remarks(container: ServiceContainer) -> tuple[str, ...]:
 
 
 def plan_request(
-    container: ServiceContainer, record: LaunchRecord, *, name: str, sources: Mapping[FileGrant, str]
+    container: ServiceContainer,
+    record: LaunchRecord,
+    *,
+    name: str,
+    sources: Mapping[FileGrant, str],
+    anonymous: Mapping[str, str] = MappingProxyType({}),
 ) -> RunRequest:
     """Return how the engine is asked for a container of the image of ``record``, under ``name``.
 
-    ``sources`` are the files on this machine that hold secrets and configs. Raises ``CarboyError`` for what cannot be read.
+    ``sources`` are the files on this machine that hold secrets and configs; ``anonymous`` the volumes without a name of the
+    container that this one replaces, by where they are mounted: it has them again. Raises ``CarboyError`` for what cannot be
+    read.
     """
     joined = container.networks[0] if container.networks else None
+    more = tuple((item.network, *item.aliases) for item in container.networks[1:])
     arguments = container.command or ()
     if container.entrypoint is not None and not container.entrypoint and not arguments:
         # Docker keeps the image's command when the entry point is emptied, and drops it when another takes its place.
@@ -99,11 +106,12 @@ def plan_request(
         read_only=container.read_only,
         network=joined.network if joined else container.network or "none",
         network_aliases=joined.aliases if joined else (),
+        more_networks=more,
         publish=container.publish,
         add_hosts=container.add_host,
         dns=container.dns,
         mounts=(
-            *(("mount", text) for text in container.mount),
+            *carry_volumes(container.mount, anonymous, image_volumes=record.volumes),
             *(("tmpfs", text) for text in container.tmpfs),
             *(("secret", _grant_text(grant, sources[grant])) for grant in container.files),
         ),
@@ -121,6 +129,29 @@ def plan_request(
         runtime=container.runtime or "native",
         **_log(container),
     )
+
+
+def carry_volumes(
+    mounts: tuple[str, ...], anonymous: Mapping[str, str], *, image_volumes: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Return mounts as pairs for the engine, with the volumes of ``anonymous`` (by target) where new ones would be made."""
+    found: list[MountRequest] = []
+    for text in mounts:
+        asked = parse_mount(text)
+        if asked.kind == "volume" and not asked.source:
+            asked = asked.replace(source=anonymous.get(asked.target, ""))
+        found.append(asked)
+    taken = {asked.target for asked in found}
+    for target in image_volumes:
+        if target in anonymous and target not in taken:
+            found.append(MountRequest(kind="volume", source=anonymous[target], target=target))
+    return tuple(("mount", format_mount(asked)) for asked in found)
+
+
+def find_anonymous(mounts: tuple[tuple[str, str], ...], names: frozenset[str]) -> dict[str, str]:
+    """Return the volumes of a container's record that have no name of their own, which ``names`` are, by where they are."""
+    asked = (parse_mount(text) for kind, text in mounts if kind == "mount")
+    return {item.target: item.source for item in asked if item.kind == "volume" and item.source in names}
 
 
 def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

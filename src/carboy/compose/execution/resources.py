@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable
 
 from carboy.build.progress import Progress
-from carboy.compose.model import Build
+from carboy.compose.model import Build, Network
 from carboy.compose.planning.steps import BuildImage, CreateNetwork, CreateVolume
 from carboy.engine.build import build_folder
 from carboy.engine.context import Engine
 from carboy.engine.images import remove_image, tag_image
 from carboy.errors import CarboyError
+from carboy.network.networks import create_network, list_networks, remove_network
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
+from carboy.volumes.store import VolumeStore
 
 SETTINGS = "carboy.toml"
 DOCKERFILES = ("Dockerfile", "Containerfile")
@@ -26,6 +28,7 @@ class EngineResources:
         self._engine = engine
         self._progress = progress
         self._warn = warn
+        self._volumes = VolumeStore(engine.home)
 
     def image_ids(self, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         """Return the images that are here, with their manifests' digests."""
@@ -71,26 +74,62 @@ class EngineResources:
 
     def network_names(self) -> tuple[str, ...]:
         """Return the names of the networks that were made."""
-        return ()
+        return tuple(network.name for network in list_networks(self._engine.home))
 
     def create_network(self, step: CreateNetwork) -> None:
-        """Make a network."""
-        hint = "write network_mode: none (published ports work there) or network_mode: host"
-        raise CarboyError(f"the network {step.network.name} cannot be made: carboy has none of its own yet", hint=hint)
+        """Make a network. Raises ``CarboyError``: in the user tiers, or for what :func:`check_network` finds."""
+        network = step.network
+        for text in check_network(network):
+            self._warn(text)
+        try:
+            create_network(
+                self._engine.home,
+                network.name,
+                subnet=network.subnets[0] if network.subnets else None,
+                is_internal=network.internal,
+                has_ipv6=bool(network.enable_ipv6),
+                labels=step.labels,
+                tier=self._engine.tier.name,
+            )
+        except CarboyError as error:
+            hint = (
+                "write network_mode: host (services find each other on 127.0.0.1) or none (published ports work there)"
+            )
+            raise CarboyError(error.brief, details=error.details, hint=self._hint(error, hint)) from error
+
+    def _hint(self, error: CarboyError, in_user_tiers: str) -> str:
+        return error.hint if self._engine.tier.name == "root" else f"run as root, or {in_user_tiers}"
 
     def remove_network(self, name: str) -> None:
         """Remove a network."""
+        if name in self.network_names():
+            remove_network(self._engine.home, name, tier=self._engine.tier.name)
 
     def volume_names(self) -> tuple[str, ...]:
         """Return the names of the volumes that were made."""
-        return ()
+        return tuple(volume.name for volume in self._volumes.list_volumes())
 
     def create_volume(self, step: CreateVolume) -> None:
         """Make a volume."""
-        raise CarboyError(f"the volume {step.volume.name} cannot be made: carboy has none yet", hint="mount a folder")
+        self._volumes.create(step.volume.name, labels=dict(step.labels))
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume."""
+        self._volumes.remove(name, force=True)
+
+
+def check_network(network: Network) -> tuple[str, ...]:
+    """Return what a network asks for that has no effect. Raises ``CarboyError`` for what cannot be left out. Pure."""
+    path = f"networks.{network.key}"
+    if len(network.subnets) > 1 or any(":" in subnet for subnet in network.subnets):
+        raise CarboyError(
+            f"{path}.ipam asks for more than one range of IPv4 addresses", hint="name one; enable_ipv6 chooses its own"
+        )
+    found = []
+    if network.gateways:
+        found.append((f"{path}.ipam.config.gateway", "it is the first address of the subnet"))
+    found += [(f"{path}.driver_opts.{name}", "there is one kind of network") for name, _ in network.driver_options]
+    return tuple(f"{key} has no effect: {why}" for key, why in found)
 
 
 def check_build(step: BuildImage, names: tuple[str, ...], *, platform: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ STATUSES = ("created", "running", "paused", "restarting", "exited", "dead")
 class ExistingContainer:
     """A container: ``status`` is one of ``STATUSES``, ``health`` is starting, healthy, unhealthy or empty.
 
-    ``ports`` are texts for people; ``image_id`` is what its image was when it was made.
+    ``restarts`` is how often its policy has started it again; ``ports`` are texts for people; ``image_id`` is what its image was when it was made.
     """
 
     id: str
@@ -32,6 +32,7 @@ class ExistingContainer:
     image_id: str = ""
     health: str = ""
     exit_code: int | None = None
+    restarts: int = 0
     ports: tuple[str, ...] = ()
 
     def label(self, name: str) -> str:

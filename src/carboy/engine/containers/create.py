@@ -11,7 +11,7 @@ from carboy.base.proc import spawn_own
 from carboy.containers.client import attend_kept, terminal_size, wait_started
 from carboy.containers.control import Connection
 from carboy.containers.events import write_container_event
-from carboy.containers.names import claim_name, release_name, remove_stale_names, write_name
+from carboy.containers.names import claim_name, read_name, release_name, remove_stale_names, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.removal import release_volumes
 from carboy.containers.restart import check_policy
@@ -62,7 +62,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             network=request.network or "none",
             term=engine.environ.get("TERM", "xterm"),
         )
-        check_network(config)
+        check_network(config, home=home, tier=engine.tier.name)
         given = claim_name(home, container_id, request.name)
         try:
             write_name(container.path, given)
@@ -157,7 +157,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         "log_bytes": config.log_bytes,
         "log_files": config.log_files,
         "health": health if config.health_test else None,
-        "network": describe_network(config, engine.tier.name),
+        "network": describe_network(config, name=read_name(container.path), home=engine.home, tier=engine.tier.name),
     }
 
 

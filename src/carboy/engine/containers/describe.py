@@ -41,7 +41,7 @@ def describe_row(view: ContainerView) -> dict[str, Any]:
         "Health": state.health,
         "Ports": list(state.ports),
         "Labels": dict(config.labels),
-        "Networks": [config.network],
+        "Networks": [config.network, *(name for name, *_ in config.more_networks)],
     }
 
 
@@ -69,15 +69,25 @@ def describe_container(view: ContainerView) -> dict[str, Any]:
         "HostConfig": _describe_host_config(config),
         "NetworkSettings": {
             "Ports": describe_ports(config, state),
-            "Networks": {
-                config.network: {
-                    "Aliases": list(config.network_aliases),
-                    "IPAddress": next((item for item in state.addresses if ":" not in item), ""),
-                    "GlobalIPv6Address": next((item for item in state.addresses if ":" in item), ""),
-                }
-            },
+            "Networks": _describe_networks(config, state),
         },
     }
+
+
+def _describe_networks(config: ContainerConfig, state: ContainerState) -> dict[str, Any]:
+    """Return the networks and the addresses that they gave, which stand in their order: one IPv4 each, IPv6 behind it."""
+    found: dict[str, Any] = {}
+    addresses = list(state.addresses)
+    for name, *aliases in ((config.network, *config.network_aliases), *config.more_networks):
+        own = [addresses.pop(0)] if addresses else []
+        while addresses and ":" in addresses[0]:
+            own.append(addresses.pop(0))
+        found[name] = {
+            "Aliases": aliases,
+            "IPAddress": next((item for item in own if ":" not in item), ""),
+            "GlobalIPv6Address": next((item for item in own if ":" in item), ""),
+        }
+    return found
 
 
 def _describe_state(state: ContainerState, *, has_health: bool) -> dict[str, Any]:

@@ -33,7 +33,7 @@ TESTS: dict[str, Test] = {
     "ancestor": _is_of,
     "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
     "health": lambda view, value: (view.state.health or "none") == value,
-    "network": lambda view, value: view.config.network == value,
+    "network": lambda view, value: value in {view.config.network, *(name for name, *_ in view.config.more_networks)},
     "volume": lambda view, value: any(
         value in text.split(":") or f"={value}" in text for _, text in view.config.mounts
     ),

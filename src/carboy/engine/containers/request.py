@@ -26,7 +26,8 @@ class RunRequest(Record):
     ``arguments`` replace the image's command; ``entrypoint`` replaces its entry point (and drops its command, as Docker does);
     ``env`` items ("NAME=VALUE") are added last; None leaves a matter to the image or to the default. ``mounts``, ``limits``:
     see ``ContainerConfig``. ``health`` is (interval, timeout, start period in seconds, retries, words of the test) as in
-    ``LaunchRecord``; an empty tuple switches the image's own off.
+    ``LaunchRecord``; an empty tuple switches the image's own off. ``more_networks`` are those beyond ``network``, each with
+    the names that the container answers to there: (network, name ...).
     """
 
     name: str | None = None
@@ -43,6 +44,7 @@ class RunRequest(Record):
     auto_remove: bool = False
     network: str | None = None
     network_aliases: tuple[str, ...] = ()
+    more_networks: tuple[tuple[str, ...], ...] = ()
     publish: tuple[str, ...] = ()
     publish_all: bool = False
     add_hosts: tuple[str, ...] = ()
@@ -116,6 +118,7 @@ def plan_config(
         read_only=request.read_only,
         network=normal_network(network),
         network_aliases=request.network_aliases,
+        more_networks=request.more_networks,
         publish=(*request.publish, *(record.exposed if request.publish_all else ())),
         add_hosts=request.add_hosts,
         dns=request.dns,

@@ -53,7 +53,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             network=request.network or "none",
             term=engine.environ.get("TERM", "xterm"),
         )
-        check_network(config)
+        check_network(config, home=home, tier=engine.tier.name)
         given = claim_name(home, container_id, request.name)
         try:
             write_name(container.path, given)
@@ -67,9 +67,8 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
                 plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
-                keeper = Keeper(
-                    container.path, plan, image=name, brief=True, network=open_network(config, engine.tier.name)
-                )
+                network = open_network(config, name=given, home=home, tier=engine.tier.name)
+                keeper = Keeper(container.path, plan, image=name, brief=True, network=network)
                 try:
                     status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
                 finally:
