@@ -21,7 +21,8 @@ STATUSES = ("created", "running", "paused", "restarting", "exited", "dead")
 class ExistingContainer:
     """A container: ``status`` is one of ``STATUSES``, ``health`` is starting, healthy, unhealthy or empty.
 
-    ``restarts`` is how often its policy has started it again; ``ports`` are texts for people; ``image_id`` is what its image was when it was made.
+    ``restarts`` is how often its policy has started it again; ``ports`` are texts for people; ``image_id`` is what its image was
+    when it was made.
     """
 
     id: str
