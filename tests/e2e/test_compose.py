@@ -331,3 +331,39 @@ def _some_image(carboy: Carboy) -> str:
         carboy("build", str(folder), "-t", "some:1")
         return "some:1"
     return f"{found[0]['name']}:{found[0]['tag']}"
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.network
+@pytest.mark.xdist_group("shared-home")
+def test_services_find_those_on_their_own_networks_only(
+    shared_carboy: Carboy, tmp_path: Path, leftovers: Leftovers
+) -> None:
+    service = "{image: 'iris:test', entrypoint: [], command: sleep 600, networks: "
+    (tmp_path / "compose.yaml").write_text(
+        f"""
+services:
+  web: {service} [front]}}
+  proxy: {service} {{front: , back: {{aliases: [broker]}}}}}}
+  db: {service} [back]}}
+networks: {{front: , back: {{internal: true}}}}
+"""
+    )
+    compose = Compose(shared_carboy, tmp_path, COMPOSE_PROJECT_NAME="walls")
+
+    def sees(service: str, name: str) -> bool:
+        command = ("compose", "exec", "-T", service, "getent", "ahostsv4", name)
+        return compose.carboy(*command, cwd=tmp_path, expect=None).returncode == 0
+
+    try:
+        compose("up", "-d")
+        assert [sees("web", name) for name in ("web", "proxy", "walls-proxy-1", "db")] == [True, True, True, False]
+        assert [sees("proxy", name) for name in ("web", "db", "broker")] == [True, True, True]
+        assert [sees("db", name) for name in ("proxy", "broker", "web")] == [True, True, False]
+        networks = compose.inspect("walls-proxy-1")["NetworkSettings"]["Networks"]
+        assert set(networks) == {"walls_front", "walls_back"}
+        assert all(network["IPAddress"] for network in networks.values())
+    finally:
+        compose("down", "-t", "0")
+    assert leftovers.find() == []

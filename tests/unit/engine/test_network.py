@@ -1,0 +1,75 @@
+"""Which networks a container may ask for, and what its keeper is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from carboy.base.home import Home, open_home
+from carboy.containers.record import ContainerConfig
+from carboy.engine.containers.network import check_network, describe_network, find_name_servers
+from carboy.errors import CarboyError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Return a home with the records of two networks."""
+    made = open_home(str(tmp_path / "home"))
+    folder = Path(made.path) / "networks"
+    folder.mkdir()
+    for number, name in enumerate(("shop", "back")):
+        record = {"name": name, "bridge": f"carboy-{number}", "subnet": f"10.90.{number}.0/24", "is_internal": False}
+        record |= {"has_ipv6": False, "created_s": 0, "labels": []}
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    return made
+
+
+def config(**fields: object) -> ContainerConfig:
+    return ContainerConfig(id="c" * 64, image="i", manifest="m", layers=(), created_at_s=0.0, args=("x",), **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"network": "shopp"}, "there is no network shopp"),
+        ({"network": "shop", "more_networks": (("nowhere",),)}, "there is no network nowhere"),
+        ({"network": "shop", "more_networks": (("host",),)}, "cannot be on host and on shop"),
+        ({"network": "private", "network_aliases": ("x",)}, "neither further names nor further networks"),
+        ({"network": "none", "more_networks": (("shop",),)}, "neither further names nor further networks"),
+        ({"network": "shop", "dns": ("192.0.2.1",)}, "the name servers of the machine"),
+        ({"network": "host", "publish": ("80",)}, "no ports to publish"),
+    ],
+)
+def test_what_cannot_be_is_refused(home: Home, fields: dict[str, object], told: str) -> None:
+    with pytest.raises(CarboyError, match=told) as caught:
+        check_network(config(**fields), home=home, tier="root")
+    assert caught.value.code == 125
+
+
+def test_networks_that_are_there_are_fine(home: Home) -> None:
+    check_network(
+        config(network="shop", network_aliases=("a",), more_networks=(("back", "b"),)), home=home, tier="root"
+    )
+
+
+def test_users_have_no_networks_of_their_own(home: Home) -> None:
+    with pytest.raises(CarboyError, match="need root"):
+        check_network(config(network="shop"), home=home, tier="subuid")
+
+
+def test_a_container_answers_to_its_name_and_its_further_ones_on_each_network(home: Home) -> None:
+    made = config(network="shop", network_aliases=("a",), more_networks=(("back", "b"),))
+    values = describe_network(made, name="web", home=home, tier="root")
+    assert values is not None
+    assert values["own"] == [["shop", ["web", "a"]], ["back", ["web", "b"]]]
+    assert not values["private"]
+    assert find_name_servers(made) == ("127.0.0.11",)
+
+
+def test_what_needs_no_keeper_has_none(home: Home) -> None:
+    assert describe_network(config(network="none"), name="x", home=home, tier="root") is None
+    values = describe_network(config(network="private"), name="x", home=home, tier="root")
+    assert values is not None
+    assert (values["private"], values["own"]) == (True, [])
