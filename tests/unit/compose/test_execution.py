@@ -15,7 +15,7 @@ from carboy.compose.execution.projects import ProjectEngine
 from carboy.compose.model import COMPLETED, HEALTHY, Project
 from carboy.compose.parse import load_project
 from carboy.compose.planning.images import UpOptions
-from carboy.compose.planning.lifecycle import plan_builds, plan_remove, plan_restart, plan_start
+from carboy.compose.planning.lifecycle import plan_builds, plan_conditions, plan_remove, plan_restart, plan_start
 from carboy.compose.planning.plan import plan_up
 from carboy.compose.planning.state import Existing, ExistingContainer
 from carboy.compose.planning.steps import Step
@@ -177,6 +177,15 @@ def test_start_of_a_service_without_containers_says_what_to_do() -> None:
     project, _, _ = shop()
     with pytest.raises(ComposeError, match="no container was made for web yet"):
         plan_start(project.project, project.look(), services=("web",))
+
+
+def test_a_run_waits_for_the_conditions_of_its_service() -> None:
+    project, engine, _ = shop()
+    come_up(engine)
+    project.up(UpOptions())
+    plan = plan_conditions(project.project, project.look(), "web")
+    assert [step.what for step in plan.steps] == ["wait until db is healthy", "wait until job is finished"]
+    assert plan_conditions(project.project, project.look(), "db").steps == ()
 
 
 def test_rm_leaves_what_runs_unless_it_is_to_be_stopped() -> None:

@@ -106,6 +106,26 @@ def plan_wait(project: Project, existing: Existing, services: tuple[str, ...]) -
     return builder.finish()
 
 
+def plan_conditions(project: Project, existing: Existing, service: str) -> Plan:
+    """Return the waits until what a service depends on is as its conditions want it; all of that has been started."""
+    builder = PlanBuilder()
+    own = _group(project, existing)
+    for item in project.service(service).depends_on:
+        names = tuple(container.name for container in own.get(item.service, ()))
+        if names and item.condition != STARTED:
+            reason = f"{service} depends on it"
+            builder.add(
+                WaitFor(
+                    service=item.service,
+                    names=names,
+                    condition=item.condition,
+                    required=item.required,
+                    reason=reason,
+                )
+            )
+    return builder.finish()
+
+
 def _group(project: Project, existing: Existing) -> dict[str, list[ExistingContainer]]:
     """Return the containers of each service that has some, in starting order."""
     containers = existing.of_project(project.name)

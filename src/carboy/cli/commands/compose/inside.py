@@ -146,19 +146,17 @@ def _oneoff(session: Session, given: argparse.Namespace) -> ServiceContainer:
 def _prepare(session: Session, given: argparse.Namespace) -> None:
     """Make the image and what the service depends on."""
     from carboy.compose.planning.images import UpOptions, plan_images
+    from carboy.compose.planning.lifecycle import plan_conditions
     from carboy.compose.planning.plan import plan_resources
 
     service = session.project.service(given.service)
     alone = UpOptions(services=(given.service,), no_deps=True, build=given.build)
     session.engine.carry_out(plan_images(session.project, session.engine.look(), alone))
-    needed = () if given.no_deps else tuple(item.service for item in service.depends_on)
+    known = {item.name for item in session.project.services}
+    needed = () if given.no_deps else tuple(item.service for item in service.depends_on if item.service in known)
     if needed:
         session.engine.up(UpOptions(services=needed))
-        conditions = UpOptions(
-            services=tuple(i.service for i in service.depends_on if i.condition == "service_healthy")
-        )
-        if conditions.services:
-            session.engine.wait(UpOptions(services=conditions.services, no_deps=True))
+        session.engine.carry_out(plan_conditions(session.project, session.engine.look(), service.name))
     session.engine.carry_out(plan_resources(session.project, (service,), session.engine.look()))
 
 
