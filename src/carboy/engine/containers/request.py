@@ -97,8 +97,7 @@ def plan_config(
     hostname = request.hostname or container_id[:12]
     entrypoint, args = _command(record, request)
     health = record.health if request.health is None else request.health
-    labels = dict(label.partition("=")[::2] for label in record.labels)
-    labels.update(request.labels)
+    labels = {**dict(label.partition("=")[::2] for label in record.labels), **dict(request.labels)}
     return ContainerConfig(
         id=container_id,
         image=image,
