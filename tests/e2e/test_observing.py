@@ -155,7 +155,10 @@ def test_inspect_finds_containers_then_images(small_carboy: Carboy, name: str):
     assert "nobody" in done.stderr
     assert small_carboy("inspect", "-f", ".State.Status", name).stdout == "running\n"
     assert "no container" in small_carboy("container", "inspect", SMALL, expect=1).stderr
-    assert small_carboy("ps", "--format", "{{.Names}} {{.State}}").stdout == f"{name} running\n"
+    assert (
+        small_carboy("ps", "--filter", f"name={name}", "--format", "{{.Names}} {{.State}}").stdout
+        == f"{name} running\n"
+    )
 
 
 def test_prune_removes_what_has_ended(small_carboy: Carboy, name: str):
