@@ -37,7 +37,8 @@ from carboy.errors import CarboyError
 from carboy.linux.identity import enter_tier
 from carboy.runtime import spec as values
 from carboy.runtime.hostfiles import read_host_files
-from carboy.runtime.native.launch import NativeRuntime, Stdio
+from carboy.runtime.kinds import runtime_of
+from carboy.runtime.stdio import Stdio
 from carboy.snapshots.snapshot import open_container
 
 job = json.loads(sys.argv[2])
@@ -80,7 +81,7 @@ try:
         spec = values.SandboxSpec(
             id=container_id, root=root, tier=tier.name, id_count=tier.id_count, mounts=tuple(mounts), **options
         )
-        status = NativeRuntime(Home).run(spec, stdio)
+        status = runtime_of(job["runtime"], Home).run(spec, stdio)
 except CarboyError as error:
     sys.stderr.write(json.dumps({"error": str(error), "details": error.details, "hint": error.hint}) + "\n")
     status = error.code
@@ -144,6 +145,7 @@ class Sandboxes:
             "id": options.pop("id", None),
             "containers": str(self.containers),
             "directory": options.pop("directory", None),
+            "runtime": options.pop("runtime", "native"),
             "lower": [str(path) for path in options.pop("lower", [self.lower])],
             "stdin": options.pop("stdin", False),
             "capture": options.pop("capture", False),

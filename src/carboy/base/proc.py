@@ -18,6 +18,7 @@ DEFAULT_ENV: dict[str, str] = {
     "HOME": "/",
 }
 _ABOVE_ALL_TARGETS = 64
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE and SIGXFSZ: what is ignored stays ignored across execve(2)
 
 
 def spawn(
@@ -51,6 +52,7 @@ def spawn(
             dict(DEFAULT_ENV if env is None else env),
             file_actions=actions,
             setsid=new_session,
+            setsigdef=_IGNORED_BY_PYTHON,
         )
     except OSError as error:
         raise CarboyError(f"{argv[0]} cannot be started", details=os.strerror(error.errno or 0)) from error

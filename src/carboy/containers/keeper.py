@@ -268,28 +268,9 @@ class Keeper(Watcher):
         Its events go to the socket ``report``, its exit status to ``ended``. With "keep" it outlives whoever asked for it.
         """
         assert self.loop is not None
-        from carboy.runtime.native.launch import enter
+        from carboy.runtime.kinds import enter, plan_exec
 
-        own = self.plan["process"]
-        env = [*own["env"], *process.get("env", ())]
-        plan = {
-            "id": self.plan["id"],
-            "idmap": self.plan["idmap"],
-            "network": self.plan["network"],
-            "deny_setgroups": self.plan["deny_setgroups"],
-            "root_uid": self.plan["root_uid"],
-            "root_gid": self.plan["root_gid"],
-            "keep": process.get("keep", False),
-            "process": {
-                **own,
-                "args": list(process["args"]),
-                "env": env,
-                "cwd": process.get("cwd") or own["cwd"],
-                "user": process.get("user") or own["user"],
-                "terminal": process.get("terminal", False),
-            },
-        }
-        child = enter(plan, {**fds, 4: report, 5: self._pidfd})
+        child = enter(plan_exec(self.plan, process), {**fds, 4: report, 5: self._pidfd})
         self._reap(child, ended)
 
     def _reap(self, child: int, ended: Callable[[int], object]) -> None:

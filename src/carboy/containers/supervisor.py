@@ -23,6 +23,7 @@ from carboy.containers.output import Output, Reader, write_last
 from carboy.containers.restart import plan_restart
 from carboy.errors import CarboyError
 from carboy.linux import process
+from carboy.runtime.kinds import launch
 from carboy.runtime.loop import Loop
 from carboy.snapshots.snapshot import make_mountable
 
@@ -125,7 +126,6 @@ class Supervisor:
     def _run_once(self) -> None:
         """Run the container once; ``_failed`` says afterwards that its command was not executed, so that no policy helps."""
         self._started = self._ended = self._over = False
-        launch = _find_launcher(self._job["plan"])
         make_mountable(self._folder)
         output = self._output = Output(self._loop, self._log)
         child = {} if self._job["tty"] else output.open_pipes(interactive=self._job["interactive"])
@@ -273,13 +273,3 @@ def _open_network(job: dict[str, Any]) -> Any:
     from carboy.containers.connect import Connect
 
     return Connect(job["network"])
-
-
-def _find_launcher(plan: dict[str, Any]) -> Any:
-    if plan.get("runtime", "native") != "native":
-        from carboy.runtime.oci.launch import launch as launch_oci  # type: ignore[import-not-found]
-
-        return launch_oci
-    from carboy.runtime.native.launch import launch
-
-    return launch

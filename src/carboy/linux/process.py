@@ -15,6 +15,7 @@ PR_GET_SECUREBITS = 27
 PR_SET_SECUREBITS = 28
 SECBIT_NO_SETUID_FIXUP = 0x4
 PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
@@ -26,6 +27,11 @@ def _prctl(option: int, value: int, name: str) -> None:
 def set_parent_death_signal(signal: int) -> None:
     """Ask for ``signal`` when the parent dies. Forgotten by the kernel at each change of credentials."""
     _prctl(PR_SET_PDEATHSIG, signal, "prctl(PR_SET_PDEATHSIG)")
+
+
+def set_child_subreaper() -> None:
+    """Become the parent of orphans among this process's descendants, instead of the first process."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1, "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def set_dumpable(value: bool) -> None:

@@ -186,7 +186,7 @@ def assemble(
     these; the tree keeps the others, and older kernels, at about eight steps.
     """
     blocks: dict[int, Block] = {}
-    for name, rules in _group_rules(profile, caps=caps, emulate_root=emulate_root).items():
+    for name, rules in group_rules(profile, caps=caps, emulate_root=emulate_root).items():
         if name in numbers:
             blocks[numbers[name]] = _build_block(rules, profile.default)
     default = _build_return(profile.default)
@@ -211,7 +211,7 @@ def _build_return(action: str) -> Block:
     return _returns[action]
 
 
-def _group_rules(profile: Profile, *, caps: frozenset[str], emulate_root: bool) -> dict[str, list[Rule]]:
+def group_rules(profile: Profile, *, caps: frozenset[str], emulate_root: bool) -> dict[str, list[Rule]]:
     """Return for each call the rules that can decide it, in order, up to the first without conditions."""
     found: dict[str, list[Rule]] = {}
     decided: set[str] = set()

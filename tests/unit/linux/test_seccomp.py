@@ -93,7 +93,7 @@ def test_no_rule_is_out_of_reach() -> None:
     reached = set()
     for caps in (frozenset[str](), everything):
         for emulate in (False, True):
-            for rules in seccomp._group_rules(seccomp.read_profile(), caps=caps, emulate_root=emulate).values():
+            for rules in seccomp.group_rules(seccomp.read_profile(), caps=caps, emulate_root=emulate).values():
                 reached |= {id(rule) for rule in rules}
     assert all(id(rule) in reached for rule in seccomp.read_profile().rules)
 

@@ -133,12 +133,12 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     Step.name = "make a mount namespace"
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
-    user_namespace = _make_user_namespace(plan)
+    user_namespace = make_user_namespace(plan)
     Step.name = "open the layers"
-    root = _stage_root(plan, user_namespace)
+    root = stage_root(plan, user_namespace)
     binds = [
-        *(_open_binds(plan, user_namespace) if plan["binds"] else ()),
-        *(_open_devices(plan) if plan["devices"] else ()),
+        *(open_binds(plan, user_namespace) if plan["binds"] else ()),
+        *(open_devices(plan) if plan["devices"] else ()),
     ]
     Step.name = "enter the user namespace"
     namespaces.setns(user_namespace, namespaces.CLONE_NEWUSER)
@@ -150,7 +150,7 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     _die_with_parent(parent)
     process.set_dumpable(False)
     if plan["devices"]:
-        _check_devices(plan, binds[len(plan["binds"]) :])
+        check_devices(plan, binds[len(plan["binds"]) :])
     Step.name = "make the namespaces"
     network = 0 if plan["network"] == "host" else namespaces.CLONE_NEWNET
     namespaces.unshare(
@@ -163,7 +163,7 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
         os.close(space)
     if root is None:
         Step.name = "make the root file system"
-        root = _mount_overlay(plan)
+        root = mount_overlay(plan)
     Step.name = "join the control group"
     answer = os.read(joined, 1)
     if answer != b"y":
@@ -186,20 +186,22 @@ def _run(plan: Plan, joined: int, report: Reporter, *, parent: int) -> int:
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _open_devices(plan: Plan) -> list[int]:
+def open_devices(plan: Plan) -> list[int]:
+    """Return a detached mount for each of the plan's devices, as ``devices.open_devices``."""
     # Few containers have devices; nothing of the image is in sight yet.
     from carboy.runtime.native import devices
 
     return devices.open_devices(plan["devices"])
 
 
-def _check_devices(plan: Plan, fds: list[int]) -> None:
+def check_devices(plan: Plan, fds: list[int]) -> None:
+    """Raise ``OSError`` when the ids that this process has by now may not open a device that is bound."""
     from carboy.runtime.native import devices  # imported before
 
     devices.check_access(plan["devices"], fds)
 
 
-def _make_user_namespace(plan: Plan) -> int:
+def make_user_namespace(plan: Plan) -> int:
     """Return a descriptor of a new user namespace with the plan's id maps."""
     Step.name = "make a user namespace"
     ready, made = os.pipe2(os.O_CLOEXEC)
@@ -230,7 +232,7 @@ def _make_user_namespace(plan: Plan) -> int:
     return fd
 
 
-def _stage_root(plan: Plan, user_namespace: int) -> int | None:
+def stage_root(plan: Plan, user_namespace: int) -> int | None:
     """Lay out what the root is made of in the staging directory; returns the root itself when it is one directory."""
     staging, root = plan["staging"], plan["root"]
     mounts.mount("carboy", staging, "tmpfs", mounts.MS_NOSUID | mounts.MS_NODEV, "mode=0755,size=1m")
@@ -255,7 +257,7 @@ def _stage_root(plan: Plan, user_namespace: int) -> int | None:
     return None
 
 
-def _mount_overlay(plan: Plan) -> int:
+def mount_overlay(plan: Plan, *, attributes: int = mounts.MOUNT_ATTR_NODEV) -> int:
     """Return the detached overlay mount over the staged layers."""
     count = len(plan["root"]["lower"])
     options = (
@@ -265,7 +267,7 @@ def _mount_overlay(plan: Plan) -> int:
         ("volatile", None),
         ("userxattr", None),
     )
-    return mounts.new_mount("overlay", options, attributes=mounts.MOUNT_ATTR_NODEV)
+    return mounts.new_mount("overlay", options, attributes=attributes)
 
 
 def _clone(path: str, user_namespace: int | None) -> int:
@@ -275,11 +277,12 @@ def _clone(path: str, user_namespace: int | None) -> int:
     return fd
 
 
-def _open_binds(plan: Plan, user_namespace: int) -> list[int]:
+def open_binds(plan: Plan, user_namespace: int) -> list[int]:
+    """Return a detached mount for each of the plan's binds, as ``binds.open_binds``."""
     # Before anything of the image is in sight; what is mounted is the launcher's business, not the image's.
     from carboy.runtime.native import binds
 
     def map_ids(uids: Extents, gids: Extents) -> int:
-        return _make_user_namespace({"uid_map": uids, "gid_map": gids, "deny_setgroups": False})
+        return make_user_namespace({"uid_map": uids, "gid_map": gids, "deny_setgroups": False})
 
     return binds.open_binds(plan["binds"], user_namespace if plan["idmap"] else None, map_ids)
