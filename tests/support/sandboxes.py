@@ -31,13 +31,15 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\nana:x:1000:100
 GROUP = "root:x:0:\ndaemon:x:1:\nana:x:1000:\ndocs:x:2000:ana,root\ndata:x:2001:ana\n"
 
 DRIVER = r"""
-import json, os, sys
+import fcntl, json, marshal, os, socket, struct, sys
 sys.path.insert(0, sys.argv[1])
 from carboy.errors import CarboyError
 from carboy.linux.identity import enter_tier
 from carboy.runtime import spec as values
 from carboy.runtime.hostfiles import read_host_files
-from carboy.runtime.kinds import runtime_of
+from carboy.runtime.attend import Watcher, attend
+from carboy.runtime.kinds import enter, launch, plan_exec, runtime_of
+from carboy.runtime.passing import Passing
 from carboy.runtime.stdio import Stdio
 from carboy.snapshots.snapshot import open_container
 
@@ -65,6 +67,57 @@ options["env"] = tuple(options.get("env", ("PATH=/bin:/usr/bin",)))
 if not job["directory"]:
     names = read_host_files(network=options.get("network", "none"), hostname=options.get("hostname", "carboy"))
     mounts = [*names, *mounts]
+class Companion(Watcher):
+    # Answers for the network, and starts processes in the sandbox once it runs; then ends it.
+
+    def begin(self, sandbox, loop):
+        self.sandbox, self.loop, self.events, self.left = sandbox, loop, [], list(job["exec"])
+
+    def take(self, event):
+        if event[0] == "netns":
+            sys.stderr.write(json.dumps({"netns": os.fstat(event[1]).st_ino}) + "\n")
+            os.close(event[1])
+            self.sandbox.proceed(job["problem"])
+        elif event[0] == "pid":
+            self.pidfd = os.pidfd_open(event[1])
+        elif event[0] == "started" and self.left:
+            self.enter()
+
+    def enter(self):
+        if not self.left:
+            self.sandbox.signal(9)
+            return
+        process = self.left.pop(0)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        streams = {} if process.get("terminal") else {1: 1, 2: 2}
+        child = enter(plan_exec(self.plan, process), {**streams, 4: theirs.fileno(), 5: self.pidfd})
+        theirs.close()
+
+        def receive(fd):
+            data, fds, _, _ = socket.recv_fds(ours, 65536, 1)
+            if data:
+                self.events.append(marshal.loads(data))
+                if fds:
+                    self.console = fds[0]
+                    size = struct.pack("4H", 20, 60, 0, 0)
+                    fcntl.ioctl(self.console, 0x5414, size)
+                return
+            self.loop.forget(fd)
+            ours.close()
+            os.waitpid(child, 0)
+            if any(event[0] == "console" for event in self.events):
+                try:
+                    while seen := os.read(self.console, 4096):
+                        os.write(1, seen)
+                except OSError:
+                    pass
+            sys.stderr.write(json.dumps({"exec": self.events}) + "\n")
+            self.events = []
+            self.enter()
+
+        self.loop.watch(ours.fileno(), receive)
+
+
 captured = []
 stdio = Stdio(
     stdin=0 if job["stdin"] else None,
@@ -81,7 +134,14 @@ try:
         spec = values.SandboxSpec(
             id=container_id, root=root, tier=tier.name, id_count=tier.id_count, mounts=tuple(mounts), **options
         )
-        status = runtime_of(job["runtime"], Home).run(spec, stdio)
+        runtime = runtime_of(job["runtime"], Home)
+        if job["exec"] or spec.announce_network:
+            companion = Companion()
+            with Passing(stdio, terminal=spec.terminal) as passing:
+                companion.plan = marshal.loads(marshal.dumps(runtime.plan(spec)))
+                status = attend(lambda: launch(companion.plan, passing.child_fds), passing, watcher=companion)
+        else:
+            status = runtime.run(spec, stdio)
 except CarboyError as error:
     sys.stderr.write(json.dumps({"error": str(error), "details": error.details, "hint": error.hint}) + "\n")
     status = error.code
@@ -146,6 +206,8 @@ class Sandboxes:
             "containers": str(self.containers),
             "directory": options.pop("directory", None),
             "runtime": options.pop("runtime", "native"),
+            "exec": options.pop("exec", []),
+            "problem": options.pop("problem", ""),
             "lower": [str(path) for path in options.pop("lower", [self.lower])],
             "stdin": options.pop("stdin", False),
             "capture": options.pop("capture", False),

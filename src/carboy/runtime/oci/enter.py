@@ -65,6 +65,7 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
     )
     Step.name = "make a mount namespace"
     make_private(plan["staging"])
+    os.mkdir("root")  # runc starts itself in the folder where the container's root was mounted, and joins from there
     with open("process.json", "w", encoding="utf-8", errors="surrogateescape") as file:
         json.dump(document, file, ensure_ascii=False)
     Step.name = f"run {plan['runtime']}"
@@ -72,10 +73,9 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
     console = commands.open_console() if own["terminal"] else []
     streams = {} if own["terminal"] else {0: 0, 1: 1, 2: 2}
     words = ["exec", "--process", f"{plan['staging']}/process.json", *console]
-    if plan["runtime"] == "runsc":
-        return _run_gvisor(plan, commands, words, streams)
     commands.run(*words, "--detach", "--pid-file", f"{plan['staging']}/pid", plan["id"], fds=streams)
     _hide_streams()
+    # gVisor's is a ``runsc exec`` that stands for a process of its kernel: it passes signals on, and the status back.
     with open("pid", encoding="ascii") as file:
         pid = int(file.read())
     report.send("pid", pid)
@@ -83,20 +83,6 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
         commands.pass_console()
     report.send("started", pid)
     return commands.wait(pid, lambda number: os.kill(pid, number), keep=plan["keep"])
-
-
-def _run_gvisor(plan: dict[str, Any], commands: Commands, words: list[str], streams: dict[int, int]) -> int:
-    """The process is one of gVisor's kernel, so ``runsc exec`` stands for it: it passes signals on, and its status back."""
-    standing = commands.start(*words, plan["id"], fds=streams)
-    _hide_streams()
-    commands.report.send("pid", standing)
-    if plan["process"]["terminal"]:
-        commands.pass_console()
-    commands.report.send("started", standing)
-    status = commands.wait(standing, lambda number: os.kill(standing, number), keep=plan["keep"])
-    if status == 128:
-        commands.fail("exec")
-    return status
 
 
 def _hide_streams() -> None:

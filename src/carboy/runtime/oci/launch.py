@@ -62,6 +62,7 @@ class OciRuntime:
             "path": self._program,
             "state": state,
             "network": _find_network(spec),
+            "net_raw": "NET_RAW" in spec.capabilities,
             "own": spec.tier == "root",
             "config": plan_bundle(
                 spec,

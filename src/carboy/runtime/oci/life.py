@@ -49,9 +49,14 @@ class Commands:
         """Start one command and return its pid."""
         return spawn([*plan_flags(self.program, log=self.log), *words], fds=fds)
 
-    def run(self, *words: str, fds: dict[int, int] | None = None) -> None:
-        """Run one command to its end. Raises ``RuntimeFailedError``, ``LauncherGoneError``."""
-        if self.wait(self.start(*words, fds=fds), lambda _: None):
+    def run(
+        self, *words: str, fds: dict[int, int] | None = None, deliver: Callable[[int], object] = lambda _: None
+    ) -> None:
+        """Run one command to its end. Raises ``RuntimeFailedError``, ``LauncherGoneError``.
+
+        ``deliver`` gets the signals that arrive meanwhile; before the launcher knows of a process it sends none.
+        """
+        if self.wait(self.start(*words, fds=fds), deliver):
             self.fail(words[0])
 
     def try_run(self, *words: str) -> None:

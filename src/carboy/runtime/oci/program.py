@@ -52,14 +52,16 @@ def find_program(kind: str, folders: Sequence[str] = FOLDERS) -> str:
 def plan_flags(program: dict[str, Any], *, log: str) -> list[str]:
     """Return the words before a command: program, state folder, log, and what the kind needs. Pure.
 
-    ``program`` has "kind", "path", "state" (the folder it keeps its notes in), "network" (gVisor's: none, sandbox, host) and
-    "own" (whether the container has a control group: as root only).
+    ``program`` has "kind", "path", "state" (the folder it keeps its notes in), "network" (gVisor's: none, sandbox or host),
+    "net_raw" (whether raw sockets were asked for) and "own" (whether the container has a control group: as root only).
     """
     words = [program["path"], "--root", program["state"], "--log", log, "--log-format", "json"]
     match program["kind"]:
         case "runsc":
             # Filters are loaded into its own kernel, and what is written goes to the container's writable layer.
             words += ["--network", program["network"], "--oci-seccomp", "--overlay2", "none"]
+            if program["net_raw"]:
+                words.append("--net-raw")
             if not program["own"]:
                 words += ["--rootless", "--ignore-cgroups"]
         case "runc" if not program["own"]:
@@ -99,10 +101,8 @@ def find_status(words: str) -> int:
 
     Pure. The words are those of runc 1.1, crun 1.8 and gVisor 20221219.
     """
-    about_command = any(
-        part in words
-        for part in ("exec: ", "exec failed", "executable", "failed to load", "exec user process", "exec `")
-    )
+    markers = ('exec: "', "executable file", "open executable", "finding executable", "failed to load")
+    about_command = any(marker in words for marker in markers)
     if not about_command:
         return 125
     if any(part in words for part in ("no such file or directory", "not found", "No such file")):

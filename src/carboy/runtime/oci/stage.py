@@ -303,9 +303,14 @@ class _Life:
             Step.name = "make a terminal"
             self._commands.pass_console()
         Step.name = f"run {self._plan['runtime']}"
-        self._commands.run("start", self._id)
+
+        def deliver(number: int) -> None:
+            os.kill(pid, number)  # a child of this process, not yet waited for: the number is still its own
+
+        # Its command may run, and be sent signals, before the runtime's has ended.
+        self._commands.run("start", self._id, deliver=deliver)
         self._report.send("started", pid)
-        return self._commands.wait(pid, lambda number: os.kill(pid, number))
+        return self._commands.wait(pid, deliver)
 
     def end(self) -> None:
         """Remove the container, whatever state it is in."""
