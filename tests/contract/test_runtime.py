@@ -99,6 +99,11 @@ def test_user(box: Box, user: str, line: str) -> None:
     assert shell(box, "echo $(id -u) $(id -g) $(id -G) $HOME", user=user) == f"{line}\n"
 
 
+def test_more_groups(box: Box) -> None:
+    assert shell(box, "id -G", user="ana", groups=["daemon", "4000"]) == "1000 1 2000 2001 4000\n"
+    assert box.run("true", groups=["nobody-knows"]).status == 125
+
+
 def test_unknown_user(box: Box) -> None:
     result = box.run("true", user="nobody-knows")
     assert result.status == 125
@@ -221,6 +226,14 @@ def test_file_of_our_own(box: Box) -> None:
     assert shell(box, script, mounts=mounts) == "secret\n444 0\n"
 
 
+def test_file_for_the_user_alone(box: Box) -> None:
+    fields = {"target": "/run/secrets/key", "content": "secret\n", "mode": 0o400, "private": True}
+    assert shell(box, "cat /run/secrets/key", mounts=[("FileMount", fields)], user="ana") == "secret\n"
+    assert (
+        box.run("cat", "/run/secrets/key", mounts=[("FileMount", {**fields, "private": False})], user="ana").status == 1
+    )
+
+
 def test_optional_file_makes_nothing_on_the_host(box: Box, tmp_path: Path) -> None:
     mounts: list[tuple[str, dict[str, Any]]] = [
         ("BindMount", {"source": str(tmp_path), "target": "/data", "read_only": False}),
@@ -284,6 +297,13 @@ def test_signals_are_passed_on(box: Box, name: str) -> None:
     assert process.returncode == 5
 
 
+def test_signals_begin_with_their_defaults(box: Box) -> None:
+    """What the launcher's caller ignores (nohup, a keeper) is not ignored in the container."""
+    command = box.sandboxes.command("sh", "-c", "trap 'exit 5' INT HUP; kill -INT $$; exit 6", runtime=box.runtime)
+    with box.sandboxes.start(["/usr/bin/env", "--ignore-signal=INT,HUP,PIPE", *command]) as process:
+        assert process.wait(timeout=30) == 5
+
+
 def test_signal_without_a_handler(box: Box) -> None:
     with box.start("sh", "-c", "echo up; exec sleep 50") as process:
         assert process.stdout is not None
@@ -327,6 +347,21 @@ def test_kill_of_the_stage_leaves_nothing(box: Box, leftovers: Leftovers) -> Non
     assert process.returncode == 125
     assert box.run("true").status == 0
     assert leftovers.find() == []
+
+
+def test_kill_of_both_is_mended_by_the_next_start(box: Box, leftovers: Leftovers) -> None:
+    with box.start("sh", "-c", "echo up; sleep 100") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ours = [pid for pid in _descendants(process.pid) if _read_name(pid).startswith("carboy-")]
+        for pid in (process.pid, *ours):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (process.pid, *ours):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    assert box.run("true", sweep=True).status == 0
+    assert [found for found in leftovers.find() if "cgroup" not in found or box.runtime != "native"] == []
+    assert list((box.sandboxes.place / "run" / "oci").glob("*")) == []
 
 
 # --- one more process ---------------------------------------------------------------------------------------------
@@ -469,6 +504,20 @@ def test_filter_refuses_namespaces_and_mounts(box: Box) -> None:
     wide = ["SYS_CHROOT", "SETUID"]
     assert box.run("unshare", "-U", "true", lower=[root], capabilities=wide).status != 0
     assert box.run("mount", "-t", "tmpfs", "x", "/home", lower=[root], capabilities=wide).status != 0
+
+
+def test_filter_that_was_asked_for(box: Box) -> None:
+    rules = [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
+    result = box.run("mkdir", "/home/x", seccomp=profile)
+    assert (result.status, "No space left" in result.stderr) == (1, True), result
+    assert (
+        box.run("sh", "-c", "mkdir /home/x && grep '^Seccomp:.0' /proc/self/status", seccomp="unconfined").status == 0
+    )
+
+
+def test_kernel_setting(box: Box) -> None:
+    assert shell(box, "cat /proc/sys/kernel/msgmax", sysctls=[["kernel.msgmax", "4096"]]) == "4096\n"
 
 
 def test_set_user_id_gives_nothing(box: Box) -> None:

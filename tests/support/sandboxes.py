@@ -41,7 +41,7 @@ from carboy.runtime.attend import Watcher, attend
 from carboy.runtime.kinds import enter, launch, plan_exec, runtime_of
 from carboy.runtime.passing import Passing
 from carboy.runtime.stdio import Stdio
-from carboy.snapshots.snapshot import open_container
+from carboy.snapshots.snapshot import open_container, remove_stale
 
 job = json.loads(sys.argv[2])
 tier = enter_tier(job["tier"])
@@ -61,6 +61,8 @@ if "limits" in options:
     fields = options["limits"]
     options["limits"] = values.Limits(**{**fields, "ulimits": tuple(map(tuple, fields.get("ulimits", ())))})
 options["devices"] = tuple(values.Device(**fields) for fields in options.get("devices", ()))
+options["groups"] = tuple(options.get("groups", ()))
+options["sysctls"] = tuple(map(tuple, options.get("sysctls", ())))
 if "capabilities" in options:
     options["capabilities"] = frozenset(options["capabilities"])
 options["env"] = tuple(options.get("env", ("PATH=/bin:/usr/bin",)))
@@ -125,6 +127,8 @@ stdio = Stdio(
     capture=captured.append if job["capture"] else None,
 )
 container_id = job["id"] or os.urandom(16).hex()
+if job["sweep"]:
+    remove_stale(Home)
 try:
     with open_container(Home, container_id) as container:
         if job["directory"]:
@@ -208,6 +212,7 @@ class Sandboxes:
             "runtime": options.pop("runtime", "native"),
             "exec": options.pop("exec", []),
             "problem": options.pop("problem", ""),
+            "sweep": options.pop("sweep", False),
             "lower": [str(path) for path in options.pop("lower", [self.lower])],
             "stdin": options.pop("stdin", False),
             "capture": options.pop("capture", False),

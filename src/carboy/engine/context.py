@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from carboy.runtime.native.launch import NativeRuntime
+    from carboy.runtime.sandbox import Runtime
 
 
 class Engine:
@@ -43,7 +44,15 @@ class Engine:
         return cls(home=home, tier=tier, store=Store.open(home, kind=tier.kind), environ=environ)
 
     def runtime(self) -> NativeRuntime:
-        """Return the sandbox that containers and build steps of this home run in."""
+        """Return the sandbox that build steps of this home run in, and containers unless they ask for another."""
         from carboy.runtime.native.launch import NativeRuntime
 
         return NativeRuntime(self.home)
+
+    def runtime_for(self, name: str) -> Runtime:
+        """Return what makes the sandbox of a container. Raises ``CarboyError`` (125) when it is not on this machine."""
+        if name == "native":
+            return self.runtime()
+        from carboy.runtime.kinds import runtime_of
+
+        return runtime_of(name, self.home)

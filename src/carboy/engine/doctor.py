@@ -61,6 +61,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
         _check_id_mapped_mounts(folder, report.tier),
         *_check_calls(report.tier),
         _check_cgroups(report.tier),
+        _check_runtimes(environ, home),
         _check_tunnel(),
         _check_certificates(environ),
         _check_proxy(environ),
@@ -239,6 +240,30 @@ def _check_cgroups(tier: str, root: str = "/sys/fs/cgroup") -> Finding:
         detail=f"{found.version}, {found.reason}; processes are limited by RLIMIT_NPROC, memory and cpus cannot be",
         hint="systemd-run --user --scope -p Delegate=yes carboy run ..." if "delegated" in found.reason else "",
     )
+
+
+def _check_runtimes(environ: Mapping[str, str], home: str) -> Finding:
+    """Say which other runtimes are here, and which is used unless one is named."""
+    from carboy.base.config import read_default
+    from carboy.runtime.oci.program import KINDS, find_program
+
+    here, missing = ["native"], []
+    for kind in KINDS:
+        try:
+            here.append(f"{kind} ({find_program(kind)})")
+        except CarboyError as error:
+            missing.append(error.details or kind)
+    try:
+        default = read_default("runtime", home=home, environ=environ) or "native"
+    except CarboyError as error:
+        return Finding(name="runtimes", status="missing", detail=error.brief, hint=error.hint)
+    detail = f"{', '.join(here)}; {default} is used unless --runtime names another"
+    if default != "native" and not any(item.startswith(f"{default} ") for item in here):
+        hint = f"sudo apt-get install {default}" if default in KINDS else "set CARBOY_RUNTIME or config.toml to another"
+        return Finding(name="runtimes", status="missing", detail=detail + ", but is not here", hint=hint)
+    if missing:
+        detail += f"; not here: {', '.join(missing)}"
+    return Finding(name="runtimes", status="ok", detail=detail)
 
 
 def _check_tunnel() -> Finding:

@@ -6,25 +6,10 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
     from carboy.base.home import Home
-    from carboy.runtime.sandbox import Sandbox
-    from carboy.runtime.spec import SandboxSpec
-    from carboy.runtime.stdio import Stdio
-
-    class Runtime(Protocol):
-        """Makes sandboxes; holds no state between runs; for one thread."""
-
-        def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
-            """Run a sandbox to its end and return its exit status. Raises ``CarboyError`` (125, 126, 127)."""
-
-        def plan(self, spec: SandboxSpec) -> dict[str, Any]:
-            """Return the plan of a sandbox: data for marshal, for :func:`launch`. Raises ``CarboyError`` (125)."""
-
-        def launch(self, plan: dict[str, Any], child_fds: dict[int, int]) -> Sandbox:
-            """Start the sandbox of a plan with the descriptors (0, 1, 2) of its process. Raises ``CarboyError``."""
-
+    from carboy.runtime.sandbox import Runtime, Sandbox
 
 NATIVE = "native"
 KINDS = (NATIVE, "runc", "crun", "runsc")

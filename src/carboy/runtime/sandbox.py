@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from carboy.runtime.spec import SandboxSpec
+    from carboy.runtime.stdio import Stdio
+
 # ("netns", pid, fd)                     its network namespace exists (pid stands in it); nothing goes on before `proceed`
 # ("pid", pid)                           its first process, as this process sees it
 # ("started", pid)                       its command is executed, unless ("command", ...) came before this
@@ -34,3 +39,16 @@ class Sandbox(Protocol):
 
     def wait(self) -> int:
         """Release everything, wait for the end, and return the exit status of what was started for it."""
+
+
+class Runtime(Protocol):
+    """Makes sandboxes; holds no state between runs; for one thread."""
+
+    def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
+        """Run a sandbox to its end and return its exit status. Raises ``CarboyError`` (125, 126, 127)."""
+
+    def plan(self, spec: SandboxSpec) -> dict[str, Any]:
+        """Return the plan of a sandbox: data for marshal, for :func:`launch`. Raises ``CarboyError`` (125)."""
+
+    def launch(self, plan: dict[str, Any], child_fds: dict[int, int]) -> Sandbox:
+        """Start the sandbox of a plan with the descriptors (0, 1, 2) of its process. Raises ``CarboyError``."""

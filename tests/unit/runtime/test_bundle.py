@@ -7,7 +7,7 @@ import marshal
 from typing import Any
 
 from carboy.linux.seccomp import read_profile
-from carboy.runtime.bundle import complete, plan_bundle, plan_limits, plan_process
+from carboy.runtime.oci.bundle import complete, plan_bundle, plan_limits, plan_process
 from carboy.runtime.spec import (
     NO_LIMITS,
     ROOT_TIER_COUNT,
@@ -22,7 +22,7 @@ from carboy.runtime.spec import (
 
 PROCESS = {
     "args": ["sh"], "env": ["PATH=/bin"], "cwd": "/", "terminal": False, "capabilities": ["KILL", "SETUID"], "rlimits": [],
-    "pids_limit": 0, "oom_score_adj": None,
+    "pids_limit": 0, "oom_score_adj": None, "apparmor": "",
 }  # fmt: skip
 
 
@@ -160,3 +160,12 @@ def test_the_last_moment() -> None:
         "allow": True, "type": "a", "major": 10, "minor": 229, "access": "rw",
     }  # fmt: skip
     assert config["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+
+
+def test_what_is_asked_for_beyond() -> None:
+    config = plan(sysctls=(("net.core.somaxconn", "7"),))
+    assert config["linux"]["sysctl"] == {"net.core.somaxconn": "7"}
+    process = plan_process({**PROCESS, "apparmor": "docker-default"}, uid=0, gid=0, groups=(), deny_setgroups=False)
+    assert process["apparmorProfile"] == "docker-default"
+    assert "apparmorProfile" not in config["process"]
+    assert "sysctl" not in plan()["linux"]

@@ -126,7 +126,7 @@ def plan_request(
         stop_signal=container.stop_signal or None,
         stop_timeout_s=None if container.stop_timeout_s is None else math.ceil(container.stop_timeout_s),
         health=_health(container.healthcheck, record.health),
-        runtime=container.runtime or "native",
+        runtime=container.runtime,
         **_log(container),
     )
 

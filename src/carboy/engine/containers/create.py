@@ -134,7 +134,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         read_launch_record(engine, config.image, manifest=config.manifest)  # unpacks them again
     trees = tuple(layers.path_of_hex(layer.partition(":")[2]) for layer in config.layers)
     root = container.prepare(trees, userxattr=True)
-    runtime = engine.runtime()
+    runtime = engine.runtime_for(config.runtime)
     health = {
         "test": list(config.health_test),
         "interval_s": config.health_interval_s,

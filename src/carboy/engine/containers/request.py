@@ -63,7 +63,7 @@ class RunRequest(Record):
     health: tuple[str, ...] | None = None
     log_bytes: int = DEFAULT_LOG_BYTES
     log_files: int = DEFAULT_LOG_FILES
-    runtime: str = "native"
+    runtime: str = ""
 
 
 def asks_more(wanted: RunRequest | ContainerConfig) -> bool:
@@ -141,7 +141,7 @@ def plan_config(
         health_retries=int(health[3] if health else 0) or 3,
         log_bytes=request.log_bytes,
         log_files=request.log_files,
-        runtime=request.runtime,
+        runtime=request.runtime or "native",
     )
 
 

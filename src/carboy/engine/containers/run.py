@@ -63,7 +63,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             write_event(home.path, "container", "create", id=container_id, name=given, image=name)
             trees = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in record.layers)
             root = container.prepare(trees, userxattr=True)
-            runtime = engine.runtime()
+            runtime = engine.runtime_for(config.runtime)
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
                 plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))

@@ -22,12 +22,29 @@ KILLED = 128 + 9
 
 
 def settle(request: RunRequest, engine: Engine) -> RunRequest:
-    """Return the request with what it names of the caller's files settled. Raises ``CarboyError`` (125)."""
+    """Return the request with its runtime chosen and what it names of the caller's files settled.
+
+    Raises ``CarboyError`` (125).
+    """
+    runtime = request.runtime or _find_default_runtime(engine)
+    if runtime not in {"", "native"}:
+        from carboy.runtime.kinds import runtime_of
+
+        runtime_of(runtime, engine.home)  # raises when it is not here
+        request = request.replace(runtime=runtime)
     if request.hostname is None and not asks_more(request):
         return request
     from carboy.engine.containers.options.additions import settle_request
 
     return settle_request(request, tier=engine.tier.name, id_count=engine.tier.id_count, cwd=os.getcwd())
+
+
+def _find_default_runtime(engine: Engine) -> str:
+    if "CARBOY_RUNTIME" not in engine.environ and not os.path.exists(f"{engine.home.path}/config.toml"):
+        return ""  # nearly always: nothing is imported for it
+    from carboy.base.config import read_default
+
+    return read_default("runtime", home=engine.home.path, environ=engine.environ)
 
 
 def plan_sandbox(

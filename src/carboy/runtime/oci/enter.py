@@ -11,12 +11,19 @@ import marshal
 import os
 
 from carboy.linux import process
-from carboy.runtime.bundle import plan_process
 from carboy.runtime.native.files import read_own
 from carboy.runtime.native.report import Reporter, Step
-from carboy.runtime.oci.life import Commands, LauncherGoneError, RuntimeFailedError, make_private, report_failure
-from carboy.runtime.oci.stage import add_home
-from carboy.runtime.passwd import UnknownUserError, resolve_user
+from carboy.runtime.oci.life import (
+    Commands,
+    LauncherGoneError,
+    RuntimeFailedError,
+    hide_streams,
+    make_private,
+    report_failure,
+    reset_signals,
+)
+from carboy.runtime.oci.stage import complete_process
+from carboy.runtime.passwd import UnknownUserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +41,7 @@ def main() -> NoReturn:
         Step.name = "read the plan"
         process.set_name("carboy-exec")
         process.set_child_subreaper()
+        reset_signals()
         with open(PLAN_FD, "rb") as file:
             plan: dict[str, Any] = marshal.loads(file.read())  # noqa: S302
         status = _run(plan, report)
@@ -55,14 +63,7 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
     own = plan["process"]
     Step.name = "find the user"
     passwd, group = _read_files(plan)
-    uid, gid, groups, home = resolve_user(own["user"], passwd, group)
-    document = plan_process(
-        {**own, "env": add_home(own["env"], home)},
-        uid=uid,
-        gid=gid,
-        groups=groups,
-        deny_setgroups=plan["deny_setgroups"],
-    )
+    document = complete_process(own, passwd, group, deny_setgroups=plan["deny_setgroups"])
     Step.name = "make a mount namespace"
     make_private(plan["staging"])
     os.mkdir("root")  # runc starts itself in the folder where the container's root was mounted, and joins from there
@@ -74,7 +75,7 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
     streams = {} if own["terminal"] else {0: 0, 1: 1, 2: 2}
     words = ["exec", "--process", f"{plan['staging']}/process.json", *console]
     commands.run(*words, "--detach", "--pid-file", f"{plan['staging']}/pid", plan["id"], fds=streams)
-    _hide_streams()
+    hide_streams()
     # gVisor's is a ``runsc exec`` that stands for a process of its kernel: it passes signals on, and the status back.
     with open("pid", encoding="ascii") as file:
         pid = int(file.read())
@@ -83,13 +84,6 @@ def _run(plan: dict[str, Any], report: Reporter) -> int:
         commands.pass_console()
     report.send("started", pid)
     return commands.wait(pid, lambda number: os.kill(pid, number), keep=plan["keep"])
-
-
-def _hide_streams() -> None:
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)
 
 
 def _read_files(plan: dict[str, Any]) -> tuple[bytes, bytes]:

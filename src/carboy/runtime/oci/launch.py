@@ -10,8 +10,8 @@ from carboy.base.proc import spawn, spawn_own, wait
 from carboy.errors import CarboyError
 from carboy.linux.seccomp import read_profile
 from carboy.runtime.attend import attend
-from carboy.runtime.bundle import plan_bundle
 from carboy.runtime.native.launch import NativeRuntime, NativeSandbox
+from carboy.runtime.oci.bundle import plan_bundle
 from carboy.runtime.oci.life import find_cover
 from carboy.runtime.oci.program import find_program, plan_flags
 from carboy.runtime.passing import Passing
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.base.home import Home
+    from carboy.linux.seccomp import Profile
     from carboy.runtime.spec import SandboxSpec
     from carboy.runtime.stdio import Stdio
 
@@ -49,6 +50,7 @@ class OciRuntime:
         Raises ``CarboyError`` (125): what the runtime cannot give is refused before anything is started.
         """
         _check(spec, self._kind)
+        self._remove_stale()
         plan = NativeRuntime(self._home).plan(spec)
         if spec.tier == "root":
             # The group holds the limit; a runtime's own threads would count against the container's RLIMIT_NPROC.
@@ -69,12 +71,23 @@ class OciRuntime:
                 rootfs=f"{staging}/root",
                 staged=staging,
                 process=plan["process"],
-                profile=read_profile(),
+                profile=_find_profile(spec),
                 arch=os.uname().machine,
                 gvisor=self._kind == "runsc",
             ),
         }
         return plan
+
+    def _remove_stale(self) -> None:
+        """Remove containers whose stage program and launcher were both killed: whose folder is gone."""
+        try:
+            names = os.listdir(f"{self._home.run}/oci")
+        except FileNotFoundError:
+            return
+        for name in names:
+            if not os.path.exists(f"{self._home.containers}/{name}"):
+                own = {"kind": self._kind, "path": self._program, "state": f"{self._home.run}/oci/{name}"}
+                _remove({"id": name, "oci": {**own, "network": "none", "net_raw": False, "own": True}})
 
     @staticmethod
     def launch(plan: dict[str, Any], child_fds: dict[int, int]) -> OciSandbox:
@@ -89,20 +102,44 @@ def _find_network(spec: SandboxSpec) -> str:
     return "sandbox" if spec.announce_network else "none"
 
 
+def _find_profile(spec: SandboxSpec) -> Profile | None:
+    """Return the rules of a container's filter; None where none was asked for. Raises ``CarboyError`` (125)."""
+    emulate_root = spec.tier == "single"
+    if not spec.seccomp:
+        return read_profile()
+    from carboy.linux.profiles import make_open_profile, parse_docker_profile
+
+    if spec.seccomp == "unconfined":
+        return make_open_profile() if emulate_root else None
+    return parse_docker_profile(spec.seccomp.encode(), caps=spec.capabilities, emulate_root=emulate_root)
+
+
 def _check(spec: SandboxSpec, kind: str) -> None:
     from carboy.runtime.native.cgroups.plan import needs_groups
 
-    if kind == "runsc" and spec.devices:
-        raise CarboyError(
-            "gVisor gives a container no devices of the host",
-            details=f"asked for: {', '.join(device.source for device in spec.devices)}",
-            hint="leave out --device, or use --runtime native",
-            code=125,
-        )
+    if kind == "runsc":
+        _check_gvisor(spec)
     if spec.tier != "root" and needs_groups(spec.limits):
         raise CarboyError(
             f"{kind} sets limits as root only",
             hint="use --runtime native, which uses the groups that are delegated to you",
+            code=125,
+        )
+
+
+def _check_gvisor(spec: SandboxSpec) -> None:
+    """Raise ``CarboyError`` for what gVisor would leave out without a word."""
+    impossible = [
+        (bool(spec.devices), "--device: it gives a container no devices of the host"),
+        (bool(spec.sysctls), "--sysctl: its kernel has settings of its own"),
+        (bool(spec.apparmor), "--security-opt apparmor: its processes are not the host's"),
+    ]
+    issues = [text for asked, text in impossible if asked]
+    if issues:
+        raise CarboyError(
+            "gVisor cannot do everything that is asked for",
+            details="\n".join(issues),
+            hint="leave that out, or use --runtime native",
             code=125,
         )
 
@@ -160,8 +197,12 @@ class OciSandbox(NativeSandbox):
         self._socket.close()
         status = wait(self._stage)
         if os.path.isdir(self._plan["oci"]["state"]):
-            from carboy.runtime.oci.stage import remove_state
-
-            wait(spawn([*plan_flags(self._plan["oci"], log=os.devnull), "delete", "--force", self._plan["id"]]))
-            remove_state(self._plan)
+            _remove(self._plan)
         return status
+
+
+def _remove(plan: dict[str, Any]) -> None:
+    from carboy.runtime.oci.stage import remove_state
+
+    wait(spawn([*plan_flags(plan["oci"], log=os.devnull), "delete", "--force", plan["id"]]))
+    remove_state(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import select
 import socket
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from carboy.runtime.native.report import Reporter
 
-SIGKILL = 9
+SIGKILL, SIGPIPE, SIGSTOP = 9, 13, 19
 MAX_CONSOLE_WAIT_MS = 10_000
 
 
@@ -127,6 +128,21 @@ def report_failure(report: Reporter, failure: RuntimeFailedError, *, kind: str, 
     else:
         report.send("command", failure.status, name, failure.words)
     return failure.status
+
+
+def hide_streams() -> None:
+    """Let go of the container's pipes: they end with the container, not with this process."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+def reset_signals() -> None:
+    """Undo what the launcher ignores (a keeper: those of a terminal): the runtimes would hand it on to the container."""
+    for number in _signal.valid_signals() - {SIGKILL, SIGSTOP, SIGPIPE}:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def find_cover(*needed: str) -> str:

@@ -24,12 +24,20 @@ import select
 
 from carboy.base.fs import remove_tree
 from carboy.linux import mounts, namespaces, process
-from carboy.runtime.bundle import complete, plan_process
 from carboy.runtime.native import cgroup, stage, start
 from carboy.runtime.native.files import make_directory, open_below, read_own, write_file
 from carboy.runtime.native.report import Reporter, Step
-from carboy.runtime.oci.life import Commands, LauncherGoneError, RuntimeFailedError, make_private, report_failure
-from carboy.runtime.passwd import UnknownUserError, resolve_user
+from carboy.runtime.oci.bundle import complete, plan_process
+from carboy.runtime.oci.life import (
+    Commands,
+    LauncherGoneError,
+    RuntimeFailedError,
+    hide_streams,
+    make_private,
+    report_failure,
+    reset_signals,
+)
+from carboy.runtime.passwd import UnknownUserError, resolve_groups, resolve_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ def main() -> NoReturn:
         process.set_name("carboy-stage")
         process.set_command_line(f"carboy-stage {plan['id'][:12]}")
         process.set_child_subreaper()
+        reset_signals()
         status, killed = _run(plan, report)
         report.send("exit", status)
         if killed:
@@ -73,7 +82,10 @@ def main() -> NoReturn:
 def _run(plan: Plan, report: Reporter) -> tuple[int, int]:
     """Return the exit status, and how many processes were killed because the container's memory was used up."""
     program = plan["oci"]
-    os.makedirs(program["state"], mode=0o700, exist_ok=True)
+    if os.path.isdir(program["state"]):  # of an earlier run of this container, both of whose keepers were killed
+        Commands(program, report, program["state"]).try_run("delete", "--force", plan["id"])
+        remove_state(plan)
+    os.makedirs(program["state"], mode=0o700)
     try:
         rootfd = _mount_all(plan)
         config = _complete(plan, rootfd)
@@ -206,17 +218,12 @@ def _write_files(plan: Plan) -> None:
 def _complete(plan: Plan, rootfd: int) -> dict[str, Any]:
     """Return the configuration with what only this moment and the image's files say."""
     Step.name = "find the user"
-    own = plan["process"]
-    uid, gid, groups, home = resolve_user(own["user"], _read(rootfd, "/etc/passwd"), _read(rootfd, "/etc/group"))
+    passwd, group = _read(rootfd, "/etc/passwd"), _read(rootfd, "/etc/group")
+    document = complete_process(plan["process"], passwd, group, deny_setgroups=plan["deny_setgroups"])
+    _give_files(plan, passwd, group)
     return complete(
         plan["oci"]["config"],
-        process=plan_process(
-            {**own, "env": add_home(own["env"], home)},
-            uid=uid,
-            gid=gid,
-            groups=groups,
-            deny_setgroups=plan["deny_setgroups"],
-        ),
+        process=document,
         uid_map=plan["uid_map"] or namespaces.read_identity_map("/proc/self/uid_map"),
         gid_map=plan["gid_map"] or namespaces.read_identity_map("/proc/self/gid_map"),
         devices=_find_devices(plan),
@@ -224,11 +231,23 @@ def _complete(plan: Plan, rootfd: int) -> dict[str, Any]:
     )
 
 
-def add_home(env: list[str], home: str) -> list[str]:
-    """Return the environment with the user's home directory, unless it names one."""
-    if "\n" in home or any(item.startswith("HOME=") for item in env):
-        return env
-    return [*env, f"HOME={home}"]
+def complete_process(own: dict[str, Any], passwd: bytes, group: bytes, *, deny_setgroups: bool) -> dict[str, Any]:
+    """Return the specification's ``process``, its user looked up in the image's files. Raises ``UnknownUserError``."""
+    uid, gid, groups, home = resolve_user(own["user"], passwd, group)
+    if own["groups"]:
+        groups = sorted({*groups, *resolve_groups(own["groups"], group)} - {gid})
+    if "\n" not in home and not any(item.startswith("HOME=") for item in own["env"]):
+        own = {**own, "env": [*own["env"], f"HOME={home}"]}
+    return plan_process(own, uid=uid, gid=gid, groups=groups, deny_setgroups=deny_setgroups)
+
+
+def _give_files(plan: Plan, passwd: bytes, group: bytes) -> None:
+    """Make the files that are for the container's user alone that user's. Raises ``OSError``, ``UnknownUserError``."""
+    first = plan["uid_map"][0][1] if plan["idmap"] else 0
+    for operation in plan["operations"]:
+        if operation["op"] == "file" and operation["user"]:
+            uid, gid, _, _ = resolve_user(operation["user"], passwd, group)
+            os.chown(f"files/{operation['name']}", first + uid, first + gid)
 
 
 def _read(rootfd: int, path: str) -> bytes:
@@ -294,7 +313,7 @@ class _Life:
         self._write()
         self._commands.run("create", *self._plan_options(), self._id, fds=self._find_streams())
         pid = self._read_pid()
-        self._hide_streams()
+        hide_streams()
         if self._plan["announce_network"]:
             Step.name = "connect the network"
             self._announce(f"/proc/{pid}/ns/net")
@@ -327,14 +346,6 @@ class _Life:
     def _find_streams(self) -> dict[int, int]:
         return {} if self._plan["process"]["terminal"] else {0: 0, 1: 1, 2: 2}
 
-    @staticmethod
-    def _hide_streams() -> None:
-        """Let go of the container's pipes: they end with the container, not with this process."""
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        os.close(null)
-
     def _read_pid(self) -> int:
         with open(self._pid_file, encoding="ascii") as file:
             return int(file.read())
@@ -353,7 +364,7 @@ class _Life:
             self._make_network()
         self._write()
         run = self._commands.start("run", *self._plan_options(), self._id, fds=self._find_streams())
-        self._hide_streams()
+        hide_streams()
         started = self._await_running(run)
         status = self._commands.wait(run, lambda number: self._commands.try_run("kill", self._id, str(number)))
         if status and not started:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
 import pytest
 
+from carboy.linux.profiles import parse_docker_profile
 from carboy.linux.seccomp import (
     RET_ALLOW,
     RET_ERRNO,
     RET_KILL_PROCESS,
+    RET_LOG,
+    RET_TRAP,
     Profile,
     group_rules,
     parse_action,
     read_profile,
 )
-from carboy.runtime.seccomp import cut, plan_seccomp
+from carboy.runtime.oci.filter import cut, plan_seccomp
 from carboy.runtime.spec import RUN_CAPABILITIES
 
 ALL_BITS = 2**64 - 1
@@ -26,7 +30,9 @@ def decide_native(rules: list[dict[str, Any]], default: str, arguments: list[int
     for rule in rules:
         for argument in rule.get("arguments", ()):
             mask = int(argument.get("mask", "0xFFFFFFFF"), 0)
-            if arguments[argument["index"]] & mask not in {int(value, 0) & mask for value in argument["any_of"]}:
+            values = argument.get("any_of") or argument["none_of"]
+            fits = arguments[argument["index"]] & mask in {int(value, 0) & mask for value in values}
+            if fits == ("none_of" in argument):
                 break
         else:
             return parse_action(rule["action"])
@@ -43,14 +49,18 @@ def decide_oci(document: dict[str, Any], name: str, arguments: list[int]) -> int
     assert len(fitting) <= 1, "two rules that overlap are decided by their order, which the form does not have"
     if fitting:
         return _number(fitting[0]["action"], fitting[0].get("errnoRet"))
-    return _number(document["defaultAction"], document["defaultErrnoRet"])
+    return _number(document["defaultAction"], document.get("defaultErrnoRet"))
+
+
+_FIXED = {
+    "SCMP_ACT_ALLOW": RET_ALLOW, "SCMP_ACT_KILL_PROCESS": RET_KILL_PROCESS, "SCMP_ACT_LOG": RET_LOG,
+    "SCMP_ACT_TRAP": RET_TRAP,
+}  # fmt: skip
 
 
 def _number(action: str, error: int | None) -> int:
-    if action == "SCMP_ACT_ALLOW":
-        return RET_ALLOW
-    if action == "SCMP_ACT_KILL_PROCESS":
-        return RET_KILL_PROCESS
+    if action in _FIXED:
+        return _FIXED[action]
     assert action == "SCMP_ACT_ERRNO"
     assert error is not None
     return RET_ERRNO | error
@@ -61,7 +71,8 @@ def sample_arguments(rules: list[dict[str, Any]], chance: random.Random) -> list
     named: dict[int, list[int]] = {}
     for rule in rules:
         for argument in rule.get("arguments", ()):
-            named.setdefault(argument["index"], []).extend(int(value, 0) for value in argument["any_of"])
+            values = argument.get("any_of") or argument["none_of"]
+            named.setdefault(argument["index"], []).extend(int(value, 0) for value in values)
             named[argument["index"]].append(int(argument.get("mask", "0"), 0))
     samples = []
     for _ in range(150):
@@ -84,6 +95,32 @@ def test_same_decisions(caps: frozenset[str], emulate_root: bool) -> None:
         for arguments in sample_arguments(rules, chance) if any("arguments" in rule for rule in rules) else [[0] * 6]:
             expected = decide_native(rules, profile.default, arguments)
             assert decide_oci(document, name, arguments) == expected, (name, [hex(value) for value in arguments])
+
+
+PROFILE = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {"names": ["ioctl"], "action": "SCMP_ACT_LOG", "args": [
+            {"index": 1, "value": 5, "op": "SCMP_CMP_NE"},
+            {"index": 1, "value": 0xF0, "valueTwo": 0x10, "op": "SCMP_CMP_MASKED_EQ"},
+        ]},
+        {"names": ["ioctl"], "action": "SCMP_ACT_TRAP", "args": [{"index": 1, "value": 5, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["ioctl", "read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13},
+        {"names": ["write"], "action": "SCMP_ACT_KILL", "args": [
+            {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 2, "op": "SCMP_CMP_EQ"},
+        ]},
+    ],
+}  # fmt: skip
+
+
+def test_a_profile_that_was_asked_for() -> None:
+    caps: frozenset[str] = frozenset()
+    profile = parse_docker_profile(json.dumps(PROFILE).encode(), caps=caps, emulate_root=False, arch="x86_64")
+    document = plan_seccomp(profile, caps=caps, emulate_root=False, arch="x86_64")
+    chance = random.Random(10)
+    for name, rules in group_rules(profile, caps=caps, emulate_root=False).items():
+        for arguments in sample_arguments(rules, chance):
+            assert decide_oci(document, name, arguments) == decide_native(rules, profile.default, arguments)
 
 
 def test_compact_allows_the_same() -> None:

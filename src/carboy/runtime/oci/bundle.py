@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from carboy.linux import mounts
 from carboy.runtime.native.plan import plan_mounts
-from carboy.runtime.seccomp import plan_seccomp
+from carboy.runtime.oci.filter import plan_seccomp
 from carboy.runtime.spec import MASKED_PATHS, READ_ONLY_PATHS, ROOT_TIER_COUNT, ROOT_TIER_FIRST_ID
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def plan_bundle(
     rootfs: str,
     staged: str,
     process: Mapping[str, Any],
-    profile: Profile,
+    profile: Profile | None,
     arch: str,
     gvisor: bool,
 ) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def plan_bundle(
 
     ``rootfs`` is where the root will be mounted, ``staged`` the folder below which the sources of its mounts will lie
     (``binds/<n>``, ``devices/<n>``, ``files/<name>``); ``process`` is the native plan's part of that name; ``profile``
-    becomes the filter for machine ``arch``. ``gvisor`` leaves out what its kernel does not know.
+    becomes the filter for machine ``arch`` (None: no filter). ``gvisor`` leaves out what its kernel does not know.
     """
     kinds = ["user", "mount", "pid", "ipc", "uts", "cgroup", *(() if spec.network == "host" else ("network",))]
     maps = [{"containerID": 0, "hostID": ROOT_TIER_FIRST_ID, "size": ROOT_TIER_COUNT}] if spec.tier == "root" else []
@@ -73,11 +73,14 @@ def plan_bundle(
             "resources": plan_limits(spec.limits, own=spec.tier == "root"),
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS),
-            "seccomp": plan_seccomp(
-                profile, caps=spec.capabilities, emulate_root=spec.tier == "single", arch=arch, compact=gvisor
-            ),
+            **({"sysctl": dict(spec.sysctls)} if spec.sysctls else {}),
+            **({} if profile is None else {"seccomp": _plan_filter(spec, profile, arch=arch, compact=gvisor)}),
         },
     }
+
+
+def _plan_filter(spec: SandboxSpec, profile: Profile, *, arch: str, compact: bool) -> dict[str, Any]:
+    return plan_seccomp(profile, caps=spec.capabilities, emulate_root=spec.tier == "single", arch=arch, compact=compact)
 
 
 def plan_process(
@@ -108,6 +111,8 @@ def plan_process(
         "rlimits": _plan_rlimits(process),
         "noNewPrivileges": True,
     }
+    if process["apparmor"]:
+        result["apparmorProfile"] = process["apparmor"]
     if process["oom_score_adj"] is not None:
         result["oomScoreAdj"] = process["oom_score_adj"]
     return result

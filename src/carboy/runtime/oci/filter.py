@@ -14,7 +14,7 @@ from carboy.linux.seccomp import RET_ERRNO, group_rules, parse_action
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import Any
 
     from carboy.linux.seccomp import Profile, Rule
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 WORD_ERRNO = 0xFFFF  # SECCOMP_RET_DATA
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 ALL_BITS = 64
+_ACTIONS = {
+    "ALLOW": "SCMP_ACT_ALLOW", "LOG": "SCMP_ACT_LOG", "KILL": "SCMP_ACT_KILL_PROCESS", "TRAP": "SCMP_ACT_TRAP",
+}  # fmt: skip
 
 
 def plan_seccomp(
@@ -61,25 +64,43 @@ def decide(rules: Iterable[Rule]) -> list[tuple[str, Cube]]:
     decided = []
     for rule in rules:
         for cube in _read_cubes(rule):
-            decided += [(rule["action"], piece) for piece in _cut_all(cube, taken)]
+            decided += [(rule["action"], piece) for piece in _cut_all([cube], taken)]
             taken.append(cube)
     return decided
 
 
-def _read_cubes(rule: Rule) -> Iterator[Cube]:
-    """Return the cubes of one rule: one for each choice of the values that its arguments may have."""
+def _read_cubes(rule: Rule) -> list[Cube]:
+    """Return the cubes of one rule: those where every one of its tests holds."""
     cubes: list[Cube] = [()]
     for argument in rule.get("arguments", ()):
-        # Where no mask is given the kernel looks at 32 bits, so that the upper half must not change the answer.
-        mask = int(argument.get("mask", "0xFFFFFFFF"), 0)
-        values = [int(value, 0) & mask for value in argument["any_of"]]
-        cubes = [(*cube, (argument["index"], mask, value)) for cube in cubes for value in values]
-    for cube in cubes:
-        yield tuple(sorted(cube))
+        choices = _read_choices(argument)
+        if "none_of" in argument:
+            cubes = _cut_all(cubes, choices)
+        else:
+            joined = (_join(cube, choice) for cube in cubes for choice in choices)
+            cubes = [cube for cube in joined if cube is not None]
+    return cubes
 
 
-def _cut_all(cube: Cube, taken: list[Cube]) -> list[Cube]:
-    pieces = [cube]
+def _read_choices(argument: dict[str, Any]) -> list[Cube]:
+    """Return the values of one test. Without a mask 32 bits count, as in the kernel: the upper half changes no answer."""
+    mask = int(argument.get("mask", "0xFFFFFFFF"), 0)
+    values = argument.get("any_of") or argument["none_of"]
+    return [((argument["index"], mask, int(value, 0) & mask),) for value in values]
+
+
+def _join(cube: Cube, other: Cube) -> Cube | None:
+    """Return what two cubes have in common, None when that is nothing."""
+    found = {index: (mask, value) for index, mask, value in cube}
+    for index, mask, value in other:
+        own_mask, own_value = found.get(index, (0, 0))
+        if (own_value ^ value) & own_mask & mask:
+            return None
+        found[index] = own_mask | mask, own_value | value
+    return _make_cube(found)
+
+
+def _cut_all(pieces: list[Cube], taken: list[Cube]) -> list[Cube]:
     for other in taken:
         pieces = [part for piece in pieces for part in cut(piece, other)]
     return pieces
@@ -112,10 +133,8 @@ def _make_cube(arguments: dict[int, tuple[int, int]]) -> Cube:
 
 
 def _write_action(name: str, number_name: str, action: str) -> dict[str, Any]:
-    if action == "ALLOW":
-        return {name: "SCMP_ACT_ALLOW"}
-    if action == "KILL":
-        return {name: "SCMP_ACT_KILL_PROCESS"}
+    if action in _ACTIONS:
+        return {name: _ACTIONS[action]}
     return {name: "SCMP_ACT_ERRNO", number_name: parse_action(action) & ~RET_ERRNO}
 
 
