@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from carboy.runtime.native.cgroups import live
+from carboy.runtime.native.cgroups import live, processes
 
 if TYPE_CHECKING:
     from carboy.containers.control import Connection
@@ -25,13 +25,16 @@ def measure(container_id: str, *, pid: int, shares_network: bool) -> dict[str, A
     carboy's own. Raises ``ProcessLookupError`` when it has ended.
     """
     stats = live.read_stats(container_id, pid=pid)
+    own = 0
+    if processes.is_own_init(pid):  # another runtime leaves nothing of ours in there
+        own = OWN_PROCESSES if "pids" in stats.from_groups else 1
     received, sent = (0, 0) if shares_network else read_network(pid)
     return {
         "at_s": time.monotonic(),
         "cpu_ns": stats.cpu_ns,
         "memory_bytes": stats.memory_bytes,
         "memory_limit_bytes": stats.memory_limit_bytes,
-        "pids": max(stats.pids - (OWN_PROCESSES if "pids" in stats.from_groups else 1), 0),
+        "pids": max(stats.pids - own, 0),
         "read_bytes": stats.read_bytes,
         "write_bytes": stats.write_bytes,
         "received_bytes": received,

@@ -292,12 +292,13 @@ def _read_blkio(groups: Groups) -> dict[str, int]:
 
 
 def read_processes(container_id: str, *, pid: int) -> tuple[Process, ...]:
-    """Return the processes of a container, by pid, without carboy's own first one.
+    """Return the processes of a container, by pid, without carboy's own init.
 
     Raises ``ProcessLookupError`` when it has ended.
     """
     del container_id  # its namespace is what counts: a group holds processes of carboy's as well
-    found = (processes.read_process(current) for current in processes.list_pids(pid) if current != pid)
+    own = pid if processes.is_own_init(pid) else 0
+    found = (processes.read_process(current) for current in processes.list_pids(pid) if current != own)
     return tuple(item for item in found if item is not None)
 
 

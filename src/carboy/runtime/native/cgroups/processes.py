@@ -53,14 +53,17 @@ class Usage:
 def list_pids(pid: int) -> list[int]:
     """Return the pids of all processes in the pid namespace of ``pid``, sorted, ``pid`` itself among them.
 
-    Where the namespace cannot be looked at (another user's), the descendants of ``pid``: processes that ``exec`` has put
-    beside them are missed then. Raises ``ProcessLookupError`` when ``pid`` has ended.
+    Where the namespace cannot be looked at (another user's), or is this process's own (gVisor's kernel has none for itself),
+    the descendants of ``pid``: processes that ``exec`` has put beside them are missed then. Raises
+    ``ProcessLookupError`` when ``pid`` has ended.
     """
     try:
         wanted = os.stat(f"/proc/{pid}/ns/pid").st_ino
     except FileNotFoundError:
         raise ProcessLookupError(f"the process {pid} has ended") from None
     except PermissionError:
+        return sorted(_list_descendants(pid))
+    if wanted == os.stat("/proc/self/ns/pid").st_ino:
         return sorted(_list_descendants(pid))
     found = []
     for name in os.listdir("/proc"):
@@ -88,6 +91,11 @@ def _list_descendants(pid: int) -> set[int]:
             found |= children
             left += children
     return found
+
+
+def is_own_init(pid: int) -> bool:
+    """Return whether the first process of a container is carboy's, which other runtimes have none of."""
+    return _read(f"/proc/{pid}/comm").strip() == "carboy-init"
 
 
 def read_process(pid: int) -> Process | None:
@@ -143,7 +151,7 @@ def count_usage(pid: int) -> Usage:
 
 
 def stop_processes(pid: int) -> None:
-    """Stop every process of the namespace of ``pid`` but itself, by SIGSTOP, until none runs.
+    """Stop every process of the namespace of ``pid`` but carboy's init, by SIGSTOP, until none runs.
 
     Weaker than freezing a group: a parent in the container is told of it by waitpid(2) once it goes on, and continuing
     also continues what was stopped before. Raises ``PermissionError`` when they are not this process's to stop, and
@@ -174,8 +182,9 @@ def has_stopped(pid: int) -> bool:
 
 def _list_states(pid: int) -> list[tuple[int, str]]:
     found = []
+    own = pid if is_own_init(pid) else 0
     for current in list_pids(pid):
-        if current != pid:
+        if current != own:
             state = _read(f"/proc/{current}/stat").rpartition(")")[2].split()
             if state:
                 found.append((current, state[0]))
@@ -196,9 +205,10 @@ def is_alive(pid: int) -> bool:
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Send a signal to every process of the namespace of ``pid`` but itself (its init, which ends when they do)."""
+    """Send a signal to every process of the namespace of ``pid`` but carboy's init, which ends when they do."""
+    own = pid if is_own_init(pid) else 0
     for current in list_pids(pid):
-        if current != pid:
+        if current != own:
             _signal(current, number)
 
 
