@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from carboy.runtime.spec import ROOT_TIER_COUNT, ROOT_TIER_FIRST_ID, RUN_CAPABIL
 
 if TYPE_CHECKING:
     from contracts import Box
+    from sandboxes import Sandboxes
     from screens import Screen
 
     from conftest import Leftovers
@@ -593,3 +595,19 @@ def test_shared_memory_has_its_size(box: Box) -> None:
 def test_device_of_the_host(box: Box) -> None:
     devices = [{"source": "/dev/zero", "target": "/dev/other", "permissions": "r"}]
     assert shell(box, "head -c 4 /dev/other | wc -c; echo x >/dev/other && exit 9; true", devices=devices) == "4\n"
+
+
+# --- as a user ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", ["native", "runc", "runsc"])
+def test_tiers(sandboxes: Sandboxes, runtime: str) -> None:
+    """Each runtime makes the same of every tier; control groups are root's."""
+    if runtime != "native" and shutil.which(runtime) is None:
+        pytest.skip(f"{runtime} is not installed (Debian: {runtime})")
+    script = "id -u; cat; hostname; echo x >/etc/new; stat -c %u /etc/new; grep -E 'CapEff|Seccomp:' /proc/self/status; exit 3"
+    result = sandboxes.run("sh", "-c", script, input=b"in\n", runtime=runtime, hostname="box")
+    full = capabilities.mask(RUN_CAPABILITIES)
+    assert result.stdout == f"0\nin\nbox\n0\nCapEff:\t{full:016x}\nSeccomp:\t2\n", result
+    assert result.status == 3
+    assert sandboxes.run("nosuch", runtime=runtime).status == 127
