@@ -77,8 +77,8 @@ class Companion(Watcher):
 
     def take(self, event):
         if event[0] == "netns":
-            sys.stderr.write(json.dumps({"netns": os.fstat(event[1]).st_ino}) + "\n")
-            os.close(event[1])
+            sys.stderr.write(json.dumps({"netns": os.fstat(event[2]).st_ino}) + "\n")
+            os.close(event[2])
             self.sandbox.proceed(job["problem"])
         elif event[0] == "pid":
             self.pidfd = os.pidfd_open(event[1])

@@ -117,7 +117,7 @@ class Commands:
         if not ancillary:
             raise OSError(0, "the runtime sent no terminal")
         master = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-        self.report.send_descriptor("console", master)
+        self.report.send_descriptor(("console",), master)
         os.close(master)
 
 

@@ -16,6 +16,7 @@ before it is asked for, unless it is told ``run``; so it is, and a network that 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _socket
 import json
 import marshal
@@ -29,6 +30,7 @@ from carboy.runtime.native.files import make_directory, open_below, read_own, wr
 from carboy.runtime.native.report import Reporter, Step
 from carboy.runtime.oci.bundle import complete, plan_process
 from carboy.runtime.oci.life import (
+    SIGKILL,
     Commands,
     LauncherGoneError,
     RuntimeFailedError,
@@ -196,7 +198,7 @@ def _make_root(plan: Plan, root: int | None, user_namespace: int, nodes: list[in
         Step.name = f"make the directory {plan['process']['cwd']}"
         for count in range(1, len(parts) + 1):
             make_directory(root, "/".join(parts[:count]))
-        report.send_descriptor("root", root)
+        report.send_descriptor(("root",), root)
     except OSError as error:
         report.send("error", Step.name, error.errno or 0, error.strerror or str(error))
     os._exit(0)
@@ -316,7 +318,7 @@ class _Life:
         hide_streams()
         if self._plan["announce_network"]:
             Step.name = "connect the network"
-            self._announce(f"/proc/{pid}/ns/net")
+            self._announce(pid)
         self._report.send("pid", pid)
         if self._plan["process"]["terminal"]:
             Step.name = "make a terminal"
@@ -350,10 +352,11 @@ class _Life:
         with open(self._pid_file, encoding="ascii") as file:
             return int(file.read())
 
-    def _announce(self, path: str) -> None:
-        space = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def _announce(self, pid: int) -> None:
+        """Show the network namespace that ``pid`` stands in, and wait until it is connected. Raises ``OSError``."""
+        space = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._report.ask("netns", space)
+            self._report.ask(("netns", pid), space)
         finally:
             os.close(space)
 
@@ -391,14 +394,17 @@ class _Life:
             while not poll.poll(STATE_POLL_MS):
                 if pid is None and os.path.exists(self._pid_file):
                     pid = self._try_pid()
+                    if pid is not None:
+                        self._report.send("pid", pid)
                 if pid is not None and self._is_running():
-                    self._report.send("pid", pid)
                     if self._plan["process"]["terminal"]:
                         self._commands.pass_console()
                     self._report.send("started", pid)
                     return True
         finally:
             os.close(ended)
+        if pid is None:
+            self._report.send("pid", run)  # ended and not waited for: nobody else has the number yet
         return False
 
     def _try_pid(self) -> int | None:
@@ -418,16 +424,33 @@ class _Life:
     def _make_network(self) -> None:
         """Make the network namespace before there is a container, show it, and have the runtime use it."""
         Step.name = "connect the network"
-        before = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        ready, made = os.pipe2(os.O_CLOEXEC)
+        holder = os.fork()
+        if holder == 0:
+            _hold_network(made)
+        os.close(made)
+        problem = os.read(ready, 4096).decode()
+        os.close(ready)
+        if problem != "y":
+            raise OSError(0, problem or "the process that holds it died")
+        self._announce(holder)
+        spaces = self._config["linux"]["namespaces"]
+        own = {"type": "network", "path": f"/proc/{holder}/ns/net"}
+        self._config["linux"]["namespaces"] = [own if space["type"] == "network" else space for space in spaces]
+        Step.name = "run runsc"
+
+
+def _hold_network(made: int) -> NoReturn:
+    """Stand in a new network namespace as long as the stage program lives."""
+    try:
+        process.set_parent_death_signal(SIGKILL)
         namespaces.unshare(namespaces.CLONE_NEWNET)
         start.raise_loopback()
-        own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        namespaces.setns(before, namespaces.CLONE_NEWNET)
-        os.close(before)
-        self._report.ask("netns", own)
-        path = f"/proc/{os.getpid()}/fd/{own}"
-        spaces = self._config["linux"]["namespaces"]
-        self._config["linux"]["namespaces"] = [
-            {"type": "network", "path": path} if space["type"] == "network" else space for space in spaces
-        ]
-        Step.name = "run runsc"
+        os.write(made, b"y")
+    except OSError as error:
+        os.write(made, str(error).encode())
+        os._exit(1)
+    os.close(made)
+    hide_streams()
+    while True:
+        _signal.pause()
