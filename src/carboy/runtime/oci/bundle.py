@@ -74,13 +74,13 @@ def plan_bundle(
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READ_ONLY_PATHS),
             **({"sysctl": dict(spec.sysctls)} if spec.sysctls else {}),
-            **({} if profile is None else {"seccomp": _plan_filter(spec, profile, arch=arch, compact=gvisor)}),
+            **({} if profile is None else {"seccomp": _plan_filter(spec, profile, arch=arch, gvisor=gvisor)}),
         },
     }
 
 
-def _plan_filter(spec: SandboxSpec, profile: Profile, *, arch: str, compact: bool) -> dict[str, Any]:
-    return plan_seccomp(profile, caps=spec.capabilities, emulate_root=spec.tier == "single", arch=arch, compact=compact)
+def _plan_filter(spec: SandboxSpec, profile: Profile, *, arch: str, gvisor: bool) -> dict[str, Any]:
+    return plan_seccomp(profile, caps=spec.capabilities, emulate_root=spec.tier == "single", arch=arch, gvisor=gvisor)
 
 
 def plan_process(

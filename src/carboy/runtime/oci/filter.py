@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         tuple[int, int, int], ...
     ]  # (argument, mask, value), by argument; no entry: the argument does not matter
 
-WORD_ERRNO = 0xFFFF  # SECCOMP_RET_DATA
 ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 ALL_BITS = 64
 _ACTIONS = {
@@ -32,30 +31,36 @@ _ACTIONS = {
 
 
 def plan_seccomp(
-    profile: Profile, *, caps: frozenset[str], emulate_root: bool, arch: str, compact: bool = False
+    profile: Profile, *, caps: frozenset[str], emulate_root: bool, arch: str, gvisor: bool = False
 ) -> dict[str, Any]:
     """Return ``linux.seccomp`` of a runtime configuration that decides every call as ``profile`` does.
 
-    ``caps`` and ``emulate_root`` as for ``linux.seccomp.compile_profile``. ``compact`` is for gVisor, whose program must be
-    small: what is refused because of its arguments is refused with the default's error. Raises ``ValueError`` for an
-    unknown machine.
+    ``caps`` and ``emulate_root`` as for ``linux.seccomp.compile_profile``. ``gvisor``: a filter there answers EPERM, whatever
+    error it is asked for, and C libraries take that for a refusal (no thread could be started: clone3). So what shall look
+    as if the kernel had no such call is left to gVisor's kernel, which has few calls and says so by itself.
+    Raises ``ValueError`` for an unknown machine.
     """
     if arch not in ARCHITECTURES:
         raise ValueError(f"there is no OCI name for the machine {arch}")
+    default = _translate(profile.default, gvisor=gvisor)
     entries: dict[tuple[str, Cube], list[str]] = {}
     for name, rules in group_rules(profile, caps=caps, emulate_root=emulate_root).items():
         for action, cube in decide(rules):
-            refused = parse_action(action) & ~WORD_ERRNO == RET_ERRNO and action != "SUCCEED"
-            if action != profile.default and not (compact and cube and refused):
-                entries.setdefault((action, cube), []).append(name)
+            translated = _translate(action, gvisor=gvisor)
+            if translated != default:
+                entries.setdefault((translated, cube), []).append(name)
     return {
-        **_write_action("defaultAction", "defaultErrnoRet", profile.default),
+        **_write_action("defaultAction", "defaultErrnoRet", default),
         "architectures": [ARCHITECTURES[arch]],
         "syscalls": [
             {"names": sorted(names), **_write_action("action", "errnoRet", action), **_write_arguments(cube)}
             for (action, cube), names in entries.items()
         ],
     }
+
+
+def _translate(action: str, *, gvisor: bool) -> str:
+    return "ALLOW" if gvisor and action in {"ENOSYS", "SUCCEED"} else action
 
 
 def decide(rules: Iterable[Rule]) -> list[tuple[str, Cube]]:
