@@ -326,8 +326,12 @@ class Leftovers:
     def find(self, *, patience_s: float = 10) -> list[str]:
         """Return what is left, after waiting up to ``patience_s`` for what is on its way out."""
         end = time.monotonic() + patience_s
-        while (found := self._look()) and time.monotonic() < end:
+        found = self._look()
+        while found and time.monotonic() < end:
             time.sleep(0.05)  # the kernel tells nobody when a cgroup becomes empty or an orphan is gone
+            # What is left behind is there at every look; what comes and goes is another test's, in another process.
+            now = self._look()
+            found = [item for item in found if item in now]
         return found
 
     def _look(self) -> list[str]:
@@ -337,10 +341,33 @@ class Leftovers:
                 found.append(f"process {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
             else:
                 os.waitpid(pid, 0)
-        found += [f"cgroup {name}" for name in sorted(_list_cgroups() - self.cgroups)]
+        found += [f"cgroup {name}" for name in sorted(_list_cgroups() - self.cgroups) if not _is_anothers(name)]
         found += [f"network namespace {name}" for name in sorted(_list_namespaces() - self.namespaces)]
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         return found + [f"mount {line}" for line in mounts if any(place in line for place in self.places)]
+
+
+def _is_anothers(cgroup: str) -> bool:
+    """Return whether a control group holds processes, and none of them descends from this process.
+
+    This process is a subreaper: whatever its own commands leave behind becomes its child. An empty group is nobody's.
+    """
+    try:
+        pids = Path(cgroup, "cgroup.procs").read_text().split()
+    except OSError:
+        return False
+    return bool(pids) and not any(_descends(int(pid)) for pid in pids)
+
+
+def _descends(pid: int) -> bool:
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
 
 
 def _list_namespaces() -> set[str]:
