@@ -60,9 +60,9 @@ def write_container_event(folder: str, action: str, *, name: str | None = None, 
 
 
 def _rotate(path: str, fd: int) -> None:
-    """Put the file aside. Of several writers that find it too large, the one with its lock does so, once."""
+    """Put the file aside. Of several writers that find it too large the first does so; the others wait, and add no more."""
     import fcntl
 
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(fd, fcntl.LOCK_EX)
     if os.path.samestat(os.fstat(fd), os.stat(path)):
         os.rename(path, f"{path}.1")

@@ -84,22 +84,35 @@ def _claim(home: Home, container_id: str, name: str) -> str | None:
 
 
 def _sweep(home: Home, name: str) -> str | None:
-    """Take away the link of a container that is gone, one process at a time; returns the owner when it has a living one.
-
-    Without the lock, of two who find the same dead link the slower one would take away the link that the quicker one made.
-    A link that is there is replaced by nobody else, because a new one cannot be made over it.
-    """
-    folder = os.open(home.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Take away the link of a container that is gone; returns the owner when it has a living one."""
+    folder = _lock(home)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
         owner = find_owner(home, name)
         if owner is None and os.path.islink(f"{home.names}/{name}"):
             owner = find_owner(home, name)  # again: the first answer may have been that of no link at all
             if owner is None:
-                release_name(home, name)
+                _unlink(home, name)
         return owner
     finally:
         os.close(folder)
+
+
+def _lock(home: Home) -> int:
+    """Wait until no other process takes links away; the lock goes with the descriptor.
+
+    A link cannot be made over another, so with the lock held the one that was looked at is the one that is taken away:
+    without it, a new container's link could be taken for the dead one that it followed.
+    """
+    folder = os.open(home.names, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    return folder
+
+
+def _unlink(home: Home, name: str) -> None:
+    try:
+        os.unlink(f"{home.names}/{name}")
+    except OSError:
+        return
 
 
 def remove_stale_names(home: Home) -> None:
@@ -118,14 +131,16 @@ def find_owner(home: Home, name: str) -> str | None:
     return owner if os.path.isdir(f"{home.containers}/{owner}") else None
 
 
-def release_name(home: Home, name: str, *, owner: str | None = None) -> None:
-    """Let a name go: when it is ``owner``'s, or when no container has it any more."""
-    path = f"{home.names}/{name}"
+def release_name(home: Home, name: str, *, owner: str) -> None:
+    """Let a name go when it is ``owner``'s; when it is not, nothing is done."""
+    folder = _lock(home)
     try:
-        if owner is None or os.readlink(path) == owner:
-            os.unlink(path)
-    except (FileNotFoundError, OSError):
+        if os.readlink(f"{home.names}/{name}") == owner:
+            _unlink(home, name)
+    except OSError:
         return
+    finally:
+        os.close(folder)
 
 
 def read_name(folder: str) -> str:

@@ -83,7 +83,9 @@ def test_the_name_of_a_dead_container_goes_to_one_only(home: Home) -> None:
     for _ in range(20):
         os.symlink("gone", f"{home.names}/web")
         assert race(RACERS, lambda number: claims(home, number)) == 1
-        release_name(home, "web")
+        owner = find_owner(home, "web")
+        assert owner is not None
+        release_name(home, "web", owner=owner)
 
 
 def test_the_slower_finder_of_a_dead_link_leaves_the_quicker_ones_alone(
