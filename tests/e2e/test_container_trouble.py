@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from containers import Containers, close_pipes, wait_for
-from small_image import SMALL
+from small_image import SMALL, make_small_image
 
 from carboy.containers import control
 
@@ -297,9 +297,11 @@ def test_commands_that_are_killed_at_any_moment(
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_two_hundred_lives_leave_nothing_behind(containers: Containers, leftovers: Leftovers) -> None:
-    """H9: mounts, groups, namespaces, descriptors, processes and files as before."""
-    carboy = containers.carboy
+def test_two_hundred_lives_leave_nothing_behind(small_carboy: Carboy, leftovers: Leftovers) -> None:
+    """H9: mounts, groups, namespaces, descriptors, processes and files as before, in a home that nobody else uses."""
+    carboy = small_carboy.using(small_carboy.home.with_name("lives"))
+    make_small_image(carboy)
+    containers = Containers(carboy)
     host = containers.run("host", "sleep", "1000")
     keeper = keeper_of(containers, host)
 

@@ -50,15 +50,16 @@ def make_image(carboy: Carboy, source: Path, name: str) -> None:
 
 def make_small_image(carboy: Carboy) -> None:
     """Make the image in a runner's home unless it is there."""
-    with (carboy.temporary / "small.lock").open("w") as lock:
+    # Beside the home: what lies in the temporary folder is for others to find, and to complain of.
+    place = carboy.home.with_name(f"{carboy.home.name}-small")
+    with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several workers share the home of a tier
         if SMALL in carboy("inspect", "-f", "{{range .RepoTags}}{{.}}{{end}}", SMALL, expect=None).stdout:
             return
-        source = carboy.temporary / "small"
-        shutil.rmtree(source, ignore_errors=True)
-        make_busybox_root(source)
-        subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
-        make_image(carboy, source, SMALL)
+        shutil.rmtree(place, ignore_errors=True)
+        make_busybox_root(place)
+        subprocess.run(["chmod", "-R", "go+rX", str(place)], check=True)
+        make_image(carboy, place, SMALL)
 
 
 @pytest.fixture
