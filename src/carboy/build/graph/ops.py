@@ -1,8 +1,9 @@
 """The graph of a build, as values: what a front end writes and the solver carries out. Pure.
 
-It is BuildKit's LLB, made small. A *state* is the root file system of a stage at one point: ``Scratch``, ``Base``, or what ``Run``,
-``Copy`` or ``MakeFolder`` made of the state before it (``parent``), each of them exactly one layer, which may be empty. An *origin*
-is what files are taken from: a state, or a ``LocalContext``, ``Http``, ``Git`` or ``InlineFiles``. An ``Image`` is what comes out.
+It is BuildKit's LLB, made small. A *state* is the root file system of a stage at one point: ``Scratch``, ``Base``, or what
+``Run``, ``Copy`` or ``MakeFolder`` made of the state before it (``parent``), each of them exactly one layer, which may be
+empty. An *origin* is what files are taken from: a state, or a ``LocalContext``, ``Http``, ``Git`` or ``InlineFiles``. An
+``Image`` is what comes out.
 
 Operations are compared by identity and shared: a stage that two others begin with is one object, carried out once. Two objects
 of equal definition are carried out once, too, by their keys; so a front end need not look for duplicates. What nothing below the
@@ -60,9 +61,9 @@ class Ignore(Protocol):
 class BaseImage:
     """An image to build on, as its resolver found it.
 
-    ``name`` is what people call it ("debian:bookworm"); ``config`` is how its containers start, ``author`` and ``platform`` as its
-    document has them. ``digest`` is the manifest's, of an image in the local store. ``recipe`` names a base that is made when the
-    build comes to it, with ``packages``, and ``note`` tells people so.
+    ``name`` is what people call it ("debian:bookworm"); ``config`` is how its containers start, ``author`` and ``platform``
+    as its document has them. ``digest`` is the manifest's, of an image in the local store. ``recipe`` names a base that is
+    made when the build comes to it, with ``packages``, and ``note`` tells people so.
     """
 
     name: str
@@ -93,8 +94,9 @@ class ImageResolver(Protocol):
 class LocalContext:
     """A folder of the machine: ``name`` is "context" for the build's own, else that of ``--build-context name=``.
 
-    Which folder it is, the build's request says. ``ignore`` is its compiled .dockerignore, None for none; ``patterns`` are its
-    lines, for a message about a file that is left out by them. Files come as 0:0, whoever owns them; only what is asked for is read.
+    Which folder it is, the build's request says. ``ignore`` is its compiled .dockerignore, None for none; ``patterns`` are
+    its lines, for a message about a file that is left out by them. Files come as 0:0, whoever owns them; only what is asked
+    for is read.
     """
 
     name: str = "context"
@@ -184,8 +186,8 @@ class BindMount:
 class CacheMount:
     """A folder that is kept between builds, by ``id`` (as it was written, or the target): never part of image or key.
 
-    A new one is made with ``mode``, ``uid``, ``gid``, or, with ``origin``, filled with its folder ``source``. "shared": all use it at
-    once; "locked": one after the other; "private": whoever comes when it is in use gets another one.
+    A new one is made with ``mode``, ``uid``, ``gid``, or, with ``origin``, filled with its folder ``source``. "shared": all
+    use it at once; "locked": one after the other; "private": whoever comes when it is in use gets another one.
     """
 
     target: str
@@ -209,7 +211,8 @@ class TmpfsMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretMount:
-    """The secret ``id`` of the build's request: as a file at ``target`` (None: none), in the variable ``env`` (None: none), or both.
+    """The secret ``id`` of the build's request: as a file at ``target`` (None: none), in the variable ``env`` (None: none),
+    or both.
 
     Without it in the request there is neither, or the step fails when it is ``required``. Its content is part of nothing.
     """
@@ -246,10 +249,10 @@ class Run:
     """A command in a sandbox on ``parent``; what it changes is the layer.
 
     ``args`` is what is executed: the shell's words and the text for the shell form. ``env`` are "NAME=VALUE" of the image's
-    environment and the ARGs in effect, in order, the last of a name counts; PATH is there. ``unkeyed_env`` is added where ``env``
-    has not the name, and is part of neither key nor history: predefined proxies. ``cwd`` is made when it is missing. ``user`` is USER's
-    text ("": root), looked up in the image when it runs. ``files`` are put at /dev/pipes/<name> for the run, for a heredoc that is a
-    script. ``no_cache`` runs it whatever is known.
+    environment and the ARGs in effect, in order, the last of a name counts; PATH is there. ``unkeyed_env`` is added where
+    ``env`` has not the name, and is part of neither key nor history: predefined proxies. ``cwd`` is made when it is
+    missing. ``user`` is USER's text ("": root), looked up in the image when it runs. ``files`` are put at /dev/pipes/<name>
+    for the run, for a heredoc that is a script. ``no_cache`` runs it whatever is known.
     """
 
     parent: State
@@ -271,10 +274,11 @@ class Run:
 class CopyItem:
     """One source of a COPY or ADD: ``path`` in ``origin``, as written after expansion, whatever leading "/", "./" or ".." it has.
 
-    ``wildcards`` lets Go's path patterns (* ? [...], escapes) mean something: no match is then nothing, while a path without one
-    must be there. ``path`` may hold "/./", where ``Copy.parents`` begins. ``unpack`` replaces an archive (tar, plain or compressed by
-    gzip, bzip2, xz, zstd; by content) by what is in it: "auto" if it is one, "always" is the same but an error if it is none.
-    For ``Http`` the path is its filename, for ``InlineFiles`` a file's name; both without wildcards.
+    ``wildcards`` lets Go's path patterns (* ? [...], escapes) mean something: no match is then nothing, while a path
+    without one must be there. ``path`` may hold "/./", where ``Copy.parents`` begins. ``unpack`` replaces an archive (tar,
+    plain or compressed by gzip, bzip2, xz, zstd; by content) by what is in it: "auto" if it is one, "always" is the same
+    but an error if it is none. For ``Http`` the path is its filename, for ``InlineFiles`` a file's name; both without
+    wildcards.
     """
 
     origin: Origin
@@ -287,11 +291,12 @@ class CopyItem:
 class Copy:
     """Files of ``items``, in order, to ``destination`` of ``parent``: COPY and ADD.
 
-    ``destination`` is absolute and ends in "/" when it was written so, or as "." or with "/." at its end: a folder then, else a
-    folder only when it is one, or the source is. ``chown`` is "user[:group]" after expansion (empty: as the origin has it: 0:0 of a
-    context), names by the parent's files; ``chmod`` octal or symbolic (empty: unchanged). ``exclude`` are patterns below each
-    source, as a .dockerignore's lines; ``excluded`` is their compiled form, and there when they are. ``parents`` keeps the sources'
-    folders. ``link`` copies into an empty root: the layer does not depend on the parent. Traps 32 to 49.
+    ``destination`` is absolute and ends in "/" when it was written so, or as "." or with "/." at its end: a folder then,
+    else a folder only when it is one, or the source is. ``chown`` is "user[:group]" after expansion (empty: as the origin
+    has it: 0:0 of a context), names by the parent's files; ``chmod`` octal or symbolic (empty: unchanged). ``exclude`` are
+    patterns below each source, as a .dockerignore's lines; ``excluded`` is their compiled form, and there when they are.
+    ``parents`` keeps the sources' folders. ``link`` copies into an empty root: the layer does not depend on the parent.
+    Traps 32 to 49.
     """
 
     parent: State
@@ -347,8 +352,8 @@ class HistoryLine:
 class Image:
     """The image of a target: the files of ``state``, and how its containers start.
 
-    ``history`` has a line with ``state`` for every Run, Copy and MakeFolder between the base and the state, in order. ``platform``
-    is the target's, whatever the base says.
+    ``history`` has a line with ``state`` for every Run, Copy and MakeFolder between the base and the state, in order.
+    ``platform`` is the target's, whatever the base says.
     """
 
     state: State
