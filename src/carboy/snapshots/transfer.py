@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.errors import CarboyError
 from carboy.layers import tarread
@@ -63,6 +63,18 @@ class Reader:
             os.close(self._fd)
 
 
+class Filter(Protocol):
+    """Which entries of a tree go on the journey; ``parts`` are those of :class:`Item`."""
+
+    def takes(self, parts: list[bytes], *, is_folder: bool) -> bool:
+        """Return whether an entry is taken. A folder that is not goes along before the first that is taken below it."""
+        ...
+
+    def enters(self, parts: list[bytes]) -> bool:
+        """Return whether below a folder that is not taken something may be."""
+        ...
+
+
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
@@ -80,13 +92,14 @@ def iter_entry(folder: Folder, name: bytes, entry: Entry) -> Iterator[Item]:
         yield from _iter_below(folder.open_folder(name), [name], inodes)
 
 
-def iter_contents(folder: Folder) -> Iterator[Item]:
-    """Yield a folder itself (no parts), and all below it; the folder is closed at the end."""
+def iter_contents(folder: Folder, *, keep: Filter | None = None) -> Iterator[Item]:
+    """Yield a folder itself (no parts), and what ``keep`` takes below it (None: all); the folder is closed at the end."""
     yield _describe_folder(folder, folder.fileno(), [])
-    yield from _iter_below(folder, [], {})
+    yield from _iter_below(folder, [], {}, keep)
 
 
-def _iter_below(folder: Folder, above: list[bytes], inodes: _Inodes) -> Iterator[Item]:
+def _iter_below(folder: Folder, above: list[bytes], inodes: _Inodes, keep: Filter | None = None) -> Iterator[Item]:
+    held: list[Item] = []  # folders on the way here that are not taken for themselves
     # Depth is the tree's, which is hostile: an own stack.
     stack: list[tuple[Folder, list[bytes], list[bytes]]] = [(folder, above, folder.names()[::-1])]
     try:
@@ -102,10 +115,19 @@ def _iter_below(folder: Folder, above: list[bytes], inodes: _Inodes) -> Iterator
             parts = [*prefix, name]
             if len(parts) > _MAX_DEPTH:
                 raise CarboyError(f"the folder {show(parts[0])} is more than {_MAX_DEPTH} levels deep")
+            taken = keep is None or keep.takes(parts, is_folder=entry.is_folder)
+            if keep is not None and not taken and not (entry.is_folder and keep.enters(parts)):
+                continue
             item = _describe(here, name, entry, parts, inodes)
             if item is None:
                 continue
-            yield item
+            held = [folder for folder in held if parts[: len(folder.parts)] == folder.parts]
+            if taken:
+                yield from held
+                held = []
+                yield item
+            else:
+                held.append(item)
             if entry.is_folder:
                 inner = here.open_folder(name)
                 stack.append((inner, parts, inner.names()[::-1]))
