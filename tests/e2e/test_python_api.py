@@ -28,7 +28,7 @@ with carboy.run("debian:bookworm", command, name="from-python", env={"A": "b c"}
         container.exec("no-such-program")
     except carboy.CarboyError as error:
         seen["missing"] = error.code
-    container.stop(timeout_s=0)
+    container.stop(timeout_s=20)
     seen["ended"] = container.wait()
     seen["logs"] = sorted(container.logs().split())
     seen["again"] = carboy.get("from-python").status
@@ -125,7 +125,7 @@ def test_the_life_of_a_container(tier_carboy: Carboy) -> None:
     seen = python(tier_carboy, LIFE)
     assert seen == {
         "status": "running", "name": "from-python", "listed": True, "env": "b c\n", "input": "hello", "failed": 9,
-        "missing": 127, "ended": 137, "logs": ["err", "out"], "again": "exited", "gone": True,
+        "missing": 127, "ended": 143, "logs": ["err", "out"], "again": "exited", "gone": True,
         "hint": "did you mean debian:bookworm?", "follow": ["one word\n"],
     }  # fmt: skip
     assert tier_carboy("ps", "-aq").stdout == ""

@@ -78,3 +78,11 @@ def test_what_was_uninstalled_is_installed_again(
     (tmp_path / "bin" / "carboy").touch()
     checkout_module._bring_up_to_date(tmp_path, "run", {})
     assert len(installed) == 1
+
+
+@pytest.mark.xdist_group("grouped")
+def test_groups_of_tests_hold(request: pytest.FixtureRequest) -> None:
+    """Tests that share a home must run in one worker: the plugin says so by a suffix, where it still works."""
+    if not hasattr(request.config, "workerinput"):
+        pytest.skip("there is one process only")
+    assert request.node.nodeid.endswith("@grouped")

@@ -143,6 +143,19 @@ def release_name(home: Home, name: str, *, owner: str) -> None:
         os.close(folder)
 
 
+def release_names(home: Home, owner: str) -> None:
+    """Let go of every name of a container: a rename that was killed half-way leaves it two."""
+    folder = _lock(home)
+    try:
+        for name in os.listdir(home.names):
+            if os.readlink(f"{home.names}/{name}") == owner:
+                _unlink(home, name)
+    except OSError:
+        return
+    finally:
+        os.close(folder)
+
+
 def read_name(folder: str) -> str:
     """Return the name of the container of a folder, "" when it has none."""
     try:

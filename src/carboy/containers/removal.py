@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carboy.base.home import Home
 from carboy.containers.events import write_event
-from carboy.containers.names import read_name, release_name
+from carboy.containers.names import read_name, release_names
 from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
@@ -27,8 +27,7 @@ def remove_container(
         name = read_name(container.path) if name is None else name
         release_volumes(home, container_id, remove_anonymous=remove_anonymous)
         container.forsake()
-        if name:
-            release_name(place, name, owner=container_id)
+        release_names(place, container_id)
         write_event(home, "container", "destroy", id=container_id, name=name)
 
 
