@@ -86,6 +86,14 @@ def made_once(base: Path, name: str) -> Iterator[Path]:
         yield base / f"{name}.json"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the one warm home in one worker."""
+    for item in items:
+        if "shared_carboy" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("shared-home"))
+
+
 # --- people -------------------------------------------------------------------------------------------------------
 
 
@@ -263,21 +271,28 @@ def carboy(own_program: tuple[str, ...], tmp_path: Path) -> Carboy:
 @pytest.fixture(params=["root", "subuid", "single"])
 def tier_carboy(
     request: pytest.FixtureRequest,
+    worker_id: str,
     tier_users: dict[str, Person],
     own_program: tuple[str, ...],
     public_program: tuple[str, ...],
     run_base: Path,
 ) -> Carboy:
-    """Return a runner for the person of each tier in turn, with a home that lasts for the whole run."""
+    """Return a runner for the person of each tier in turn, with a home that lasts for the whole run.
+
+    Each worker has its own, for tests list, prune and remove what is in it.
+    """
     person = tier_users[request.param]
     if person.tier == "root":
-        return _runner(person, own_program, run_base / "shared" / "carboy")
-    return _runner(person, public_program, person.home / "share" / "carboy")
+        return _runner(person, own_program, run_base / worker_id / "carboy")
+    return _runner(person, public_program, person.home / worker_id / "carboy")
 
 
 @pytest.fixture(scope="session")
 def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
-    """Return a runner whose home is shared by all tests and holds ``iris:test``, so that each need not make a base."""
+    """Return a runner whose home holds ``iris:test``, so that not each test makes a base.
+
+    The tests that use it run one after another (``pytest_collection_modifyitems``).
+    """
     entry = pwd.getpwuid(os.getuid())
     tier = "root" if entry.pw_uid == 0 else "user"
     person = Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=run_base)

@@ -87,7 +87,6 @@ def test_unknown_image(carboy: Carboy) -> None:
 
 
 @pytest.mark.network
-@pytest.mark.xdist_group("shared-home")
 def test_unresolvable_requirement_shows_why(shared_carboy: Carboy, iris: Path, leftovers: Leftovers) -> None:
     (iris / "requirements.txt").write_text("numpy==0.0.0.1\n")
     done = shared_carboy("run", str(iris), expect=None)
@@ -172,7 +171,6 @@ def test_disk_fills_up_during_bootstrap(carboy: Carboy, size: str, leftovers: Le
 @pytest.mark.root
 @pytest.mark.network
 @pytest.mark.skipif(os.getuid() != 0, reason="a disk of its own can be mounted by root only")
-@pytest.mark.xdist_group("shared-home")
 @pytest.mark.parametrize("verb", ["build", "run"])
 def test_disk_fills_up_during_build_or_run(
     carboy: Carboy, shared_carboy: Carboy, iris: Path, verb: str, leftovers: Leftovers, tmp_path: Path

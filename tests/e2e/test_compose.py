@@ -120,6 +120,7 @@ def shop(tier_carboy: Carboy, tmp_path: Path) -> Compose:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.root
 @pytest.mark.userns
 @pytest.mark.network

@@ -71,7 +71,6 @@ def find_folders(carboy: Carboy, *, patience_s: float = 30) -> list[Path]:
     return sorted(found)
 
 
-@pytest.mark.xdist_group("shared-home")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_signal_during_a_run(shared_carboy: Carboy, number: signal.Signals, leftovers: Leftovers) -> None:
     chance = random.Random(number)

@@ -24,7 +24,6 @@ def check_answer(output: str) -> None:
     assert re.search(r"predict\w*.*(setosa|versicolor|virginica)", output, re.IGNORECASE | re.DOTALL), output
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_iris_prints_its_accuracy_and_a_prediction(shared_carboy: Carboy, iris: Path, leftovers: Leftovers) -> None:
     check_answer(shared_carboy("run", str(iris)).stdout)
     assert leftovers.find() == []
@@ -46,7 +45,6 @@ def test_iris_in_every_tier(tier_carboy: Carboy, iris: Path, leftovers: Leftover
     assert list(tier_carboy.temporary.iterdir()) == []
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_second_run_builds_nothing(shared_carboy: Carboy, iris: Path) -> None:
     shared_carboy("run", str(iris))
     before = shared_carboy("images", "--json").stdout
@@ -55,7 +53,6 @@ def test_second_run_builds_nothing(shared_carboy: Carboy, iris: Path) -> None:
     assert shared_carboy("images", "--json").stdout == before
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_changed_line_is_what_runs(shared_carboy: Carboy, iris: Path) -> None:
     shared_carboy("run", str(iris))
     script = next(path for path in (iris / "predict.py", iris / "train.py") if path.exists())
@@ -63,7 +60,6 @@ def test_changed_line_is_what_runs(shared_carboy: Carboy, iris: Path) -> None:
     assert "one more line" in shared_carboy("run", str(iris)).stdout
 
 
-@pytest.mark.xdist_group("shared-home")
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
@@ -79,21 +75,18 @@ def test_exit_status_is_kept(shared_carboy: Carboy, arguments: list[str], status
     assert leftovers.find() == []
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_standard_input_and_output_are_clean(shared_carboy: Carboy) -> None:
     done = shared_carboy("run", "--rm", "-i", "iris:test", "cat", input="one\ntwo\n")
     assert done.stdout == "one\ntwo\n"
     assert done.stderr == ""
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_options_reach_the_process(shared_carboy: Carboy) -> None:
     options = ["-e", "GREETING=hello there", "-w", "/tmp", "-u", "65534:65534", "--entrypoint", "/bin/sh"]
     done = shared_carboy("run", "--rm", *options, "iris:test", "-c", 'echo "$GREETING"; pwd; id -u; id -g')
     assert done.stdout.splitlines() == ["hello there", "/tmp", "65534", "65534"]
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_start_of_an_image_imports_nothing_heavy(shared_carboy: Carboy) -> None:
     timed = shared_carboy.using(shared_carboy.home, PYTHONPROFILEIMPORTTIME="1")
     timed("run", "--rm", "--network", "none", "iris:test", "true")

@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.network,
     pytest.mark.root,
     pytest.mark.userns,
-    pytest.mark.xdist_group("shared-home"),
 ]
 
 
@@ -57,6 +56,7 @@ def test_skopeo_writes_a_docker_archive_of_it(shared_carboy: Carboy, tmp_path: P
     assert (tmp_path / "iris.tar").stat().st_size > 1_000_000
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_umoci_unpacks_it_and_runc_runs_it(shared_carboy: Carboy, tmp_path: Path) -> None:
     umoci, runc = need("umoci"), need("runc")

@@ -17,7 +17,7 @@ import json, threading, carboy
 threading.Thread(target=threading.Event().wait, daemon=True).start()   # as Jupyter has some
 seen = {}
 command = ["sh", "-c", "echo out; echo err >&2; sleep 30"]
-with carboy.run("debian:bookworm", command, name="from-python", env={"A": "b c"}, labels={"team": "x"}) as container:
+with carboy.run("small:test", command, name="from-python", env={"A": "b c"}, labels={"team": "x"}) as container:
     seen["status"] = container.status
     seen["name"] = container.name
     seen["listed"] = [c.id for c in carboy.ps()] == [container.id]
@@ -37,10 +37,10 @@ try:
 except carboy.CarboyError as error:
     seen["gone"] = error.brief.startswith("there is no container")
 try:
-    carboy.run("debian:bookwork", ["true"])
+    carboy.run("small:tests", ["true"])
 except carboy.CarboyError as error:
     seen["hint"] = error.hint
-quick = carboy.run("debian:bookworm", "echo 'one word'")
+quick = carboy.run("small:test", "echo 'one word'")
 quick.wait()
 seen["follow"] = [line.decode() for line in quick.follow()]
 quick.remove()
@@ -120,18 +120,16 @@ def python(runner: Carboy, text: str, *arguments: str) -> dict[str, object]:
     return answer
 
 
-def test_the_life_of_a_container(tier_carboy: Carboy) -> None:
-    tier_carboy("bootstrap", "debian:bookworm", timeout_s=300)
-    seen = python(tier_carboy, LIFE)
+def test_the_life_of_a_container(small_carboy: Carboy) -> None:
+    seen = python(small_carboy, LIFE)
     assert seen == {
         "status": "running", "name": "from-python", "listed": True, "env": "b c\n", "input": "hello", "failed": 9,
         "missing": 127, "ended": 143, "logs": ["err", "out"], "again": "exited", "gone": True,
-        "hint": "did you mean debian:bookworm?", "follow": ["one word\n"],
+        "hint": "did you mean small:test?", "follow": ["one word\n"],
     }  # fmt: skip
-    assert tier_carboy("ps", "-aq").stdout == ""
+    assert small_carboy("ps", "-aq").stdout == ""
 
 
-@pytest.mark.xdist_group("shared-home")
 def test_tasks(shared_carboy: Carboy, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("files")
     file = folder / "tasks.py"  # a function's source is read from its file

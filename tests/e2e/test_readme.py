@@ -32,10 +32,10 @@ def test_the_second_command_is_the_one_that_ci_runs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.network
 @pytest.mark.userns
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("shared-home")
 def test_every_command_runs(shared_carboy: Carboy, run_base: Path, tmp_path: Path) -> None:
     """Run them in a copy of the checkout, with the home that is warm, and with carboy on the PATH as README says."""
     copy = tmp_path / "checkout"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Carboy
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns, pytest.mark.xdist_group("reproducible")]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
 
 
 def digest_of(carboy: Carboy, name: str) -> str:
@@ -42,6 +42,7 @@ def test_two_folders_and_two_empty_stores_give_one_digest(carboy: Carboy, iris: 
     assert first("system", "check").returncode == second("system", "check").returncode == 0
 
 
+@pytest.mark.long
 def test_mode_bits_of_the_umask_do_not_count(shared_carboy: Carboy, iris: Path, tmp_path: Path) -> None:
     strict = tmp_path / "strict" / "iris"
     shutil.copytree(iris, strict)

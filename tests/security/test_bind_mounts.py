@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
-RACES = 25
+# As many as the everyday tests have time for; the others are for the tests that take minutes.
+MORE_RACES = pytest.mark.parametrize("races", [10, pytest.param(50, marks=pytest.mark.long)])
 
 
 @pytest.fixture
@@ -227,13 +228,14 @@ class Flipper:
         self._thread.join()
 
 
+@MORE_RACES
 @pytest.mark.parametrize("link", ["/proc", "../../../../../../../../../../tmp", "/proc/1/root"])
-def test_flipping_target(sandboxes: Sandboxes, folder: Path, link: str, leftovers: Leftovers) -> None:
+def test_flipping_target(sandboxes: Sandboxes, folder: Path, link: str, races: int, leftovers: Leftovers) -> None:
     """A second container could do so in a volume that both have (CVE-2021-30465)."""
     before = list_mounts(sandboxes)
     mounts = [bind(folder, "/vol", read_only=False), bind(Path("/usr"), "/vol/target")]
     with Flipper(folder, link):
-        for _ in range(RACES):
+        for _ in range(races):
             result = sandboxes.run("sh", "-c", "cat /proc/sys/kernel/ostype; ls /vol", mounts=mounts)
             # Refused, or mounted where the name led to inside; /proc itself may be covered then, never left.
             assert result.status in (0, 1, 125), result
@@ -241,7 +243,8 @@ def test_flipping_target(sandboxes: Sandboxes, folder: Path, link: str, leftover
     assert leftovers.find() == []
 
 
-def test_flipping_source(sandboxes: Sandboxes, folder: Path) -> None:
+@MORE_RACES
+def test_flipping_source(sandboxes: Sandboxes, folder: Path, races: int) -> None:
     """What is checked is what is mounted: a source that is now a folder, now a link to what must not be seen."""
     secret = sandboxes.containers.parent / f"home-{os.urandom(4).hex()}"
     secret.mkdir()
@@ -249,7 +252,7 @@ def test_flipping_source(sandboxes: Sandboxes, folder: Path) -> None:
     sandboxes.own(secret)
     source = folder / "target"
     with Flipper(folder, str(secret)):
-        for _ in range(RACES):
+        for _ in range(races):
             mounts = [bind(source, outside=str(secret))]
             result = sandboxes.run("sh", "-c", "ls /data", mounts=mounts)
             assert "canary" not in result.stdout

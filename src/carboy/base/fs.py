@@ -126,7 +126,10 @@ def remove_tree(path: str) -> None:
 
 
 def remove_at(parent: int, name: str | bytes) -> None:
-    """Remove the entry ``name`` of the directory ``parent``, a tree with all in it; one that is not there is fine."""
+    """Remove the entry ``name`` of the directory ``parent``, a tree with all in it; what is not there (any more) is fine.
+
+    Several may remove the same tree at once. Raises ``OSError``.
+    """
     try:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
@@ -134,22 +137,44 @@ def remove_at(parent: int, name: str | bytes) -> None:
     except FileNotFoundError:
         return
     # Depth is the tree's, which is hostile: a stack of our own instead of recursion, one descriptor per level.
-    stack: list[tuple[int, str | bytes, int]] = [(parent, name, _open_dir(parent, name))]
-    while stack:
-        above, own_name, fd = stack[-1]
-        inner = None
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    inner = entry.name
-                    break
+    stack: list[tuple[int, str | bytes, int]] = []
+    _push(stack, parent, name)
+    try:
+        while stack:
+            above, own_name, fd = stack[-1]
+            inner = _remove_files(fd)
+            if inner is not None:
+                _push(stack, fd, inner)
+                continue
+            os.close(fd)
+            stack.pop()
+            try:
+                os.rmdir(own_name, dir_fd=above)
+            except FileNotFoundError:
+                continue
+    finally:
+        for _, _, fd in stack:
+            os.close(fd)
+
+
+def _remove_files(fd: int) -> str | None:
+    """Remove the files of a directory up to the first directory in it, which is returned."""
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                return entry.name
+            try:
                 os.unlink(entry.name, dir_fd=fd)
-        if inner is not None:
-            stack.append((fd, inner, _open_dir(fd, inner)))
-            continue
-        os.close(fd)
-        stack.pop()
-        os.rmdir(own_name, dir_fd=above)
+            except FileNotFoundError:
+                continue
+    return None
+
+
+def _push(stack: list[tuple[int, str | bytes, int]], parent: int, name: str | bytes) -> None:
+    try:
+        stack.append((parent, name, _open_dir(parent, name)))
+    except FileNotFoundError:
+        return
 
 
 def _open_dir(parent: int, name: str | bytes) -> int:

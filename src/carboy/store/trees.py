@@ -160,10 +160,7 @@ def recover(home: Home) -> None:
         for path in dead:
             os.rename(path, f"{home.trash}/{os.urandom(12).hex()}")
     for name in os.listdir(home.trash):
-        try:
-            remove_tree(f"{home.trash}/{name}")
-        except FileNotFoundError:
-            continue  # another process is removing it, too
+        remove_tree(f"{home.trash}/{name}")  # another process may be removing it, too
 
 
 def _is_locked(path: str) -> bool:
