@@ -268,7 +268,7 @@ def carboy(own_program: tuple[str, ...], tmp_path: Path) -> Carboy:
     return _runner(person, own_program, tmp_path / "carboy")
 
 
-@pytest.fixture(params=["root", "subuid", "single"])
+@pytest.fixture(params=["root", "subuid", pytest.param("single", marks=pytest.mark.long)])
 def tier_carboy(
     request: pytest.FixtureRequest,
     worker_id: str,

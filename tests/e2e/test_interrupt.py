@@ -52,10 +52,13 @@ def was_not_yet_carboy(status: int, said: str) -> bool:
     """Return whether Ctrl-C came while the interpreter itself was starting, before the first line of carboy.
 
     CPython turns SIGINT into an exception as soon as its core stands, and has nobody yet to catch it while it imports `io` and
-    `site`: it ends with status 1 and this message (pylifecycle.c), whatever the program is.
+    `site`: it ends with status 1 and this message (pylifecycle.c), whatever the program is. A little later it looks whether the
+    program's path is an archive, prints an exception of that, and goes on as if nothing were (main.c).
     """
-    return (
-        status == 1 and said.startswith("Fatal Python error: init_") and said.rstrip().endswith("\nKeyboardInterrupt")
+    if not said.rstrip().endswith("\nKeyboardInterrupt"):
+        return False
+    return (status == 1 and said.startswith("Fatal Python error: init_")) or (
+        status == 0 and said.startswith("Failed checking if argv[0] is an import path entry")
     )
 
 

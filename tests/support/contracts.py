@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandboxes import Result, Sandboxes
 
 RUNTIMES = ("native", "runc", "crun", "runsc")
+EVERYDAY = frozenset({"native", "runc"})  # the others take a minute more
 EXCEPTIONS_PATH = Path(__file__).resolve().parents[1] / "contract" / "exceptions.toml"
 _PREFIX = "tests/contract/test_runtime.py::"
 
@@ -82,7 +83,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parameters = []
     for runtime in RUNTIMES:
         reason = exceptions.get(runtime, {}).get(name)
-        marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+        marks = [] if runtime in EVERYDAY else [pytest.mark.long]
+        if reason is not None:
+            marks.append(pytest.mark.xfail(reason=reason, strict=True))
         parameters.append(pytest.param(runtime, marks=marks, id=runtime))
     metafunc.parametrize("box", parameters, indirect=True)
 

@@ -207,7 +207,7 @@ def join(container_id: str, pidfd: int) -> None:
 
 
 def _remove(path: str) -> None:
-    for _ in range(50):
+    for _ in range(300):  # what was killed may take seconds to be gone on a busy machine
         try:
             os.rmdir(path)
         except OSError as error:
