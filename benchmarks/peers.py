@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,9 +55,24 @@ def open_podman(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
         subprocess.run(["umount", f"{folder}/storage/overlay"], capture_output=True, check=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """A daemon that was started for the benchmark: the words that reach it, and the image that it has."""
+
+    client: list[str]
+    image: str
+
+
 @contextmanager
 def open_docker(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
     """Give the command line that starts a container of the root file system with docker, its daemon started for it."""
+    with open_dockerd(folder, rootfs_tar, bridge=False) as docker:
+        yield [*docker.client, "run", "--rm", "--network", "none", docker.image, "true"]
+
+
+@contextmanager
+def open_dockerd(folder: Path, rootfs_tar: Path, *, bridge: bool) -> Iterator[Docker]:
+    """Start a daemon, with its usual bridge or without any network, and give it the root file system as an image."""
     daemon = shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin:" + os.environ.get("PATH", ""))
     if daemon is None:
         raise PeerError("dockerd is not installed (Debian: docker.io)")
@@ -65,28 +81,30 @@ def open_docker(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
     beside = shutil.which("docker", path="/usr/bin")  # the client of the same version, where there are several
     client = [beside or shutil.which("docker") or "docker", "--host", f"unix://{folder}/docker.sock"]
     for driver in ("overlay2", "vfs"):
-        process = _start_daemon(daemon, folder / driver, client[2], driver)
+        process = _start_daemon(daemon, folder / driver, client[2], driver, bridge=bridge)
         try:
             _wait_for_daemon(process, client)
             _call(*client, "import", str(rootfs_tar), IMAGE)
-            start = [*client, "run", "--rm", "--network", "none", IMAGE, "true"]
-            _call(*start)
+            _call(*client, "run", "--rm", "--network", "bridge" if bridge else "none", IMAGE, "true")
         except PeerError:
             _stop(process)
             if driver == "vfs":
                 raise
             continue
         try:
-            yield start
+            yield Docker(client, IMAGE)
         finally:
+            running = subprocess.run([*client, "ps", "-aq"], capture_output=True, text=True, check=False).stdout.split()
+            if running:
+                subprocess.run([*client, "rm", "-f", *running], capture_output=True, check=False)
             _stop(process)
         return
 
 
-def _start_daemon(daemon: str, folder: Path, address: str, driver: str) -> subprocess.Popen[bytes]:
+def _start_daemon(daemon: str, folder: Path, address: str, driver: str, *, bridge: bool) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True)
     places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
-    network = ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+    network = [] if bridge else ["--bridge=none", "--iptables=false", "--ip6tables=false"]
     with open(f"{folder}/log", "wb") as log:
         return subprocess.Popen(
             [daemon, "--host", address, *places, *network, "--storage-driver", driver],

@@ -1,9 +1,10 @@
 """Measure carboy, beside its peers where they are installed, and print the ratios beside the targets.
 
-    python benchmarks/run.py [--quick] [--json] [--only start,parallel,bootstrap,iris] [--carboy PROGRAM]
+    python benchmarks/run.py [PART ...] [--quick] [--json] [--carboy PROGRAM]
 
-Whole processes are timed, by the wall. Things that are compared are run in turns, so that what else the machine does
-hits both; the figure is the median. Standard library only; all state is in one temporary folder.
+The parts are start, parallel, bootstrap, iris and containers; without one, all. Whole processes are timed, by the wall.
+Things that are compared are run in turns, so that what else the machine does hits both; the figure is the median.
+Standard library only; all state is in one temporary folder.
 """
 
 from __future__ import annotations
@@ -19,116 +20,15 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import peers
+from bench import BASE, Bench, export_rootfs, in_turns
+from containers import measure_containers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-BASE = "debian:bookworm"
 MEGABYTE = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One line of the table: ``value`` must be at most ``target`` (None: for information)."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None
-    detail: str
-
-
-class Bench:
-    """The state of one run: the program, its home, what was measured and what could not be."""
-
-    def __init__(self, *, program: list[str], folder: Path, quick: bool) -> None:
-        self.program = program
-        self.folder = folder
-        self.quick = quick
-        self.figures: list[Figure] = []
-        self.notes: list[str] = []
-        self.peak_bytes: dict[str, int] = {}
-        self.home = folder / "carboy"
-        self.environ = {**os.environ, "CARBOY_HOME": str(self.home)}
-        self.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-    def add(self, name: str, value: float, unit: str, *, target: float | None = None, detail: str = "") -> None:
-        """Keep a figure, and tell whoever watches."""
-        self.figures.append(Figure(name=name, value=value, unit=unit, target=target, detail=detail))
-        print(f"  {name}: {value:.3g} {unit}  {detail}", file=sys.stderr, flush=True)
-
-    def time(self, command: list[str], *, home: Path | None = None, watch: str = "") -> float:
-        """Return the seconds that a command takes; raises ``SystemExit`` when it fails."""
-        environ = {**self.environ, "CARBOY_HOME": str(home)} if home else self.environ
-        with tempfile.TemporaryFile() as output:
-            begin = time.perf_counter()
-            process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-            if watch:
-                self.peak_bytes[watch] = max(self.peak_bytes.get(watch, 0), watch_memory(process))
-            status = process.wait()
-            elapsed = time.perf_counter() - begin
-            if status:
-                output.seek(0)
-                sys.exit(f"{shlex.join(command)} ended with {status}:\n{output.read().decode(errors='replace')}")
-        return elapsed
-
-    def carboy(self, *arguments: str, home: Path | None = None, watch: str = "") -> float:
-        """Return the seconds that a carboy command takes."""
-        return self.time([*self.program, *arguments], home=home, watch=watch)
-
-    def read(self, *arguments: str) -> str:
-        """Return what a carboy command prints."""
-        done = subprocess.run([*self.program, *arguments], env=self.environ, capture_output=True, text=True, check=True)
-        return done.stdout
-
-
-def watch_memory(process: subprocess.Popen[bytes]) -> int:
-    """Return the most memory (VmHWM, bytes) of carboy itself: the process and its children outside of any sandbox."""
-    peak = 0
-    outside = os.stat("/proc/self/ns/pid").st_ino
-    while process.poll() is None:
-        family, peak_now = [process.pid], 0
-        while family:
-            pid = family.pop()
-            try:
-                inside = os.stat(f"/proc/{pid}/ns/pid").st_ino != outside
-                status = Path(f"/proc/{pid}/status").read_text()
-                family += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-            except OSError:
-                continue
-            if not inside and "VmHWM:" in status:
-                peak_now += int(status.partition("VmHWM:")[2].split()[0]) * 1024
-        peak = max(peak, peak_now)
-        time.sleep(0.02)
-    return peak
-
-
-def in_turns(rounds: int, *commands: list[str], bench: Bench) -> list[list[float]]:
-    """Return the times of each command, all of them run once per round, after one round that does not count."""
-    times: list[list[float]] = [[] for _ in commands]
-    for turn in range(rounds + 1):
-        for command, kept in zip(commands, times, strict=True):
-            elapsed = bench.time(command)
-            if turn:
-                kept.append(elapsed)
-    return times
-
-
-def export_rootfs(bench: Bench) -> Path:
-    """Return a tar with the root file system of the base image: its one layer, which the store keeps as plain tar."""
-    store = bench.home / "store"
-
-    def read(digest: str) -> dict[str, list[dict[str, str]]]:
-        document: dict[str, list[dict[str, str]]] = json.loads((store / "blobs" / digest.replace(":", "/")).read_text())
-        return document
-
-    index = json.loads((store / "index.json").read_text())
-    key = "org.opencontainers.image.ref.name"
-    digest = next(e["digest"] for e in index["manifests"] if e.get("annotations", {}).get(key, "").endswith(BASE))
-    (layer,) = read(digest)["layers"]
-    return store / "blobs" / layer["digest"].replace(":", "/")
 
 
 def measure_start(bench: Bench) -> None:
@@ -232,15 +132,21 @@ def find_command(document: object) -> list[str]:
     return next((found for item in document.values() if (found := find_command(item))), [])
 
 
-PARTS = {"start": measure_start, "parallel": measure_parallel, "bootstrap": measure_bootstrap, "iris": measure_iris}
+PARTS = {
+    "start": measure_start,
+    "parallel": measure_parallel,
+    "bootstrap": measure_bootstrap,
+    "iris": measure_iris,
+    "containers": measure_containers,
+}
 
 
 def render(bench: Bench) -> str:
     """Return the table."""
-    rows = [("what", "measured", "at most", "", "")]
+    rows = [("what", "measured", "goal", "", "")]
     for figure in bench.figures:
-        limit = "" if figure.target is None else f"{figure.target:g} {figure.unit}"
-        verdict = "" if figure.target is None else ("holds" if figure.value <= figure.target else "MISSED")
+        limit = "" if figure.target is None else f"{'>=' if figure.at_least else '<='} {figure.target:g} {figure.unit}"
+        verdict = "" if figure.target is None else ("holds" if figure.holds else "MISSED")
         rows.append((figure.name, f"{figure.value:.2f} {figure.unit}", limit, verdict, figure.detail))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -250,17 +156,19 @@ def render(bench: Bench) -> str:
 def main() -> None:
     """Measure the parts that were asked for and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="what to measure (default: all): " + ", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="few rounds: does it work, roughly how fast")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated parts: " + ", ".join(PARTS))
     beside = Path(sys.executable).with_name("carboy")
     parser.add_argument("--carboy", default=str(beside if beside.exists() else "carboy"), help="the program to measure")
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="carboy-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         bench = Bench(program=shlex.split(options.carboy), folder=folder, quick=options.quick)
-        for part in options.only.split(","):
+        for part in options.parts or PARTS:
             print(f"{part}:", file=sys.stderr, flush=True)
             PARTS[part](bench)
         if bench.peak_bytes:

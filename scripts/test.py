@@ -21,7 +21,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     os.chdir(checkout.CHECKOUT)
     environ = {**os.environ, "PATH": f"{place}/bin:{os.environ.get('PATH', os.defpath)}"}
-    arguments = ["-m", "pytest", "-n", "2", "--dist", "loadgroup", "-m", "not long", *sys.argv[1:]]
+    arguments = ["-m", "pytest", "-n", "3", "--dist", "loadgroup", "-m", "not long", *sys.argv[1:]]
     python = str(place / "bin" / "python")
     os.execve(python, [python, *arguments], environ)
 
