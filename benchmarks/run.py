@@ -25,7 +25,7 @@ from pathlib import Path
 
 import peers
 from bench import BASE, Bench, export_rootfs, in_turns
-from containers import measure_containers
+from kept import measure_containers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1_000_000
