@@ -54,7 +54,7 @@ class FileLock:
 
     def __enter__(self) -> FileLock:
         if not self.acquire(timeout_s=self._timeout_s):
-            with open(self._path, encoding="ascii", errors="replace") as file:
+            with open(self._path, encoding="utf-8", errors="replace") as file:
                 holder = file.read(20).strip()
             raise CarboyError(
                 "another carboy is at the same work", details=f"process {holder}", hint="wait for it, or stop it"

@@ -245,13 +245,13 @@ class Keeper(Watcher):
             connection.send(("refused", "descriptors are missing: too many files are open", "try again"))
             return False
         words = " ".join(process["args"])
-        self.note("exec_create", command=words)
         self.run_inside(
             process,
             report=connection.fileno(),
             fds=dict(enumerate(fds)),
             ended=lambda status: self.note("exec_die", command=words, exitCode=str(status)),
         )
+        self.note("exec_create", command=words)  # meanwhile; that it ended is noted after this in any case
         _close(fds)
         return False  # the program that stands between has a copy, and talks from here on
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from carboy.containers.record import replace_file
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -167,4 +166,6 @@ def read_name(folder: str) -> str:
 
 def write_name(folder: str, name: str) -> None:
     """Note the name of a container in its folder, at once for whoever reads it. Raises ``OSError``."""
+    from carboy.containers.record import replace_file  # `exec` looks a name up, and needs no records
+
     replace_file(f"{folder}/name", f"{name}\n".encode())

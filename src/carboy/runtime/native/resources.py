@@ -148,7 +148,7 @@ def _read_hard_limit(name: str) -> int:
 
 
 def _read_oom_score_adj() -> int:
-    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+    with open("/proc/self/oom_score_adj", encoding="utf-8") as file:
         return int(file.read())
 
 

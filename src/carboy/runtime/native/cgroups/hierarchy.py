@@ -197,7 +197,7 @@ def _explain(version: str, *, as_root: bool) -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(65_536)
     except OSError:
         return ""

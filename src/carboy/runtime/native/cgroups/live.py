@@ -390,7 +390,7 @@ def _add_file(container_id: str, controller: str, file: str, *, pid: int) -> str
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(1 << 20)
     except OSError:
         return ""
