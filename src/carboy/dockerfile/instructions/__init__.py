@@ -1,0 +1,1 @@
+"""Instructions: their types (``model``), and how a line becomes one (``parse``), with flags, mounts and ports."""
