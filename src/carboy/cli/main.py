@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "wait": ("containers", "wait", "Wait for containers to end and print their exit statuses"),
     "rm": ("containers", "rm", "Remove containers"),
     "rename": ("containers", "rename", "Give a container another name"),
+    "cp": ("files.copy", "cp", "Copy files between a container and the host"),
     "inspect": ("inspect", "inspect", "Show all that is known of containers or images, as JSON"),
     "top": ("observe", "top", "Show the processes of a container"),
     "stats": ("observe", "stats", "Show what containers use, every second"),

@@ -130,6 +130,26 @@ def wait_started(connection: Connection) -> None:
                 return
 
 
+def open_root(folder: str) -> int:
+    """Return a descriptor (O_PATH) of a running container's /, which the caller closes.
+
+    Raises ``CarboyError`` (125) when it does not run, or has not begun to.
+    """
+    connection = ask(folder)
+    try:
+        connection.send(("root",))
+        answer, fds = connection.receive()
+    finally:
+        connection.close()
+    if answer is not None and answer[0] == "refused":
+        raise refusal(answer)
+    if answer is None or len(fds) != 1:
+        for fd in fds:
+            os.close(fd)
+        raise CarboyError("the process that keeps the container has ended", code=125)
+    return fds[0]
+
+
 def request(folder: str, message: tuple[Any, ...]) -> tuple[Any, ...]:
     """Send one request and return the answer. Raises ``CarboyError`` (125) when it is refused, or nobody is there."""
     connection = ask(folder)

@@ -5,6 +5,7 @@ Used by the supervisor of a detached container and by the foreground of ``run --
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import time
 
@@ -60,7 +61,7 @@ class Keeper(Watcher):
         self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
             "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
             "pause": self._pause, "resume": self._resume, "state": self._tell, "observe": self._observe,
-            "update": self._update, "follow": self._follow,
+            "update": self._update, "follow": self._follow, "root": self._root,
         }  # fmt: skip
 
     def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
@@ -361,6 +362,22 @@ class Keeper(Watcher):
             finally:
                 os._exit(0)
         self._reap(child, lambda _: None)
+        return False
+
+    def _root(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Hand out a descriptor of the container's /: who asks may be in another user namespace, and may not look."""
+        del values
+        # Before its command runs, the first process may still have the host's root.
+        if not self._started or self._pidfd < 0:
+            _close(fds)
+            connection.send(("refused", "the container is not running", "`carboy start` it first"))
+            return False
+        root = os.open(f"/proc/{self.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _signal.pidfd_send_signal(self._pidfd, 0)  # the number was still its own
+            connection.send(("ok",), [root])
+        finally:
+            os.close(root)
         return False
 
     def _update(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:

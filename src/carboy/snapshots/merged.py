@@ -82,6 +82,11 @@ class Folder:
         """Return the same folder with descriptors of its own."""
         return Folder([os.dup(fd) for fd in self._fds], first_id=self.first_id)
 
+    def take(self) -> tuple[int, ...]:
+        """Return the descriptors, which are the caller's from here on."""
+        fds, self._fds = self._fds, ()
+        return fds
+
     def names(self) -> list[bytes]:
         """Return the names in the folder, sorted by their bytes."""
         if len(self._fds) == 1:
@@ -152,6 +157,17 @@ class Folder:
         finally:
             os.close(found)
 
+    def is_mount(self, name: bytes) -> bool:
+        """Return whether something is mounted on a name. To replace it would take the mount off, or meet what is below."""
+        try:
+            found = os.open(name, _PATH, dir_fd=self._fds[0])
+        except OSError:
+            return False
+        try:
+            return _mount_id(found) != _mount_id(self._fds[0])
+        finally:
+            os.close(found)
+
     def readlink(self, name: bytes) -> bytes:
         """Return where a link points. Raises ``OSError``."""
         entry = self.lookup(name)
@@ -164,6 +180,22 @@ class Folder:
         first = self.first_id
         uid, gid = (number - first if number >= first else NOBODY for number in (status.st_uid, status.st_gid))
         return uid, gid
+
+
+class _TopFolder(Folder):
+    """A root that does not show some of its names."""
+
+    __slots__ = ("_hidden",)
+
+    def __init__(self, fds: Sequence[int], *, first_id: int, hidden: frozenset[bytes]) -> None:
+        super().__init__(fds, first_id=first_id)
+        self._hidden = hidden
+
+    def copy(self) -> Folder:
+        return _TopFolder([os.dup(fd) for fd in self._fds], first_id=self.first_id, hidden=self._hidden)
+
+    def lookup(self, name: bytes) -> Entry | None:
+        return None if name in self._hidden else super().lookup(name)
 
 
 def is_whiteout(parent: int, name: bytes, status: os.stat_result) -> bool:
@@ -181,6 +213,12 @@ def is_opaque(fd: int) -> bool:
         return os.getxattr(fd, OPAQUE) == b"y"
     except OSError:
         return False
+
+
+def _mount_id(fd: int) -> bytes:
+    """Return which mount a descriptor is of. Source: proc_pid_fdinfo(5)."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next((line for line in file if line.startswith(b"mnt_id:")), b"")
 
 
 def _has_xattr(path: bytes, name: str) -> bool:
@@ -317,17 +355,24 @@ class Root(Protocol):
 
 
 class LiveRoot:
-    """The root of a running container, or any directory, by a descriptor that stays the caller's."""
+    """The root of a running container, or any directory, by a descriptor that stays the caller's.
 
-    __slots__ = ("_fd", "first_id")
+    ``hidden`` are names right below it that are not shown: the kernel's own file systems of a container.
+    """
 
-    def __init__(self, fd: int, *, first_id: int = 0) -> None:
+    __slots__ = ("_fd", "_hidden", "first_id")
+
+    def __init__(self, fd: int, *, first_id: int = 0, hidden: frozenset[bytes] = frozenset()) -> None:
         self._fd = fd
+        self._hidden = hidden
         self.first_id = first_id
 
     def open(self) -> Folder:
         """Return its /. Raises ``OSError``."""
-        return Folder([os.open(".", _FOLDER, dir_fd=self._fd)], first_id=self.first_id)
+        fds = [os.open(".", _FOLDER, dir_fd=self._fd)]
+        if self._hidden:
+            return _TopFolder(fds, first_id=self.first_id, hidden=self._hidden)
+        return Folder(fds, first_id=self.first_id)
 
     def open_writable(self, parts: list[bytes]) -> int:
         """Return a descriptor of a directory of it. Raises ``OSError``: ELOOP or ENOTDIR when it was exchanged."""

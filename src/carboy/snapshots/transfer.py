@@ -266,6 +266,9 @@ class Placing:
         if entry is not None and entry.is_folder != is_folder:
             old, new = ("folder", "file") if entry.is_folder else ("file", "folder")
             raise CarboyError(f"the {new} {show(item.member.name)} cannot replace a {old}", hint="remove that first")
+        if entry is not None and not is_folder and folder.is_mount(name):
+            shown = show(b"/" + b"/".join([*where, name]))
+            raise CarboyError(f"{shown} is a mount, which cannot be replaced", hint="write to what is mounted there")
         if is_folder:
             if entry is None:
                 with self._creating():
@@ -322,7 +325,7 @@ class Placing:
         if self._parent is not None and self._parent[0] == parts:
             return self._where, self._parent[1], self._parent[2]
         self._forget()
-        self._where = self._find_folder([*self._base, *parts])
+        self._where = self.find_folder([*self._base, *parts])
         fd = self._root.open_writable(self._where)
         try:
             with self._root.open() as root, find(root, b"/".join(self._where), follow=False) as place:
@@ -333,8 +336,11 @@ class Placing:
         self._parent = (parts, fd, folder)
         return self._where, fd, folder
 
-    def _find_folder(self, parts: list[bytes]) -> list[bytes]:
-        """Return where a folder really is: it may be a link inside, as "lib" to "usr/lib". A missing one is made (0755)."""
+    def find_folder(self, parts: list[bytes]) -> list[bytes]:
+        """Return where a folder of the root really is: it may be a link inside, as "lib" to "usr/lib".
+
+        A missing one is made, with its parents (0755). Raises ``OSError``.
+        """
         for count in (len(parts), *range(1, len(parts) + 1)):  # all of it first: it is there most of the time
             try:
                 with self._root.open() as root, find(root, b"/".join(parts[:count])) as place:

@@ -282,3 +282,22 @@ def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
     keeper.close()
+
+
+def test_the_root_is_handed_out_while_the_command_runs_only(tmp_path: Path) -> None:
+    stand = Stand(tmp_path)
+    answers = []
+    for event in (("pid", os.getpid()), ("started", 7), ("exit", 0)):
+        connection = stand.send("root")
+        answers.append(connection.receive())
+        connection.close()
+        stand.keeper.take(event)
+    stand.keeper.end()
+    connection = stand.send("root")
+    answers.append(connection.receive())
+    connection.close()
+    assert [message[0] for message, _ in answers if message] == ["refused", "refused", "ok", "refused"]
+    (root,) = answers[2][1]
+    assert os.path.samestat(os.fstat(root), Path("/").stat())
+    os.close(root)
+    stand.keeper.close()

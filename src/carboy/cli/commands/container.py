@@ -10,6 +10,7 @@ from carboy.errors import CarboyError
 # name below `container`: (module below carboy.cli.commands, function)
 COMMANDS = {
     "attach": ("inside", "attach"),
+    "cp": ("files.copy", "cp"),
     "create": ("run", "create"),
     "exec": ("inside", "exec_"),
     "inspect": ("container", "inspect"),

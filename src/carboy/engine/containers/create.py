@@ -17,7 +17,7 @@ from carboy.containers.removal import release_volumes
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.network import check_network, describe_network
 from carboy.engine.containers.request import plan_config
-from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
+from carboy.engine.containers.sandbox import check_memory, find_trees, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import normal_name, read_launch_record
 from carboy.errors import CarboyError
 from carboy.runtime.passing import Passing
@@ -129,11 +129,7 @@ def read_config(folder: str) -> ContainerConfig:
 
 
 def _plan_job(engine: Engine, container: Container, config: ContainerConfig, stdio: Stdio | None) -> dict[str, Any]:
-    layers = engine.store.layers
-    if not all(layers.has_hex(layer.partition(":")[2]) for layer in config.layers):
-        read_launch_record(engine, config.image, manifest=config.manifest)  # unpacks them again
-    trees = tuple(layers.path_of_hex(layer.partition(":")[2]) for layer in config.layers)
-    root = container.prepare(trees, userxattr=True)
+    root = container.prepare(find_trees(engine, config), userxattr=True)
     runtime = engine.runtime_for(config.runtime)
     health = {
         "test": list(config.health_test),

@@ -6,6 +6,7 @@ import os
 
 from carboy.engine.containers.network import find_name_servers
 from carboy.engine.containers.request import asks_more
+from carboy.engine.launch import read_launch_record
 from carboy.errors import CarboyError
 from carboy.runtime.hostfiles import read_host_files
 from carboy.runtime.spec import NO_LIMITS, SandboxSpec, default_capabilities
@@ -111,6 +112,17 @@ def _devices(config: ContainerConfig) -> tuple[Device, ...]:
     from carboy.runtime.cdi import is_qualified
 
     return parse_devices([text for text in config.devices if not is_qualified(text)])
+
+
+def find_trees(engine: Engine, config: ContainerConfig) -> tuple[str, ...]:
+    """Return the unpacked layers of a container, lowest first; those that are not there are unpacked again.
+
+    Raises ``CarboyError`` (125) when the image is gone as well.
+    """
+    layers = engine.store.layers
+    if not all(layers.has_hex(layer.partition(":")[2]) for layer in config.layers):
+        read_launch_record(engine, config.image, manifest=config.manifest)
+    return tuple(layers.path_of_hex(layer.partition(":")[2]) for layer in config.layers)
 
 
 def check_memory(status: int, *, oom_killed: bool, config: ContainerConfig) -> None:

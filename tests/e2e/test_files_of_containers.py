@@ -1,0 +1,229 @@
+"""``cp``, ``diff``, ``commit`` and ``export``: the files of containers, running or not, in each tier."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from containers import Containers
+from small_image import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Carboy
+
+pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
+
+WAIT = "while :; do sleep 0.05; done"
+
+
+@pytest.fixture
+def containers(small_carboy: Carboy) -> Iterator[Containers]:
+    made = Containers(small_carboy)
+    yield made
+    made.remove_all()
+
+
+@pytest.fixture
+def folder(containers: Containers, tmp_path: Path) -> Path:
+    """Return a folder of the person's: a file, a program, a folder, a link."""
+    person = containers.carboy.person
+    place = containers.carboy.temporary / containers.prefix
+    (place / "tree" / "sub").mkdir(parents=True)
+    (place / "file").write_text("from the host")
+    (place / "tree" / "sub" / "leaf").write_text("leaf")
+    (place / "tree" / "run").write_text("#!/bin/sh\necho ran\n")
+    (place / "tree" / "run").chmod(0o750)
+    (place / "tree" / "link").symlink_to("sub/leaf")
+    for path in (place, *place.rglob("*")):
+        os.chown(path, person.uid, person.gid, follow_symlinks=False)
+    return place
+
+
+@pytest.fixture(params=["running", "stopped"])
+def container(request: pytest.FixtureRequest, containers: Containers, folder: Path) -> str:
+    """Return a container with a volume, a folder of the host, and one that is read-only."""
+    mounts = ("-v", "/volume", "-v", f"{folder}:/host", "-v", f"{folder}:/closed:ro")
+    name = containers.sh("files", f"echo ready; {WAIT}", *mounts)
+    if request.param == "stopped":
+        containers.carboy("stop", "-t", "0", name)
+    return name
+
+
+def look(containers: Containers, name: str, path: str) -> dict[str, tarfile.TarInfo]:
+    """Return what ``cp`` says of a path, by name."""
+    carboy = containers.carboy
+    with carboy.start("cp", f"{name}:{path}", "-", text=False) as process:
+        data, errors = process.communicate(timeout=60)  # type: ignore[assignment]
+        assert process.returncode == 0, errors
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:  # type: ignore[arg-type]
+        return {member.name: member for member in archive}
+
+
+def test_in_and_out_again(containers: Containers, container: str, folder: Path) -> None:
+    carboy = containers.carboy
+    carboy("cp", str(folder / "file"), f"{container}:/etc/new")
+    for target in ("/root-of-it", "/volume/in", "/host/in"):
+        done = carboy("cp", str(folder / "tree"), f"{container}:{target}")
+        assert (done.stdout, done.stderr) == ("", f"copied 5 entries to {container}:{target}\n")
+        found = look(containers, container, target)
+        name = target.rpartition("/")[2]
+        assert sorted(found) == [name, f"{name}/link", f"{name}/run", f"{name}/sub", f"{name}/sub/leaf"]
+        assert {(member.uid, member.gid) for member in found.values()} == {(0, 0)}
+        assert found[f"{name}/run"].mode == 0o750
+        assert found[f"{name}/link"].linkname == "sub/leaf"
+    assert (folder / "in" / "sub" / "leaf").read_text() == "leaf"
+    if carboy.person.tier != "root":
+        assert (folder / "in" / "sub" / "leaf").stat().st_uid == carboy.person.uid
+    carboy("cp", "-q", f"{container}:/root-of-it/.", str(folder / "back"))
+    carboy("cp", f"{container}:/etc/new", str(folder / "back" / "sub"))
+    assert (folder / "back" / "sub" / "new").read_text() == "from the host"
+    assert os.readlink(folder / "back" / "link") == "sub/leaf"
+    for path in (folder / "back").rglob("*"):
+        assert (path.lstat().st_uid, path.lstat().st_gid) == (carboy.person.uid, carboy.person.gid)
+    carboy("start", container)  # what was copied into one that did not run is there when it does
+    assert carboy("exec", container, "sh", "-c", "cat /etc/new; /root-of-it/run; cat /volume/in/link").stdout == (
+        "from the hostran\nleaf"
+    )
+
+
+def test_what_goes_where(containers: Containers, container: str, folder: Path) -> None:
+    """Docker's rules for missing folders, slashes and links are Docker's (see tests/unit/snapshots for all of them)."""
+    carboy = containers.carboy
+    refused = [
+        (("cp", f"{folder}/file", f"{container}:/missing/"), "there is no folder"),
+        (("cp", f"{folder}/file", f"{container}:/missing/file"), "no such file or folder"),
+        (("cp", f"{folder}/tree", f"{container}:/etc/passwd"), "is not a folder"),
+        (("cp", f"{folder}/none", f"{container}:/"), "no such file or folder"),
+        (("cp", f"{container}:/none", str(folder)), "no such file or folder"),
+        (("cp", f"{folder}/file", f"{container}:/closed/new"), "ead-only"),
+        (("cp", f"{folder}/file", "nobody-s:/new"), "there is no container nobody-s"),
+        (("cp", "-", f"{container}:/etc"), "no whole archive"),
+        (("cp", "-", f"{container}:/etc/passwd"), "is not a folder"),
+    ]
+    for words, text in refused:
+        done = carboy(*words, expect=1, stdin=subprocess.DEVNULL, input="bad" if words[1] == "-" else None)
+        assert text in done.stderr, words
+    assert not (folder / "new").exists()
+    carboy("cp", f"{container}:/bin/cat", str(folder / "as-link"))
+    assert os.readlink(folder / "as-link") == "busybox"
+    carboy("cp", "-L", f"{container}:/bin/cat", str(folder / "followed"))
+    assert (folder / "followed").stat().st_size > 100_000
+    carboy("cp", "-L", f"{folder}/tree/link", f"{container}:/etc/followed")
+    assert look(containers, container, "/etc/followed")["followed"].size == 4
+
+
+def test_owners_are_kept_where_asked(containers: Containers, container: str) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        member = tarfile.TarInfo("theirs/file")
+        member.size, member.uid, member.gid = 2, 7, 8
+        archive.addfile(member, io.BytesIO(b"hi"))
+    for option, ids in (("-a", (7, 8)), ("-q", (0, 0))):
+        with containers.carboy.start(
+            "cp", option, "-", f"{container}:/etc", text=False, stdin=subprocess.PIPE
+        ) as process:
+            _, errors = process.communicate(out.getvalue(), timeout=60)  # type: ignore[arg-type]
+            assert process.returncode == 0, errors
+        found = look(containers, container, "/etc/theirs/file")["file"]
+        assert (found.uid, found.gid) == ((0, 0) if containers.carboy.person.tier == "single" else ids)
+
+
+def test_links_of_the_container_lead_into_the_container(containers: Containers, folder: Path) -> None:
+    script = (
+        f"ln -s {folder}/file /bait; ln -s /volume /etc/v; ln -s {folder} /out; mkdir -p {folder}; echo ready; {WAIT}"
+    )
+    name = containers.sh("links", script, "-v", "/volume")
+    containers.wait_logged(name, "ready")
+    carboy = containers.carboy
+    for _ in range(2):
+        assert "no such file" in carboy("cp", "-L", f"{name}:/bait", str(folder / "stolen"), expect=1).stderr
+        carboy("cp", str(folder / "tree"), f"{name}:/out/")
+        carboy("cp", str(folder / "file"), f"{name}:/etc/v/through")
+        assert set(look(containers, name, "/volume/")) >= {"volume/through"}
+        assert set(look(containers, name, str(folder))) >= {f"{folder.name}/tree/run"}
+        assert sorted(path.name for path in folder.iterdir()) == ["file", "tree"]
+        carboy("stop", "-t", "0", name)
+
+
+def test_mounted_files_are_not_taken_away(containers: Containers, folder: Path) -> None:
+    name = containers.sh("mounted", WAIT, "-v", f"{folder}/file:/etc/one")
+    carboy = containers.carboy
+    for target in ("/etc/hosts", "/etc/one"):
+        assert "is a mount" in carboy("cp", str(folder / "tree" / "run"), f"{name}:{target}", expect=1).stderr
+    assert carboy("exec", name, "cat", "/etc/one").stdout == "from the host"
+    carboy("stop", "-t", "0", name)
+    assert "is a mount" in carboy("cp", str(folder / "tree" / "run"), f"{name}:/etc/one", expect=1).stderr
+    assert look(containers, name, "/etc/one")["one"].size == 13
+
+
+def test_a_read_only_root(containers: Containers, folder: Path) -> None:
+    name = containers.sh("closed", WAIT, "--read-only", "-v", "/volume", "--tmpfs", "/scratch")
+    carboy = containers.carboy
+    carboy("cp", str(folder / "file"), f"{name}:/scratch/file")
+    assert carboy("exec", name, "cat", "/scratch/file").stdout == "from the host"
+    for target in ("running", "stopped"):
+        carboy("cp", str(folder / "file"), f"{name}:/volume/{target}")
+        assert "ead-only" in carboy("cp", str(folder / "file"), f"{name}:/etc/{target}", expect=1).stderr
+        carboy("stop", "-t", "0", name)
+    assert set(look(containers, name, "/volume")) == {"volume", "volume/running", "volume/stopped"}
+
+
+def test_a_container_that_never_ran(containers: Containers, folder: Path) -> None:
+    carboy, name = containers.carboy, containers.name("fresh")
+    command = "cat /deep/er/volume/file; cat /etc/conf; exit 3"
+    carboy("create", "--name", name, "-v", "/deep/er/volume", SMALL, "sh", "-c", command)
+    carboy("cp", str(folder / "file"), f"{name}:/deep/er/volume")
+    carboy("cp", str(folder / "file"), f"{name}:/etc/conf")
+    done = carboy("start", "-a", name, expect=3)
+    assert done.stdout == "from the host" * 2
+
+
+def test_the_kernel_s_own_file_systems_are_no_files_of_a_container(containers: Containers, folder: Path) -> None:
+    name = containers.sh("kernel", WAIT)
+    for path in ("/proc/new", "/sys/new", "/dev/new"):
+        assert (
+            "no such file or folder" in containers.carboy("cp", str(folder / "file"), f"{name}:{path}", expect=1).stderr
+        )
+    assert "no such file" in containers.carboy("cp", f"{name}:/proc/1/environ", str(folder), expect=1).stderr
+    found = look(containers, name, "/")
+    assert {"bin/busybox", "etc/passwd"} <= set(found)
+    assert not {path for path in found if path.startswith(("proc", "sys", "dev"))}
+
+
+def test_a_paused_container(containers: Containers, folder: Path) -> None:
+    name = containers.sh("paused", WAIT)
+    carboy = containers.carboy
+    carboy("pause", name)
+    carboy("cp", str(folder / "file"), f"{name}:/etc/conf")
+    carboy("unpause", name)
+    assert carboy("exec", name, "cat", "/etc/conf").stdout == "from the host"
+
+
+def test_a_container_that_starts_again_and_again(containers: Containers, folder: Path) -> None:
+    """Its first process has the host's root for a moment at each start: nothing may be read or written there."""
+    name = containers.sh("loop", "exit 1", "--restart", "always")
+    carboy, marker = containers.carboy, f"/{containers.prefix}-marker"
+    for _ in range(8):
+        carboy("cp", str(folder / "file"), f"{name}:{marker}", expect=None)
+        assert not os.path.exists(marker)
+    carboy("stop", "-t", "0", name)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("a:/x", "b:/x"), "between containers"),
+        (("./a", "b"), "must be in a container"),
+        (("-", "-"), "must be in a container"),
+        (("./a:/x", "./b"), "must be in a container"),
+    ],
+)
+def test_wrong_usage(small_root_carboy: Carboy, words: tuple[str, ...], text: str) -> None:
+    assert text in small_root_carboy("cp", *words, expect=2).stderr
