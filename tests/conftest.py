@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shared_carboy" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("shared-home"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take the groups off the names of what failed, so that ``--last-failed`` finds it again where there are no groups."""
+    plugin = session.config.pluginmanager.get_plugin("lfplugin")
+    if plugin is not None:
+        plugin.lastfailed = {re.sub(r"@[a-z-]+$", "", name): True for name in plugin.lastfailed}
 
 
 # --- people -------------------------------------------------------------------------------------------------------

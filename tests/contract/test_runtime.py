@@ -364,7 +364,7 @@ def test_kill_of_both_is_mended_by_the_next_start(box: Box, leftovers: Leftovers
             os.kill(pid, signal.SIGKILL)
         process.wait()
     assert box.run("true", sweep=True).status == 0
-    assert [found for found in leftovers.find(patience_s=2) if "cgroup" not in found or box.runtime != "native"] == []
+    assert leftovers.find() == []
     assert list((box.sandboxes.place / "run" / "oci").glob("*")) == []
 
 

@@ -38,6 +38,7 @@ from carboy.linux.identity import enter_tier
 from carboy.runtime import spec as values
 from carboy.runtime.hostfiles import read_host_files
 from carboy.runtime.attend import Watcher, attend
+from carboy.runtime.native.cgroup import remove_cgroup
 from carboy.runtime.kinds import enter, launch, plan_exec, runtime_of
 from carboy.runtime.passing import Passing
 from carboy.runtime.stdio import Stdio
@@ -128,7 +129,8 @@ stdio = Stdio(
 )
 container_id = job["id"] or os.urandom(16).hex()
 if job["sweep"]:
-    remove_stale(Home)
+    for stale in remove_stale(Home):
+        remove_cgroup(stale)
 try:
     with open_container(Home, container_id) as container:
         if job["directory"]:

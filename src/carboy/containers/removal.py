@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from carboy.base.home import Home
 from carboy.containers.events import write_event
-from carboy.containers.names import read_name, release_names
+from carboy.containers.names import read_name, release_names, remove_stale_names
+from carboy.runtime.native.cgroup import remove_cgroup
 from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def remove_container(
@@ -27,8 +30,16 @@ def remove_container(
         name = read_name(container.path) if name is None else name
         release_volumes(home, container_id, remove_anonymous=remove_anonymous)
         container.forsake()
+        remove_cgroup(container_id)
         release_names(place, container_id)
         write_event(home, "container", "destroy", id=container_id, name=name)
+
+
+def remove_rest(home: Home, container_ids: Sequence[str]) -> None:
+    """Remove what is no file of containers whose processes were all killed at once: control groups and names. Idempotent."""
+    for container_id in container_ids:
+        remove_cgroup(container_id)
+    remove_stale_names(home)
 
 
 def release_volumes(home: str, container_id: str, *, remove_anonymous: bool) -> None:

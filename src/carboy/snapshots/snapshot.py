@@ -338,23 +338,23 @@ def iter_stale(home: Home) -> Iterator[str]:
             yield path
 
 
-def remove_stale(home: Home) -> int:
-    """Remove the folders whose process died without removing them, and return how many there were.
+def remove_stale(home: Home) -> list[str]:
+    """Remove the folders whose process died without removing them, and return the ids of their containers.
 
     Any number of processes may do so at once; quick when there is nothing to do.
     """
-    removed = 0
+    removed = []
     for path in _iter_paths(home):
         if _is_dying(path):
             _remove(path)
-            removed += 1
+            removed.append(os.path.basename(path).partition(_DYING)[0])
             continue
         fd = None if _is_kept(path) else _lock_dead(path)
         if fd is None:
             continue
         try:
             _remove(path)
-            removed += 1
+            removed.append(os.path.basename(path))
         finally:
             os.close(fd)
     return removed

@@ -133,9 +133,9 @@ def test_the_dead_are_removed_and_claim_nothing(home: Home) -> None:
     with snapshot.open_container(home, "alive"):
         assert snapshot.read_claims(home) == set()
         assert list(snapshot.iter_stale(home)) == [f"{home.containers}/dead"]
-        assert snapshot.remove_stale(home) == 1
+        assert len(snapshot.remove_stale(home)) == 1
         assert names(home) == ["alive"]
-        assert snapshot.remove_stale(home) == 0
+        assert snapshot.remove_stale(home) == []
 
 
 @pytest.mark.parametrize("files", [[], ["lock"], ["lock", "claim"], ["lock", "claim.new"], ["claim"]])
@@ -145,7 +145,7 @@ def test_a_death_between_two_calls_leaves_nothing_for_ever(home: Home, files: li
         with open(f"{home.containers}/half/{name}", "w", encoding="ascii") as file:
             file.write("sha256:1\n")
     assert snapshot.read_claims(home) == set()
-    assert snapshot.remove_stale(home) == 1
+    assert len(snapshot.remove_stale(home)) == 1
     assert names(home) == []
 
 
@@ -153,13 +153,13 @@ def test_a_removal_that_was_interrupted_is_finished(home: Home) -> None:
     os.makedirs(f"{home.containers}/a1~0123/rw/upper/kept")
     assert list(snapshot.iter_stale(home)) == [f"{home.containers}/a1~0123"]
     assert snapshot.read_claims(home) == set()
-    assert snapshot.remove_stale(home) == 1
+    assert len(snapshot.remove_stale(home)) == 1
     assert names(home) == []
 
 
 def test_a_home_without_containers(tmp_path: Path) -> None:
     empty = Home(str(tmp_path))
-    assert snapshot.remove_stale(empty) == 0
+    assert snapshot.remove_stale(empty) == []
     assert snapshot.read_claims(empty) == set()
     with pytest.raises(CarboyError) as caught:
         snapshot.open_container(empty, "a1")
@@ -172,13 +172,13 @@ def test_a_folder_taken_away_before_it_was_locked_is_made_again(home: Home, monk
     def lock_after_a_clean_up(path: str) -> int | None:
         calls.append(path)
         if len(calls) == 1:
-            assert snapshot.remove_stale(home) == 1
+            assert len(snapshot.remove_stale(home)) == 1
         return real(path)
 
     monkeypatch.setattr(snapshot, "_lock_new", lock_after_a_clean_up)
     with snapshot.open_container(home, "a1"):
         assert len(calls) == 2
-        assert snapshot.remove_stale(home) == 0
+        assert snapshot.remove_stale(home) == []
         assert names(home) == ["a1"]
 
 

@@ -7,7 +7,7 @@ import time
 
 from carboy.containers.events import write_event
 from carboy.containers.keeper import Keeper
-from carboy.containers.names import claim_name, release_name, remove_stale_names, write_name
+from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
 from carboy.containers.removal import release_volumes
 from carboy.engine.containers.network import check_network, open_network
@@ -35,8 +35,10 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
     """
     home = engine.home
     request = settle(request, engine)
-    if snapshot.remove_stale(home):
-        remove_stale_names(home)
+    if stale := snapshot.remove_stale(home):
+        from carboy.containers.removal import remove_rest
+
+        remove_rest(home, stale)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:
         # The container's lock is held before its layers are looked up, so that a concurrent clean-up either sees
