@@ -16,7 +16,7 @@ from carboy.runtime.attend import Watcher, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from carboy.containers.control import Connection
@@ -61,7 +61,7 @@ class Keeper(Watcher):
         self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
             "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
             "pause": self._pause, "resume": self._resume, "state": self._tell, "observe": self._observe,
-            "update": self._update, "follow": self._follow, "root": self._root,
+            "update": self._update, "follow": self._follow, "root": self._root, "network": self._reconnect,
         }  # fmt: skip
 
     def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
@@ -399,6 +399,20 @@ class Keeper(Watcher):
             connection.send(("ok",))
         return False
 
+    def _reconnect(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Put the container on other networks than those that it is on."""
+        if self.state.status != "paused" and self._refuse(connection, fds):
+            return False
+        from carboy.containers.reconnect import reconnect
+
+        private, own = values
+        addresses = reconnect(
+            self.plan, self._network, (private, own), pid=self.state.pid, pidfd=self._pidfd, folder=self.folder
+        )
+        self.change(addresses=addresses)
+        connection.send(("ok",))
+        return False
+
     def _pause(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
         del values
         if not self._refuse(connection, fds):
@@ -469,6 +483,20 @@ class NetworkKeeper:
 
     def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Connect the namespace, in which the process ``pid`` stands; returns (published ports, addresses) as texts.
+
+        Raises ``CarboyError`` or ``OSError``.
+        """
+        raise NotImplementedError
+
+    @property
+    def joined(self) -> tuple[bool, Sequence[tuple[str, Sequence[str], str]]]:
+        """What :meth:`change` was last asked for: whether it is on ``private``, and its other networks."""
+        raise NotImplementedError
+
+    def change(
+        self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]], *, pid: int
+    ) -> tuple[str, ...]:
+        """Put the namespace on other networks, now and at every later start; returns its addresses. All of it or nothing.
 
         Raises ``CarboyError`` or ``OSError``.
         """

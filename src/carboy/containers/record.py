@@ -36,7 +36,8 @@ class ContainerConfig(Record):
 
     ``manifest`` is the image's digest; ``layers`` the diff ids it stands on, lowest first. ``mounts`` are pairs of the option
     ("volume", "mount", "tmpfs", "secret") and its text, ``limits`` pairs of the option ("memory") and its text; ``publish`` are
-    texts of Docker's form. ``more_networks`` are those beyond ``network``: (network, further name there ...).
+    texts of Docker's form. ``more_networks`` are those beyond ``network``: (network, further name there ...); ``network_ips``
+    pairs of a network and the address that was asked for there.
     ``restart`` is "no", "always", "unless-stopped" or "on-failure[:N]". ``log_bytes`` is
     the size at which a log file is put aside, ``log_files`` how many are kept; 0 bytes: nothing is logged.
     """
@@ -61,6 +62,7 @@ class ContainerConfig(Record):
     network: str = "none"
     network_aliases: tuple[str, ...] = ()
     more_networks: tuple[tuple[str, ...], ...] = ()
+    network_ips: tuple[tuple[str, str], ...] = ()
     publish: tuple[str, ...] = ()
     add_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()

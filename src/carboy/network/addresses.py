@@ -19,6 +19,9 @@ Network = tuple[int, int]
 INSIDE, OUTSIDE = b"\x0a\xca", b"\x0e\xca"  # locally administered, unicast: IEEE 802
 # Shorter prefixes are default routes in disguise (0.0.0.0/1 and 128.0.0.0/1 of many VPNs).
 SHORTEST_TAKEN = 5
+PRIVATE_LENGTH = 16  # of the network `private`
+NETWORK_RANGE = (0x0A480000, 13)  # 10.72.0.0 to 10.79.255.255, where networks that somebody made look first
+PRIVATE_RANGE = (0x0A500000, 13)  # 10.80.0.0 to 10.87.255.255, where `private` looks first
 _RESERVED_AT_START = 2  # the network's own number, and the gateway
 
 
@@ -56,6 +59,22 @@ def format_subnet(network: Network) -> str:
     return f"{encode_ipv4(network[0])}/{network[1]}"
 
 
+def parse_host(text: str, network: Network) -> int:
+    """Return the number of the address that ``--ip`` names. Raises ``CarboyError`` (125) unless a container can have it there."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and int(part) <= 255 for part in parts):
+        raise CarboyError(f"{text!r} is not an IPv4 address", hint="write it as 10.5.0.7", code=125)
+    number = decode_ipv4(text)
+    first, last = network[0] + _RESERVED_AT_START, network[0] + host_mask(network[1]) - 1
+    if not first <= number <= last:
+        raise CarboyError(
+            f"the address {text} cannot be a container's on {format_subnet(network)}",
+            hint=f"name one from {encode_ipv4(first)} to {encode_ipv4(last)}, or leave it out",
+            code=125,
+        )
+    return number
+
+
 def host_mask(length: int) -> int:
     """Return the bits of an address that a prefix of the given length leaves to hosts."""
     return (1 << (32 - length)) - 1
@@ -67,26 +86,34 @@ def is_overlapping(first: Network, second: Network) -> bool:
     return first[0] >> (32 - shorter) == second[0] >> (32 - shorter)
 
 
-def _iter_candidates(length: int) -> Iterable[Network]:
-    """Yield private networks, those first that fewest others use: RFC 1918, then RFC 2544's for benchmarks."""
+def _iter_candidates(length: int, key: str) -> Iterable[Network]:
+    """Yield private networks, those first that fewest others use: RFC 1918, then RFC 2544's for benchmarks.
+
+    Networks that somebody made and ``private`` look in places of their own: either may be without its bridge when the other
+    chooses. ``key`` is where the search begins.
+    """
+    own = PRIVATE_RANGE if length == PRIVATE_LENGTH else NETWORK_RANGE
     for first, size in (
-        (0x0A4D0000, 13),
+        own,
         (0xAC1C0000, 14),
         (0xC0A8C000, 18),
         (0x0A000000, 8),
         (0xAC100000, 12),
         (0xC6120000, 15),
     ):
-        step = 1 << (32 - length)
-        base = first & ~host_mask(size)
-        for number in range(base, base + (1 << (32 - size)), step):
-            yield number, length
+        count = 1 << max(0, length - size)
+        start = zlib.crc32(key.encode()) if key and (first, size) == own else 0
+        for number in range(count):
+            yield first + ((start + number) % count << (32 - length)), length
 
 
-def plan_subnet(taken: Iterable[Network], *, length: int) -> Network:
-    """Return a private network of the given length that overlaps with none that is taken. Raises ``CarboyError`` (125)."""
+def plan_subnet(taken: Iterable[Network], *, length: int, key: str = "") -> Network:
+    """Return a private network of the given length that overlaps with none that is taken: the same for a ``key`` where it can be.
+
+    Raises ``CarboyError`` (125).
+    """
     occupied = [network for network in taken if network[1] >= SHORTEST_TAKEN]
-    for candidate in _iter_candidates(length):
+    for candidate in _iter_candidates(length, key):
         if not any(is_overlapping(candidate, other) for other in occupied):
             return candidate
     raise CarboyError(

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from carboy.network.netlink import Link, Netlink
+    from carboy.network.netlink import Link, Netlink, Request
 
 PRIVATE = "carboy0"
 DEVICE_PREFIX = "cbv"
@@ -45,7 +45,7 @@ class Bridge:
         *,
         label: str,
         subnet: Network | None = None,
-        length: int = 16,
+        length: int = addresses.PRIVATE_LENGTH,
         has_ipv6: bool = False,
         is_internal: bool = False,
         is_isolated: bool = False,
@@ -97,11 +97,18 @@ def _device_prefix(container_id: str) -> str:
 
 
 def plug(
-    bridge: Bridge, netns_fd: int, *, container_id: str, interface: str = "eth0", has_route: bool = True
+    bridge: Bridge,
+    netns_fd: int,
+    *,
+    container_id: str,
+    interface: str = "eth0",
+    has_route: bool = True,
+    wanted: str = "",
 ) -> Plugged:
     """Give the namespace a device in the bridge, which is made when it is missing; a second call changes nothing.
 
-    Raises ``OSError`` in the kernel's words, ``CarboyError`` (125) when there is no free address.
+    ``has_route``: its way out leads through the bridge; ``wanted`` is the address to be had, "" for any. Raises ``OSError``
+    in the kernel's words, ``CarboyError`` (125) when the address is taken, or none is free.
     """
     with Lock() as lock, netlink.Netlink() as here:
         link, network = _ensure(here, bridge, lock)
@@ -111,16 +118,38 @@ def plug(
         address = addresses.decode_mac(standing.mac) if standing else None
         if address is None:
             taken = [number for port in ports if (number := addresses.decode_mac(port.mac)) is not None]
-            address = addresses.plan_address(network, taken, key=container_id)
+            address = _choose_address(network, taken, key=container_id, wanted=wanted)
             _connect(
                 here, bridge, link=link, network=network, address=address, netns_fd=netns_fd,
                 names=(device, interface), has_route=has_route,
             )  # fmt: skip
+        elif has_route and not bridge.is_internal:
+            _lead_out(here, bridge, network=network, address=address, netns_fd=netns_fd)
     given = [addresses.encode_ipv4(address)]
     if bridge.has_ipv6:
         given.append(addresses.encode_ipv6(_prefix6(network), address & addresses.host_mask(network[1])))
     gateway = "" if bridge.is_internal else addresses.encode_ipv4(network[0] + 1)
     return Plugged(addresses=given, gateway=gateway, interface=interface)
+
+
+def find_place(netns_fd: int) -> tuple[str, bool]:
+    """Return the first free name for a device inside, and whether the namespace still lacks a way out."""
+    with netlink.open_in_namespace(netns_fd) as there:
+        names = {link.name for link in netlink.list_links(there)}
+        has_route = any(route.length == 0 and ":" not in route.address for route in netlink.list_routes(there))
+    number = next(number for number in range(len(names) + 1) if f"eth{number}" not in names)
+    return f"eth{number}", not has_route
+
+
+def _choose_address(network: Network, taken: Sequence[int], *, key: str, wanted: str) -> int:
+    if not wanted:
+        return addresses.plan_address(network, taken, key=key)
+    address = addresses.parse_host(wanted, network)
+    if address in taken:
+        raise CarboyError(
+            f"the address {wanted} is another container's", hint="name another one, or leave it out", code=125
+        )
+    return address
 
 
 def _prefix6(network: Network) -> bytes:
@@ -166,16 +195,29 @@ def _connect(
                 inner = addresses.encode_ipv6(_prefix6(network), host)
                 requests.insert(2, netlink.add_address(inside.index, inner, _ULA_BITS))
             if has_route and not bridge.is_internal:
-                requests.append(netlink.add_route(inside.index, gateway=addresses.encode_ipv4(network[0] + 1)))
-                # A route that leads nowhere would make every connection wait for IPv6 first.
-                if bridge.has_ipv6 and can_forward_ipv6(here):
-                    requests.append(
-                        netlink.add_route(inside.index, gateway=addresses.encode_ipv6(_prefix6(network), 1))
-                    )
+                requests += _plan_routes(here, bridge, network=network, index=inside.index)
             there.send(requests)
         except BaseException:
             here.send([netlink.delete_link(device)])
             raise
+
+
+def _plan_routes(here: Netlink, bridge: Bridge, *, network: Network, index: int) -> list[Request]:
+    """Return what leads out of a container by its device ``index`` in the bridge."""
+    routes = [netlink.add_route(index, gateway=addresses.encode_ipv4(network[0] + 1))]
+    # A route that leads nowhere would make every connection wait for IPv6 first.
+    if bridge.has_ipv6 and can_forward_ipv6(here):
+        routes.append(netlink.add_route(index, gateway=addresses.encode_ipv6(_prefix6(network), 1)))
+    return routes
+
+
+def _lead_out(here: Netlink, bridge: Bridge, *, network: Network, address: int, netns_fd: int) -> None:
+    """Lead the way out of a namespace through a bridge that it is in already."""
+    mac = addresses.encode_mac(INSIDE, address)
+    with netlink.open_in_namespace(netns_fd) as there:
+        inside = next((link for link in netlink.list_links(there) if link.mac == mac), None)
+        if inside is not None:
+            there.send(_plan_routes(here, bridge, network=network, index=inside.index))
 
 
 def _enter(netns_fd: int, *, has_ipv6: bool) -> Netlink:

@@ -2,7 +2,7 @@
 
     networks/<name>.json                  the record: subnet, internal, IPv6; written once, durable
     networks/<name>/members/<id>          a container that is on it now: addresses and names
-    networks/.lock                        held while records are made or removed
+    networks/.lock                        held while records are made or removed, and while a container joins
 
 A network that nobody is on is its record alone: bridge, addresses and rules exist while it has members. In the user tiers
 there is no bridge to be had, and the functions that would need one refuse.
@@ -48,6 +48,16 @@ class Network:
         self.created_s = created_s
         self.labels = tuple(labels)
 
+    @property
+    def identity(self) -> str:
+        """64 hexadecimal digits for those who expect an id: the name's, so that they stay the same."""
+        return identify(self.name)
+
+    @property
+    def gateway(self) -> str:
+        """The bridge's address, which is the first of the subnet."""
+        return addresses.encode_ipv4(addresses.parse_subnet(self.subnet)[0] + 1)
+
     def _as_bridge(self) -> bridges.Bridge:
         subnet = addresses.parse_subnet(self.subnet)
         return bridges.Bridge(
@@ -69,6 +79,13 @@ class Member:
         self.container_id = container_id
         self.addresses = tuple(addresses)
         self.names = tuple(names)
+
+
+def identify(name: str) -> str:
+    """Return the id of a network of that name: 64 hexadecimal digits."""
+    import hashlib
+
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def networks_folder(home: Home) -> str:
@@ -124,7 +141,7 @@ def create_network(
             if any(network.name == name for network in known):
                 raise CarboyError(f"there is a network {name} already", hint="choose another name, or use it", code=125)
             used = [addresses.parse_subnet(network.subnet) for network in known]
-            chosen = _choose_subnet(subnet, used)
+            chosen = _choose_subnet(subnet, used, key=f"{home.path}/{name}")
             kind = "carboyi" if is_internal else "carboy-"
             network = Network(
                 name=name,
@@ -140,13 +157,13 @@ def create_network(
     return network
 
 
-def _choose_subnet(text: str | None, used: list[addresses.Network]) -> addresses.Network:
+def _choose_subnet(text: str | None, used: list[addresses.Network], *, key: str) -> addresses.Network:
     with netlink.Netlink() as here:
         taken = [network for network in bridges.find_taken(here) if network[1] >= addresses.SHORTEST_TAKEN] + used
     if text is None:
-        return addresses.plan_subnet(taken, length=SUBNET_LENGTH)
+        return addresses.plan_subnet(taken, length=SUBNET_LENGTH, key=key)
     wanted = addresses.parse_subnet(text)
-    for other in taken:
+    for other in (*taken, (addresses.PRIVATE_RANGE[0], addresses.PRIVATE_LENGTH)):
         if addresses.is_overlapping(wanted, other):
             raise CarboyError(
                 f"the subnet {text} is in use on this machine",
@@ -248,43 +265,51 @@ def remove_network(home: Home, name: str, *, tier: str = "root") -> None:
         members = list_members(home, name)
         if members:
             who = ", ".join(member.names[0] if member.names else member.container_id[:12] for member in members)
-            raise CarboyError(f"the network {name} is in use", details=f"by {who}", hint="stop these first", code=125)
+            hint = f"stop these first, or `carboy network disconnect {name} CONTAINER`"
+            raise CarboyError(f"the network {name} is in use", details=f"by {who}", hint=hint, code=125)
         os.unlink(f"{folder}/{name}.json")
         remove_tree(f"{folder}/{name}")
 
 
 def connect(
-    home: Home, name: str, netns_fd: int, *, container_id: str, names: Sequence[str] = (), tier: str = "root"
+    home: Home,
+    name: str,
+    netns_fd: int,
+    *,
+    container_id: str,
+    names: Sequence[str] = (),
+    wanted: str = "",
+    leads_out: bool = False,
+    tier: str = "root",
 ) -> Attachment:
-    """Put a container's namespace on a network, under the given names and the start of its id; a second call changes nothing.
+    """Put a container's namespace on a network, under the given names and the start of its id; a second call changes no device.
 
-    The container's resolver has to be served by its relay (``start_relay(..., resolve_for=...)``), which sees members come
-    and go by itself. To be called in the machine's namespace by a process of one thread. Raises ``CarboyError`` (125).
+    ``wanted`` is the address to be had, "" for any. ``leads_out``: the container has another way out, so that an internal
+    network does not keep its questions in. The container's resolver has to be served by its relay
+    (``start_relay(..., resolve_for=...)``), which sees members come and go by itself. To be called in the machine's namespace by
+    a process of one thread. Raises ``CarboyError`` (125).
     """
     check_tier(tier)
-    network = read_network(home, name)
+    read_network(home, name)
     folder = f"{networks_folder(home)}/{name}/members"
-    short = container_id[:12]
-    own = tuple(dict.fromkeys([*names, short]))
-    from carboy.network.dns.messages import encode_name
-
-    for one in own:
-        try:
-            encode_name(one)
-        except (ValueError, UnicodeError) as error:
-            raise CarboyError(
-                f"{one!r} is not a name that others could look up", details=str(error), code=125
-            ) from error
-    with translate_os_errors(f"join the network {name}"):
+    own = tuple(dict.fromkeys([*names, container_id[:12]]))
+    _check_member_names(own)
+    # With the lock the network cannot be removed meanwhile.
+    with translate_os_errors(f"join the network {name}"), FileLock(f"{networks_folder(home)}/.lock"):
+        network = read_network(home, name)
         make_dir(folder)
         _sweep(network, folder)
-        interface, has_route = _find_place(netns_fd)
+        interface, has_route = bridges.find_place(netns_fd)
         plugged = bridges.plug(
-            network._as_bridge(), netns_fd, container_id=container_id, interface=interface, has_route=has_route
+            network._as_bridge(),
+            netns_fd,
+            container_id=container_id,
+            interface=interface,
+            has_route=has_route,
+            wanted=wanted,
         )
-        record = encode_member(
-            addresses=plugged.addresses, names=own, subnet=network.subnet, is_internal=network.is_internal
-        )
+        is_closed = network.is_internal and not leads_out
+        record = encode_member(addresses=plugged.addresses, names=own, subnet=network.subnet, is_internal=is_closed)
         temporary = f"{networks_folder(home)}/{name}/{container_id}.tmp"
         with open(temporary, "wb") as file:
             file.write(record)
@@ -297,20 +322,23 @@ def connect(
     )
 
 
+def _check_member_names(names: Sequence[str]) -> None:
+    from carboy.network.dns.messages import encode_name
+
+    for one in names:
+        try:
+            encode_name(one)
+        except (ValueError, UnicodeError) as error:
+            raise CarboyError(
+                f"{one!r} is not a name that others could look up", details=str(error), code=125
+            ) from error
+
+
 def _find_interface(netns_fd: int, address: str) -> str:
     """Return the name that the device of an address has inside."""
     mac = addresses.encode_mac(addresses.INSIDE, addresses.decode_ipv4(address))
     with netlink.open_in_namespace(netns_fd) as there:
         return next((link.name for link in netlink.list_links(there) if link.mac == mac), "")
-
-
-def _find_place(netns_fd: int) -> tuple[str, bool]:
-    """Return the first free name for a device inside, and whether the namespace still lacks a way out."""
-    with netlink.open_in_namespace(netns_fd) as there:
-        names = {link.name for link in netlink.list_links(there)}
-        has_route = any(route.length == 0 and ":" not in route.address for route in netlink.list_routes(there))
-    number = next(number for number in range(len(names) + 1) if f"eth{number}" not in names)
-    return f"eth{number}", not has_route
 
 
 def disconnect(home: Home, name: str, *, container_id: str, tier: str = "root") -> None:

@@ -54,8 +54,12 @@ def _probe_bridge() -> tuple[str | None, list[str]]:
     return (None, missing) if missing else ("bridge", [])
 
 
-def attach(netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0) -> Attachment:
+def attach(
+    netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0, interface: str = "eth0"
+) -> Attachment:
     """Give the network namespace a way out, and return its addresses and name servers. A second call changes nothing.
+
+    ``interface`` is the device's name inside, "" for the first that is free.
 
     To be called in the machine's network namespace by a process of one thread. In the user tiers ``pid`` is a process that
     stands in the namespaces (pasta and slirp4netns take no descriptor). Raises ``CarboyError`` (125).
@@ -67,13 +71,14 @@ def attach(netns_fd: int, *, container_id: str, tier: str = "root", pid: int = 0
         if means is None:
             raise CarboyError("there is no private network here", details="; ".join(missing), hint=_ELSE, code=125)
         return attach_userland(means, netns_fd, pid=pid)
-    from carboy.network.bridges import PRIVATE, Bridge, plug
+    from carboy.network.bridges import PRIVATE, Bridge, find_place, plug
 
     try:
         plugged = plug(
             Bridge(PRIVATE, label="carboy private network", has_ipv6=is_leading_out6(), is_isolated=True),
             netns_fd,
             container_id=container_id,
+            interface=interface or find_place(netns_fd)[0],
         )
     except OSError as error:
         means, missing = _probe(tier)
@@ -111,6 +116,13 @@ def detach(container_id: str, *, tier: str = "root", wait: bool = True) -> None:
             unplug(container_id)
     finally:
         os._exit(0)
+
+
+def leave(container_id: str) -> None:
+    """Take a running container off the private network, and off no other; idempotent. For root. Raises ``OSError``."""
+    from carboy.network.bridges import PRIVATE, unplug
+
+    unplug(container_id, bridge=PRIVATE)
 
 
 def sweep() -> None:

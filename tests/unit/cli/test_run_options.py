@@ -17,7 +17,7 @@ def test_words_after_the_target_belong_to_the_program():
     assert options.arguments == ["python", "-e", "--rm"]
     assert options.flags == {"auto_remove", "interactive", "terminal"}
     assert options.env == ["A=1", "B=x=y"]
-    assert options.texts == {"network": "host"}
+    assert options.lists == {"networks": ["host"]}
 
 
 def test_two_dashes_may_stand_before_or_after_the_target():
@@ -98,3 +98,27 @@ def test_sizes(text: str, size: int):
 def test_what_is_no_size(text: str):
     with pytest.raises(CarboyError):
         parse_size(text)
+
+
+def test_the_first_network_is_the_one_that_aliases_and_the_address_are_for():
+    words = [
+        "--network",
+        "shop",
+        "--network-alias",
+        "a",
+        "--ip",
+        "10.5.0.7",
+        "--net=name=back,alias=b,alias=c,ip=10.6.0.7",
+    ]
+    request = parse_run([*words, "--network", "bridge", "x"]).request(network="none")
+    assert (request.network, request.network_aliases) == ("shop", ("a",))
+    assert request.more_networks == (("back", "b", "c"), ("bridge",))
+    assert request.network_ips == (("shop", "10.5.0.7"), ("back", "10.6.0.7"))
+    assert parse_run(["x"]).request(network="host").network == "host"
+
+
+@pytest.mark.parametrize("words", [["--ip", "10.5.0.7"], ["--network", "alias=x"], ["--network", "name=x,mac=1"]])
+def test_networks_that_cannot_be_read(words: list[str]):
+    with pytest.raises(CarboyError) as caught:
+        parse_run([*words, "x"]).request(network=None)
+    assert (caught.value.code, bool(caught.value.hint)) == (2, True)

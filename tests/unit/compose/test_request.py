@@ -98,7 +98,7 @@ def test_health_checks(check: str, health: tuple[str, ...] | None) -> None:
 @pytest.mark.parametrize(
     ("service", "rest", "told"),
     [
-        ("networks: {a: {ipv4_address: 10.0.0.1}}", "networks: {a: }", "carboy chooses addresses"),
+        ("networks: {a: {ipv6_address: 'fd00::7'}}", "networks: {a: }", "carboy chooses IPv6 addresses"),
         ("extra_hosts: ['h:host-gateway']", "", "host-gateway"),
         ("platform: linux/s390x", "", "this machine runs linux/amd64 only"),
         ("secrets: [s]", "secrets: {s: {environment: NONE}}", "NONE, which holds it, is not set"),
@@ -122,6 +122,8 @@ def test_a_service_on_several_networks_has_its_names_on_each() -> None:
     made = ask("networks: {a: {aliases: [x]}, b: }", "networks: {a: , b: {name: other}}")
     assert (made.network, made.network_aliases) == ("p_a", ("web", "x"))
     assert made.more_networks == (("other", "web"),)
+    fixed = ask("networks: {a: {ipv4_address: 10.5.0.7}, b: }", "networks: {a: , b: }")
+    assert fixed.network_ips == (("p_a", "10.5.0.7"),)
 
 
 def test_anonymous_volumes_are_carried_over() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from carboy.base.home import Home, open_home
 from carboy.containers.record import ContainerConfig
-from carboy.engine.containers.network import check_network, describe_network, find_name_servers
+from carboy.engine.containers.network import check_network, describe_network, find_name_servers, plan_networks
 from carboy.errors import CarboyError
 
 
@@ -36,8 +36,15 @@ def config(**fields: object) -> ContainerConfig:
         ({"network": "shopp"}, "there is no network shopp"),
         ({"network": "shop", "more_networks": (("nowhere",),)}, "there is no network nowhere"),
         ({"network": "shop", "more_networks": (("host",),)}, "cannot be on host and on shop"),
-        ({"network": "private", "network_aliases": ("x",)}, "neither further names nor further networks"),
-        ({"network": "none", "more_networks": (("shop",),)}, "neither further names nor further networks"),
+        ({"network": "private", "network_aliases": ("x",)}, "neither further names nor an address"),
+        ({"network": "private", "network_ips": (("private", "10.90.0.9"),)}, "neither further names nor an address"),
+        ({"network": "private", "network_aliases": ("x",), "more_networks": (("shop",),)}, "no further names"),
+        ({"network": "none", "more_networks": (("shop",),)}, "cannot be on none and on shop"),
+        ({"network": "shop", "more_networks": (("shop",),)}, "named twice"),
+        ({"network": "container:web"}, "network namespace"),
+        ({"network": "shop", "network_ips": (("shop", "10.90.1.9"),)}, "cannot be a container's on 10.90.0.0/24"),
+        ({"network": "shop", "network_ips": (("shop", "10.90.0.1"),)}, "cannot be a container's"),
+        ({"network": "shop", "network_ips": (("back", "10.90.1.9"),)}, "addresses of its own choice"),
         ({"network": "shop", "dns": ("192.0.2.1",)}, "the name servers of the machine"),
         ({"network": "host", "publish": ("80",)}, "no ports to publish"),
     ],
@@ -63,7 +70,7 @@ def test_a_container_answers_to_its_name_and_its_further_ones_on_each_network(ho
     made = config(network="shop", network_aliases=("a",), more_networks=(("back", "b"),))
     values = describe_network(made, name="web", home=home, tier="root")
     assert values is not None
-    assert values["own"] == [["shop", ["web", "a"]], ["back", ["web", "b"]]]
+    assert values["own"] == [("shop", ["web", "a"], ""), ("back", ["web", "b"], "")]
     assert not values["private"]
     assert find_name_servers(made) == ("127.0.0.11",)
 
@@ -73,3 +80,14 @@ def test_what_needs_no_keeper_has_none(home: Home) -> None:
     values = describe_network(config(network="private"), name="x", home=home, tier="root")
     assert values is not None
     assert (values["private"], values["own"]) == (True, [])
+    both = config(network="private", more_networks=(("shop", "b"),), network_ips=(("shop", "10.90.0.9"),))
+    check_network(both, home=home, tier="root")
+    values = describe_network(both, name="x", home=home, tier="root")
+    assert values is not None
+    assert (values["private"], values["own"]) == (True, [("shop", ["x", "b"], "10.90.0.9")])
+    assert find_name_servers(both) == ("127.0.0.11",)
+
+
+def test_private_comes_first_of_several() -> None:
+    assert plan_networks(("shop", "a"), (("bridge",), ("back", "b"))) == [("private",), ("shop", "a"), ("back", "b")]
+    assert plan_networks(("default",), ()) == [("private",)]

@@ -64,3 +64,21 @@ def test_hardware_addresses_stand_for_addresses(number: int) -> None:
 def test_subnets_that_are_refused(text: str) -> None:
     with pytest.raises(CarboyError):
         a.parse_subnet(text)
+
+
+def test_networks_that_were_made_and_private_look_in_places_of_their_own() -> None:
+    private, made = a.plan_subnet([], length=16), a.plan_subnet([], length=24, key="/home/web")
+    assert a.is_overlapping(private, a.PRIVATE_RANGE)
+    assert a.is_overlapping(made, a.NETWORK_RANGE)
+    assert not a.is_overlapping(a.PRIVATE_RANGE, a.NETWORK_RANGE)
+    assert made == a.plan_subnet([], length=24, key="/home/web") != a.plan_subnet([], length=24, key="/home/db")
+    assert a.plan_subnet([made], length=24, key="/home/web") != made
+
+
+def test_addresses_that_a_container_can_ask_for() -> None:
+    network = a.parse_subnet("10.5.0.0/29")
+    assert a.parse_host("10.5.0.6", network) == network[0] + 6
+    for text in ("10.5.0.0", "10.5.0.1", "10.5.0.7", "10.5.0.8", "10.5.0", "10.5.0.x", "fd00::1", ""):
+        with pytest.raises(CarboyError) as caught:
+            a.parse_host(text, network)
+        assert caught.value.hint

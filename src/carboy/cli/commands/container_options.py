@@ -41,8 +41,9 @@ files
       --device FILE[:FILE]  a device of the host's
 
 network
-      --network NAME        none (default), host, or private: a network of its own with a way out
-      --network-alias NAME  one more name on that network
+      --network NAME        none (default), host, private (a network of its own with a way out), or one that
+                            `carboy network create` made; may be repeated; name=NAME,alias=NAME,ip=IP in one word
+      --network-alias NAME  one more name on that network;  --ip IP: the address to have there
   -p, --publish [IP:][HOST:]PORT[/udp]  reach a port from the host, on 127.0.0.1 unless IP says more
   -P, --publish-all         publish what the image exposes
       --add-host NAME:IP, --dns IP
@@ -71,7 +72,7 @@ FLAGS = {
 }  # fmt: skip
 TEXTS = {
     "-w": "workdir", "--workdir": "workdir", "-u": "user", "--user": "user", "--entrypoint": "entrypoint",
-    "-h": "hostname", "--hostname": "hostname", "--network": "network", "--net": "network", "--name": "name",
+    "-h": "hostname", "--hostname": "hostname", "--name": "name", "--ip": "ip",
     "--restart": "restart", "--stop-signal": "stop_signal", "--stop-timeout": "stop_timeout_s",
     "--runtime": "runtime", "--health-cmd": "health_cmd", "--health-interval": "health_interval",
     "--health-timeout": "health_timeout", "--health-start-period": "health_start", "--health-retries": "health_retries",
@@ -81,7 +82,8 @@ TEXTS = {
 LISTS = {
     "-p": "publish", "--publish": "publish", "--add-host": "add_hosts", "--dns": "dns", "--device": "devices",
     "--cap-add": "cap_add", "--cap-drop": "cap_drop", "--security-opt": "security", "--group-add": "groups",
-    "--network-alias": "network_aliases", "--log-opt": "log_opt",
+    "--network-alias": "network_aliases", "--net-alias": "network_aliases", "--log-opt": "log_opt",
+    "--network": "networks", "--net": "networks",
 }  # fmt: skip
 PAIRS = {"-l": "labels", "--label": "labels", "--sysctl": "sysctls"}
 MOUNTS = {"-v": "volume", "--volume": "volume", "--mount": "mount", "--tmpfs": "tmpfs", "--secret": "secret"}
@@ -132,7 +134,6 @@ class Options:
             "cap_drop",
             "security",
             "groups",
-            "network_aliases",
         ):
             values[name] = tuple(self.lists.get(name, ()))
         if "gpus" in texts:
@@ -144,14 +145,32 @@ class Options:
         if "no_health" in self.flags or any(name.startswith("health_") for name in texts):
             values["health"] = self._health()
         values.update(self._log())
+        values.update(self._networks(network))
         return RunRequest(
             arguments=tuple(self.arguments),
             env=tuple(self.env),
             mounts=tuple(self.mounts),
             limits=tuple(self.limits),
-            network=texts.get("network") or network,
             **values,
         )
+
+    def _networks(self, default: str | None) -> dict[str, Any]:
+        """Return the networks, the first of which is the one that --network-alias and --ip speak of."""
+        found = [parse_network(text) for text in self.lists.get("networks", ()) if text]
+        aliases, ip = tuple(self.lists.get("network_aliases", ())), self.texts.get("ip", "")
+        if not found:
+            if ip:
+                raise CarboyError("--ip needs --network", hint="name the network that has the address", code=2)
+            return {"network": default, "network_aliases": aliases}
+        (name, own_aliases, own_ip), *more = found
+        return {
+            "network": name,
+            "network_aliases": own_aliases + aliases,
+            "more_networks": tuple((other, *names) for other, names, _ in more),
+            "network_ips": tuple(
+                (other, address) for other, address in ((name, ip or own_ip), *((o, a) for o, _, a in more)) if address
+            ),
+        }
 
     def _refuse(self) -> None:
         """Raise ``CarboyError`` (125) for what would share the host's namespaces, or its privileges."""
@@ -301,6 +320,27 @@ def read_env_file(path: str) -> list[str]:
                 raise CarboyError(f"{path}: {text!r} is not NAME=VALUE", hint="a name holds no blanks", code=125)
             found += _variable(text)
     return found
+
+
+def parse_network(text: str) -> tuple[str, tuple[str, ...], str]:
+    """Return (name, further names, address) of one --network: a name, or Docker's name=NAME,alias=NAME,ip=IP."""
+    if "=" not in text:
+        return text, (), ""
+    name, aliases, ip = "", [], ""
+    for field in text.split(","):
+        key, _, value = field.partition("=")
+        if key == "name":
+            name = value
+        elif key == "alias":
+            aliases.append(value)
+        elif key == "ip":
+            ip = value
+        else:
+            hint = "write NAME, or name=NAME,alias=NAME,ip=IP"
+            raise CarboyError(f"--network has no field {key}", hint=hint, code=2)
+    if not name:
+        raise CarboyError(f"--network {text} names no network", hint="write name=NAME,alias=NAME,ip=IP", code=2)
+    return name, tuple(aliases), ip
 
 
 def parse_count(option: str, text: str) -> int:

@@ -41,8 +41,8 @@ def check_supported(container: ServiceContainer, *, platform: str) -> None:
 def _find_network_refusals(container: ServiceContainer) -> list[tuple[str, str]]:
     found = []
     for item in container.networks:
-        if item.ip or item.ip6:
-            found.append((f"networks.{item.network}", "carboy chooses addresses: reach the service by its name"))
+        if item.ip6:
+            found.append((f"networks.{item.network}", "carboy chooses IPv6 addresses: reach the service by its name"))
     for text in container.add_host:
         if text.endswith(":host-gateway"):
             found.append(("extra_hosts", f"{text}: a container has no way to the host's own services"))
@@ -107,6 +107,7 @@ def plan_request(
         network=joined.network if joined else container.network or "none",
         network_aliases=joined.aliases if joined else (),
         more_networks=more,
+        network_ips=tuple((item.network, item.ip) for item in container.networks if item.ip),
         publish=container.publish,
         add_hosts=container.add_host,
         dns=container.dns,

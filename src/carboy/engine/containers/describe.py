@@ -69,13 +69,13 @@ def describe_container(view: ContainerView) -> dict[str, Any]:
         "HostConfig": _describe_host_config(config),
         "NetworkSettings": {
             "Ports": describe_ports(config, state),
-            "Networks": _describe_networks(config, state),
+            "Networks": describe_networks(config, state),
         },
     }
 
 
-def _describe_networks(config: ContainerConfig, state: ContainerState) -> dict[str, Any]:
-    """Return the networks and the addresses that they gave, which stand in their order: one IPv4 each, IPv6 behind it."""
+def describe_networks(config: ContainerConfig, state: ContainerState) -> dict[str, Any]:
+    """Return a container's networks by name. Addresses stand in their order in the state: one IPv4 each, IPv6 behind it."""
     found: dict[str, Any] = {}
     addresses = list(state.addresses)
     for name, *aliases in ((config.network, *config.network_aliases), *config.more_networks):

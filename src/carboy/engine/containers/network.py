@@ -6,6 +6,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from carboy.base.home import Home
@@ -19,6 +20,15 @@ _OTHER_NAMES = {"bridge": "private", "default": "private"}
 def normal_network(name: str) -> str:
     """Return carboy's name of a network."""
     return _OTHER_NAMES.get(name, name)
+
+
+def plan_networks(first: tuple[str, ...], more: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
+    """Return the networks of a container, each with the further names that it has there, in the order in which it joins them.
+
+    ``private`` comes first: the way out leads through the first that has one. Pure.
+    """
+    asked = [(normal_network(name), *names) for name, *names in (first, *more)]
+    return sorted(asked, key=lambda item: item[0] != "private") if more else asked
 
 
 def is_own(network: str) -> bool:
@@ -39,31 +49,70 @@ def check_network(config: ContainerConfig, *, home: Home, tier: str) -> None:
 
         for text in config.publish:
             parse_publish(text)
-    if is_own(config.network):
-        _check_own(config, home=home, tier=tier)
-    elif config.network_aliases or config.more_networks:
+    if is_own(config.network) or config.more_networks:
+        _check_several(config, home=home, tier=tier)
+    elif config.network_aliases or config.network_ips:
         raise CarboyError(
-            f"a container on the network {config.network} has neither further names nor further networks",
-            hint="make a network and name it by --network",
+            f"a container on the network {config.network} has neither further names nor an address of its choice",
+            hint="make a network and name it: carboy network create NAME, --network NAME",
             code=125,
         )
 
 
-def _check_own(config: ContainerConfig, *, home: Home, tier: str) -> None:
+def _check_several(config: ContainerConfig, *, home: Home, tier: str) -> None:
+    """Check the networks of a container that is on one that somebody made, or on several."""
     from carboy.network.networks import check_tier, read_network
 
+    asked = ((config.network, *config.network_aliases), *config.more_networks)
+    names = [name for name, *_ in asked]
+    check_networks(names)
     check_tier(tier)
-    for name, *_ in ((config.network,), *config.more_networks):
-        if not is_own(name):
-            raise CarboyError(f"a container cannot be on {name} and on {config.network}", hint="name one", code=125)
-        read_network(home, name)
+    for name, *aliases in asked:
+        if is_own(name):
+            read_network(home, name)
+        elif aliases:
+            raise CarboyError(
+                f"a container has no further names on the network {name}", hint="leave them out", code=125
+            )
+    for name, address in config.network_ips:
+        check_address(address, network=name, names=names, home=home)
     if config.dns:
         raise CarboyError(
-            f"a container on the network {config.network} has the name servers of the machine",
+            f"a container on the network {names[-1]} has the name servers of the machine",
             details="its resolver asks them for what is no name on its network",
             hint="leave --dns out, or use --network private",
             code=125,
         )
+
+
+def check_networks(names: Sequence[str]) -> None:
+    """Raise ``CarboyError`` (125) for networks on which one container cannot be at once. Pure."""
+    for name in names:
+        if name.startswith("container:"):
+            raise CarboyError(
+                "containers do not share each other's network namespace",
+                hint="put both on a network: carboy network create NAME, --network NAME",
+                code=125,
+            )
+        if names.count(name) > 1:
+            raise CarboyError(f"the network {name} is named twice", hint="name it once", code=125)
+        if name in {"none", "host"} and len(names) > 1:
+            other = next(other for other in names if other != name)
+            raise CarboyError(f"a container cannot be on {name} and on {other}", hint="name one", code=125)
+
+
+def check_address(address: str, *, network: str, names: Sequence[str], home: Home) -> None:
+    """Raise ``CarboyError`` (125) for an address that a container cannot have on the network."""
+    from carboy.network.addresses import parse_host, parse_subnet
+    from carboy.network.networks import read_network
+
+    if network not in names or not is_own(network):
+        raise CarboyError(
+            f"the network {network} gives addresses of its own choice",
+            hint="make a network and name it: carboy network create --subnet 10.5.0.0/24 NAME",
+            code=125,
+        )
+    parse_host(address, parse_subnet(read_network(home, network).subnet))
 
 
 def describe_network(config: ContainerConfig, *, name: str, home: Home, tier: str) -> dict[str, Any] | None:
@@ -73,15 +122,18 @@ def describe_network(config: ContainerConfig, *, name: str, home: Home, tier: st
     """
     if config.network in {"none", "host"} and not config.publish:
         return None
-    own: list[list[Any]] = []
-    if is_own(config.network):
-        for network, *aliases in ((config.network, *config.network_aliases), *config.more_networks):
-            own.append([network, [*([name] if name else []), *aliases]])
+    asked = ((config.network, *config.network_aliases), *config.more_networks)
+    ips = dict(config.network_ips)
+    own = [
+        (network, [*([name] if name else []), *aliases], ips.get(network, ""))
+        for network, *aliases in asked
+        if is_own(network)
+    ]
     return {
         "container_id": config.id,
         "tier": tier,
         "home": home.path,
-        "private": config.network == "private",
+        "private": any(network == "private" for network, *_ in asked),
         "own": own,
         "publish": list(config.publish),
     }
@@ -106,6 +158,6 @@ def find_name_servers(config: ContainerConfig) -> tuple[str, ...]:
         return config.dns
     from carboy.network import attachment
 
-    if is_own(config.network):
+    if is_own(config.network) or config.more_networks:
         return (attachment.RESOLVER_IP,)
     return config.dns or attachment.find_name_servers()

@@ -10,7 +10,7 @@ from carboy.containers.record import (
     DEFAULT_STOP_TIMEOUT_S,
     ContainerConfig,
 )
-from carboy.engine.containers.network import normal_network
+from carboy.engine.containers.network import plan_networks
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ class RunRequest(Record):
     ``env`` items ("NAME=VALUE") are added last; None leaves a matter to the image or to the default. ``mounts``, ``limits``:
     see ``ContainerConfig``. ``health`` is (interval, timeout, start period in seconds, retries, words of the test) as in
     ``LaunchRecord``; an empty tuple switches the image's own off. ``more_networks`` are those beyond ``network``, each with
-    the names that the container answers to there: (network, name ...).
+    the names that the container answers to there: (network, name ...); ``network_ips`` pairs of a network and an address.
     """
 
     name: str | None = None
@@ -45,6 +45,7 @@ class RunRequest(Record):
     network: str | None = None
     network_aliases: tuple[str, ...] = ()
     more_networks: tuple[tuple[str, ...], ...] = ()
+    network_ips: tuple[tuple[str, str], ...] = ()
     publish: tuple[str, ...] = ()
     publish_all: bool = False
     add_hosts: tuple[str, ...] = ()
@@ -95,6 +96,7 @@ def plan_config(
     The environment is laid down in Docker's order: a default PATH, the image's, the caller's. Raises ``CarboyError`` (125).
     """
     hostname = request.hostname or container_id[:12]
+    (network, *aliases), *more = plan_networks((network, *request.network_aliases), request.more_networks)
     entrypoint, args = _command(record, request)
     health = record.health if request.health is None else request.health
     labels = {**dict(label.partition("=")[::2] for label in record.labels), **dict(request.labels)}
@@ -115,9 +117,10 @@ def plan_config(
         interactive=request.interactive,
         auto_remove=request.auto_remove,
         read_only=request.read_only,
-        network=normal_network(network),
-        network_aliases=request.network_aliases,
-        more_networks=request.more_networks,
+        network=network,
+        network_aliases=tuple(aliases),
+        more_networks=tuple(more),
+        network_ips=request.network_ips,
         publish=(*request.publish, *(record.exposed if request.publish_all else ())),
         add_hosts=request.add_hosts,
         dns=request.dns,
