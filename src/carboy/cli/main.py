@@ -45,11 +45,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "events": ("observe", "events", "Show what happened, and what happens now"),
     "container": ("container", "container", "The verbs on containers, in one place: ls, prune, rm and the others"),
     "volume": ("files.volume", "volume", "Folders that outlive containers: create, ls, inspect, rm, prune"),
-    "network": (
-        "network",
-        "network",
-        "Networks on which containers find each other: create, ls, rm, connect and others",
-    ),
+    "network": ("network", "network", "Networks on which containers find each other: create, ls, connect, ..."),
     "build": ("build", "build", "Build an image from a folder"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
