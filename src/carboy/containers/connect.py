@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carboy.base.home import Home
-from carboy.containers.keeper import NetworkKeeper
+from carboy.containers.network import NetworkKeeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

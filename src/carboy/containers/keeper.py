@@ -16,10 +16,11 @@ from carboy.runtime.attend import Watcher, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from carboy.containers.control import Connection
+    from carboy.containers.network import NetworkKeeper
     from carboy.runtime.loop import Loop
     from carboy.runtime.sandbox import Event, Sandbox
 
@@ -403,7 +404,7 @@ class Keeper(Watcher):
         """Put the container on other networks than those that it is on."""
         if self.state.status != "paused" and self._refuse(connection, fds):
             return False
-        from carboy.containers.reconnect import reconnect
+        from carboy.containers.network import reconnect
 
         private, own = values
         addresses = reconnect(
@@ -476,32 +477,3 @@ def _keep_only(connection: Connection) -> None:
         os.dup2(fd, target)
     process.close_from(4)
     connection.adopt(3)
-
-
-class NetworkKeeper:
-    """Connects a container's network namespace while it runs. The engine hands one in; without one nothing is connected."""
-
-    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Connect the namespace, in which the process ``pid`` stands; returns (published ports, addresses) as texts.
-
-        Raises ``CarboyError`` or ``OSError``.
-        """
-        raise NotImplementedError
-
-    @property
-    def joined(self) -> tuple[bool, Sequence[tuple[str, Sequence[str], str]]]:
-        """What :meth:`change` was last asked for: whether it is on ``private``, and its other networks."""
-        raise NotImplementedError
-
-    def change(
-        self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]], *, pid: int
-    ) -> tuple[str, ...]:
-        """Put the namespace on other networks, now and at every later start; returns its addresses. All of it or nothing.
-
-        Raises ``CarboyError`` or ``OSError``.
-        """
-        raise NotImplementedError
-
-    def detach(self) -> None:
-        """Undo it; idempotent."""
-        raise NotImplementedError

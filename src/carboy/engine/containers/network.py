@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.base.home import Home
-    from carboy.containers.keeper import NetworkKeeper
+    from carboy.containers.network import NetworkKeeper
     from carboy.containers.record import ContainerConfig
 
 # What Docker's users write for it.

@@ -15,6 +15,8 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from carboy.engine.launch import LaunchRecord
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -96,7 +98,6 @@ def plan_config(
     The environment is laid down in Docker's order: a default PATH, the image's, the caller's. Raises ``CarboyError`` (125).
     """
     hostname = request.hostname or container_id[:12]
-    (network, *aliases), *more = plan_networks((network, *request.network_aliases), request.more_networks)
     entrypoint, args = _command(record, request)
     health = record.health if request.health is None else request.health
     labels = {**dict(label.partition("=")[::2] for label in record.labels), **dict(request.labels)}
@@ -117,10 +118,7 @@ def plan_config(
         interactive=request.interactive,
         auto_remove=request.auto_remove,
         read_only=request.read_only,
-        network=network,
-        network_aliases=tuple(aliases),
-        more_networks=tuple(more),
-        network_ips=request.network_ips,
+        **_networks(request, network),
         publish=(*request.publish, *(record.exposed if request.publish_all else ())),
         add_hosts=request.add_hosts,
         dns=request.dns,
@@ -146,6 +144,16 @@ def plan_config(
         log_files=request.log_files,
         runtime=request.runtime or "native",
     )
+
+
+def _networks(request: RunRequest, network: str) -> dict[str, Any]:
+    (first, *aliases), *more = plan_networks((network, *request.network_aliases), request.more_networks)
+    return {
+        "network": first,
+        "network_aliases": tuple(aliases),
+        "more_networks": tuple(more),
+        "network_ips": request.network_ips,
+    }
 
 
 def _environment(record: LaunchRecord, request: RunRequest, *, hostname: str, term: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Other networks for a container that runs: its keeper puts it on them and takes it off, and goes on with them."""
+"""The seam between a container's keeper and its network, and other networks for a container that runs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,42 @@ import os
 import select
 
 from carboy.errors import CarboyError
-from carboy.network.attachment import RESOLVER_IP
-from carboy.runtime.native.cover import cover_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from carboy.containers.keeper import NetworkKeeper
-
 RESOLV_CONF = "/etc/resolv.conf"
-_RESOLVED = f"nameserver {RESOLVER_IP}\n".encode()
+
+
+class NetworkKeeper:
+    """Connects a container's network namespace while it runs. The engine hands one in; without one nothing is connected."""
+
+    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace, in which the process ``pid`` stands; returns (published ports, addresses) as texts.
+
+        Raises ``CarboyError`` or ``OSError``.
+        """
+        raise NotImplementedError
+
+    @property
+    def joined(self) -> tuple[bool, Sequence[tuple[str, Sequence[str], str]]]:
+        """What :meth:`change` was last asked for: whether it is on ``private``, and its other networks."""
+        raise NotImplementedError
+
+    def change(
+        self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]], *, pid: int
+    ) -> tuple[str, ...]:
+        """Put the namespace on other networks, now and at every later start; returns its addresses. All of it or nothing.
+
+        Raises ``CarboyError`` or ``OSError``.
+        """
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Undo it; idempotent."""
+        raise NotImplementedError
 
 
 def reconnect(
@@ -34,6 +58,9 @@ def reconnect(
     ``wanted``: whether it is on ``private``, and its other networks, as :class:`~carboy.containers.connect.Connect` has them.
     ``pid`` is its first process, of which ``pidfd`` is a descriptor; ``folder`` the container's. Raises ``CarboyError`` (125).
     """
+    from carboy.network.attachment import RESOLVER_IP
+    from carboy.runtime.native.cover import cover_file
+
     names = _find_name_servers(plan)
     if network is None or names is None or plan["network"] == "host" or not plan["announce_network"]:
         raise CarboyError(
@@ -55,9 +82,10 @@ def reconnect(
         before = network.joined
         addresses = network.change(netns, *wanted, pid=pid)
         _, own = wanted
-        if own and names["content"] != _RESOLVED:
+        resolved = f"nameserver {RESOLVER_IP}\n".encode()
+        if own and names["content"] != resolved:
             try:
-                cover_file(pidfd, RESOLV_CONF, _RESOLVED, staging=folder)
+                cover_file(pidfd, RESOLV_CONF, resolved, staging=folder)
             except OSError as error:
                 network.change(netns, *before, pid=pid)
                 raise CarboyError(
@@ -66,7 +94,7 @@ def reconnect(
                     hint="stop it, connect it, and start it again",
                     code=125,
                 ) from error
-            names["content"] = _RESOLVED  # for the next start, too
+            names["content"] = resolved  # for the next start, too
         return addresses
     finally:
         os.close(netns)
