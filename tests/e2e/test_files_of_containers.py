@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import Containers
+from containers import Containers, on_terminal
 from small_image import SMALL
 
 if TYPE_CHECKING:
@@ -214,6 +215,69 @@ def test_a_container_that_starts_again_and_again(containers: Containers, folder:
         carboy("cp", str(folder / "file"), f"{name}:{marker}", expect=None)
         assert not os.path.exists(marker)
     carboy("stop", "-t", "0", name)
+
+
+# --- diff and export ----------------------------------------------------------------------------------------------
+
+SCRIPT = (
+    "mkdir -p /new/sub; echo 1 > /new/sub/leaf; rm /etc/group; echo 2 >> /etc/passwd; echo 3 > /volume/file; echo ready"
+)
+
+
+@pytest.fixture
+def changed(containers: Containers) -> str:
+    """Return a running container that has added, changed and deleted something."""
+    name = containers.sh("changed", f"{SCRIPT}; {WAIT}", "-v", "/volume")
+    containers.wait_logged(name, "ready")
+    return name
+
+
+def test_diff(containers: Containers, changed: str) -> None:
+    carboy = containers.carboy
+    expected = "C /etc,D /etc/group,C /etc/passwd,A /new,A /new/sub,A /new/sub/leaf,A /volume"
+    assert carboy("diff", changed).stdout.splitlines() == expected.split(",")
+    carboy("stop", "-t", "0", changed)
+    assert carboy("container", "diff", changed).stdout.splitlines() == expected.split(",")
+    described = json.loads(carboy("diff", "--json", changed).stdout)
+    assert described[:2] == [{"Kind": "C", "Path": "/etc"}, {"Kind": "D", "Path": "/etc/group"}]
+    fresh = containers.name("fresh")
+    carboy("create", "--name", fresh, SMALL, "true")
+    assert carboy("diff", fresh).stdout == ""
+    assert "there is no container" in carboy("diff", "nobody-s", expect=1).stderr
+
+
+def test_export(containers: Containers, changed: str, folder: Path) -> None:
+    carboy = containers.carboy
+    for _ in range(2):
+        carboy("export", "-o", str(folder / "all.tar"), changed)
+        with tarfile.open(folder / "all.tar") as archive:
+            names = set(archive.getnames())
+            leaf = archive.extractfile("new/sub/leaf")
+            assert leaf is not None
+            assert leaf.read() == b"1\n"
+        assert {"bin/busybox", "etc/passwd", "volume"} <= names
+        assert not {"etc/group", "volume/file", "etc/hosts"} & names
+        with carboy.start("export", changed, text=False) as process:
+            data, _ = process.communicate(timeout=60)
+        assert data == (folder / "all.tar").read_bytes()  # type: ignore[comparison-overlap]
+        carboy("stop", "-t", "0", changed)
+    assert (folder / "all.tar").stat().st_uid == carboy.person.uid
+    assert (folder / "all.tar").stat().st_mode & 0o777 == 0o600
+
+
+def test_where_an_export_goes(containers: Containers, changed: str, folder: Path) -> None:
+    carboy = containers.carboy
+    assert "is a folder" in carboy("export", changed, "-o", str(folder), expect=1).stderr
+    assert "no such file" in carboy("export", changed, "-o", str(folder / "none" / "x"), expect=1).stderr
+    os.mkfifo(folder / "fifo")
+    os.chown(folder / "fifo", carboy.person.uid, carboy.person.gid)
+    with carboy.start("export", changed, "-o", str(folder / "fifo")) as process, (folder / "fifo").open("rb") as reader:
+        assert len(reader.read()) > 1_000_000
+        assert process.wait(30) == 0
+    for words in (("export", changed), ("cp", f"{changed}:/etc", "-")):
+        with on_terminal(carboy, *words) as terminal:
+            terminal.read_until("refusing to write an archive to a terminal")
+            assert terminal.wait() == 1
 
 
 @pytest.mark.parametrize(

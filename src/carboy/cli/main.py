@@ -37,6 +37,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "rm": ("containers", "rm", "Remove containers"),
     "rename": ("containers", "rename", "Give a container another name"),
     "cp": ("files.copy", "cp", "Copy files between a container and the host"),
+    "diff": ("files.changes", "diff", "Show which files a container has added, changed and deleted"),
+    "export": ("files.archive", "export", "Write all files of a container as an archive"),
     "inspect": ("inspect", "inspect", "Show all that is known of containers or images, as JSON"),
     "top": ("observe", "top", "Show the processes of a container"),
     "stats": ("observe", "stats", "Show what containers use, every second"),

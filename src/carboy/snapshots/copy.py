@@ -224,5 +224,5 @@ class _Failures:
             raise CarboyError(
                 f"{self._what}: no such file or folder", details=missing, hint="check both paths"
             ) from error
-        elif isinstance(error, OSError):
+        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # the reader of a tar went away
             raise CarboyError(f"{self._what}: {error.strerror}", details=os.fsdecode(error.filename or "")) from error

@@ -1,0 +1,48 @@
+"""``carboy export``: all files of a container as an archive."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from carboy.base.fs import open_durable, translate_os_errors
+from carboy.cli.commands.files.copy import Stream, check_no_terminal
+from carboy.cli.options import Parser
+from carboy.engine.containers.manage import open_view
+from carboy.engine.context import Engine
+from carboy.errors import CarboyError
+
+
+def export(words: list[str]) -> int:
+    """Write a container's files as a tar, to a file or to standard output."""
+    parser = Parser(
+        "export [OPTIONS] CONTAINER",
+        "Write all files of a container, running or not, as an archive (tar); what is mounted in it is left out.",
+    )
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="write to a file, not to standard output")
+    parser.add_argument("container", metavar="CONTAINER")
+    options = parser.parse_args(words)
+    if not options.output:
+        check_no_terminal(1, "name a file with -o, or redirect it")
+    from carboy.engine.containers.files.changes import export_container
+
+    engine = Engine.open(os.environ)
+    view = open_view(engine.home, options.container)
+    if not options.output:
+        export_container(engine, view, Stream(1))
+        return 0
+    path = os.path.realpath(options.output)
+    with translate_os_errors(f"write {options.output}"):
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            if os.path.isdir(path):
+                raise CarboyError(f"{options.output} is a folder", hint=f"name a file in it: -o {options.output}/FILE")
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a pipe or a device is written to, not replaced
+            try:
+                export_container(engine, view, Stream(fd))
+            finally:
+                os.close(fd)
+            return 0
+        # There as a whole or not at all; for its owner alone, as it may hold what nobody else can read in the container.
+        with open_durable(path) as file:
+            export_container(engine, view, file)
+    return 0
