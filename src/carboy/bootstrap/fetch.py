@@ -78,7 +78,7 @@ class Fetcher:
 
         with translate_os_errors(f"make the folder {self._cache_dir}"):
             os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
-        context = _make_tls_context(self._archive)
+        context = make_tls_context(self._archive)
         limits = httpx.Limits(max_connections=CONNECTIONS * 2, max_keepalive_connections=CONNECTIONS)
         self._client = httpx.Client(
             verify=context,
@@ -263,7 +263,7 @@ def plan_proxies(archive: ArchiveConfig) -> dict[str, str]:
     return plan
 
 
-def _make_tls_context(archive: ArchiveConfig) -> ssl.SSLContext:
+def make_tls_context(archive: ArchiveConfig) -> ssl.SSLContext:
     """Return a context that trusts the host's certificates, or those that the host's settings name instead."""
     import ssl
 

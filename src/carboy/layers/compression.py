@@ -1,18 +1,26 @@
-"""Compression of layers: gzip by isal, zstd, or none, told by the first bytes. In this process, never by a program."""
+"""Compression of layers: gzip by isal, zstd, or none, told by the first bytes; of archives also bzip2 and xz.
+
+In this process, never by a program.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.layers.errors import LayerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from carboy.layers.tarread import Readable
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+BZIP2, XZ = b"BZh", b"\xfd7zX"
 MAX_RATIO = 250  # what real layers reach stays far below; a bomb of zeros has 1,000 with deflate, 3,000 with zstd
 FREE_BYTES = 256 * 2**20
 MAX_WINDOW_BYTES = 128 * 2**20
+MAX_XZ_MEMORY_BYTES = 512 * 2**20
+_CHUNK_BYTES = 2**18
 
 
 class _Peeked:
@@ -58,8 +66,27 @@ class _Bounded:
 
 def open_decompressed(stream: Readable) -> Readable:
     """Return ``stream`` uncompressed, whatever it is called. Raises ``LayerError`` while reading, for damage and bombs."""
+    return _open(stream, foreign=False)
+
+
+def open_archive(stream: Readable) -> Readable:
+    """Return ``stream`` uncompressed as :func:`open_decompressed` does, also when it is bzip2 or xz: for people's archives."""
+    return _open(stream, foreign=True)
+
+
+def _open(stream: Readable, *, foreign: bool) -> Readable:
     head = stream.read(4)
     source = _Peeked(head, stream)
+    if foreign and head.startswith(BZIP2):
+        import bz2
+
+        return _Translated(_Bounded(_Decoder(source, bz2.BZ2Decompressor), source))
+    if foreign and head == XZ:
+        import lzma
+
+        return _Translated(
+            _Bounded(_Decoder(source, lambda: lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES)), source)
+        )
     if head.startswith(GZIP):
         from isal import igzip
 
@@ -70,6 +97,49 @@ def open_decompressed(stream: Readable) -> Readable:
         decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
         return _Translated(_Bounded(decoder.stream_reader(source, read_across_frames=True), source))  # type: ignore[arg-type]
     return source
+
+
+class _Step(Protocol):
+    """A decoder of the standard library's, bzip2's or xz's."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class _Decoder:
+    """Reads one compressed stream after the other, a bounded piece at a time."""
+
+    def __init__(self, source: _Peeked, make: Callable[[], _Step]) -> None:
+        self._source = source
+        self._make = make
+        self._decoder = make()
+        self._rest = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        size = size if size >= 0 else 2**20
+        while True:
+            if self._decoder.eof:
+                self._rest = self._decoder.unused_data or self._source.read(_CHUNK_BYTES)
+                # Zeros behind an xz stream are padding.
+                self._rest = self._rest.lstrip(b"\0") if not self._rest.strip(b"\0") else self._rest
+                if not self._rest:
+                    return b""
+                self._decoder = self._make()
+            elif self._decoder.needs_input and not self._rest:
+                self._rest = self._source.read(_CHUNK_BYTES)
+                if not self._rest:
+                    raise LayerError("the archive ends in the middle", hint="it was cut off; fetch it again")
+            data, self._rest = self._decoder.decompress(self._rest, size), b""
+            if data:
+                return data
 
 
 class _Translated:

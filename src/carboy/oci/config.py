@@ -65,6 +65,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     history: tuple[History, ...]
     raw: bytes
+    author: str = ""
 
 
 def parse_config(data: bytes) -> ImageConfig:
@@ -83,11 +84,18 @@ def parse_config(data: bytes) -> ImageConfig:
         created=document.created,
         history=tuple(document.history or ()),
         raw=data,
+        author=document.author,
     )
 
 
 def make_config(
-    *, platform: Platform, diff_ids: tuple[Digest, ...], config: RunConfig, created: str, history: tuple[History, ...]
+    *,
+    platform: Platform,
+    diff_ids: tuple[Digest, ...],
+    config: RunConfig,
+    created: str,
+    history: tuple[History, ...],
+    author: str = "",
 ) -> ImageConfig:
     """Return a new configuration with its bytes; ``created`` is an RFC 3339 time."""
     document = _Document(
@@ -96,9 +104,16 @@ def make_config(
         variant=platform.variant or "",
         rootfs=_RootFs(type="layers", diff_ids=[str(diff_id) for diff_id in diff_ids]),
         created=created,
+        author=author,
         config=config,
         history=list(history),
     )
     return ImageConfig(
-        platform=platform, diff_ids=diff_ids, config=config, created=created, history=history, raw=encode(document)
+        platform=platform,
+        diff_ids=diff_ids,
+        config=config,
+        created=created,
+        history=history,
+        raw=encode(document),
+        author=author,
     )

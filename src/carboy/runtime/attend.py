@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from carboy.runtime.sandbox import Event, Sandbox
 
 FORWARDED = (1, 2, 3, 10, 12, 15)  # HUP INT QUIT USR1 USR2 TERM
-SIGWINCH = 28
+SIGWINCH, SIGKILL = 28, 9
 _HINTS = {
     "make a user namespace": "this machine may forbid user namespaces; `carboy doctor` says what to change",
     "mount /proc": "an outer container hides parts of /proc; start it with an unmasked /proc, or use another machine",
@@ -48,15 +48,19 @@ class Watcher:
         """Called when the sandbox has ended, however it did."""
 
 
-def attend(launch: Callable[[], Sandbox], passing: Passing, *, watcher: Watcher | None = None) -> int:
+def attend(
+    launch: Callable[[], Sandbox], passing: Passing, *, watcher: Watcher | None = None, stop: int | None = None
+) -> int:
     """Launch a sandbox, stay with it to its end, and return the exit status of its process (128 + n after signal n).
 
-    Signals that reach this process meanwhile are passed on. Raises ``SandboxError``: 125 when the sandbox cannot be made
-    as asked, 126 or 127 for its command.
+    Signals that reach this process meanwhile are passed on, which only its first thread can do; with ``stop``, a
+    descriptor, none are caught, and the sandbox is killed when that becomes readable. An exception that comes meanwhile
+    kills it, too. Raises ``SandboxError``: 125 when the sandbox cannot be made as asked, 126 or 127 for its command.
     """
-    signals, restore = _catch_signals()
+    signals, restore = _catch_signals() if stop is None else (-1, lambda: None)
     try:
-        attention = _Attention(launch(), passing, watcher or Watcher(), signals)
+        attention = _Attention(launch(), passing, watcher or Watcher(), signals if stop is None else stop)
+        attention.can_signal = stop is None
         passing.close_child_ends()
         status = attention.run()
     finally:
@@ -79,22 +83,37 @@ class _Attention:
         self._signals = signals
         self._pending: list[int] = []
         self._over = False
+        self.can_signal = True
         self.error: SandboxError | None = None
         self.status: int | None = None
 
     def run(self) -> int:
         loop = Loop()
         loop.watch(self._sandbox.fileno(), self._receive)
-        loop.watch(self._signals, self._forward)
+        loop.watch(self._signals, self._forward if self.can_signal else self._stop)
         self._passing.register(loop)
         try:
             self._watcher.begin(self._sandbox, loop)
             while not self._over:
                 loop.step()
+        except BaseException:
+            self._kill()
+            raise
         finally:
             status = self._sandbox.wait()
             self._watcher.end()
         return status
+
+    def _stop(self, fd: int) -> None:
+        del fd
+        self._kill()
+        self._over = True
+
+    def _kill(self) -> None:
+        """End the sandbox as soon as it can be reached: its first process takes all others along."""
+        while self._sandbox.pid is None and self._sandbox.receive() is not None:
+            pass
+        self._sandbox.signal(SIGKILL)
 
     def _receive(self, _: int) -> None:
         event = self._sandbox.receive()

@@ -130,20 +130,28 @@ class FileMount(Value):
     """A read-only file at ``target`` that holds ``content`` and never touches the disk.
 
     An ``optional`` one is left out where a bind mount covers its place and has no such file: it would be made on the host.
-    ``private`` gives it to the container's user; else it is root's.
+    ``private`` gives it to ``user`` (Docker's form, "": the container's user); else it is root's.
     """
 
-    __slots__ = ("content", "mode", "optional", "private", "target")
+    __slots__ = ("content", "mode", "optional", "private", "target", "user")
     target: str
     content: bytes
     mode: int
     optional: bool
     private: bool
+    user: str
 
     def __init__(
-        self, *, target: str, content: bytes, mode: int = 0o644, optional: bool = False, private: bool = False
+        self,
+        *,
+        target: str,
+        content: bytes,
+        mode: int = 0o644,
+        optional: bool = False,
+        private: bool = False,
+        user: str = "",
     ) -> None:
-        self._set(target=target, content=content, mode=mode, optional=optional, private=private)
+        self._set(target=target, content=content, mode=mode, optional=optional, private=private, user=user)
 
 
 class Device(Value):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.build.context.memory import Memory, pack, unpack
+from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
 from carboy.errors import CarboyError
 from carboy.layers.attributes import Attributes
 from carboy.snapshots.merged import Folder
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from carboy.snapshots.transfer import Filter
 
 MAX_DEPTH = 256
-DEFAULT_LIMIT_BYTES = 10 * 2**30
 # A file that was changed so shortly before it was read may change again without its time telling: the kernel's clock ticks.
 _FRESH_NS = 50_000_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -89,7 +89,9 @@ class ContextScan:
                 return self._digest(self._listed[path]).hex()
             total = hashlib.sha256()
             for parts, entry, content in self._iter(path, ()):
-                if keep.takes([os.fsencode(part) for part in parts], is_folder=stat.S_ISDIR(entry[1])):
+                own, is_folder = [os.fsencode(part) for part in parts], stat.S_ISDIR(entry[1])
+                # A folder on the way to what is taken comes along, with its mode.
+                if keep.takes(own, is_folder=is_folder) or (is_folder and keep.enters(own)):
                     total.update(_header("/".join(parts), entry) + content)
             return total.hexdigest()
 

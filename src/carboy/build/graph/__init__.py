@@ -1,5 +1,6 @@
-"""Builds that are graphs: values that say what is to be made (``ops``), and what makes them.
+"""Builds that are graphs, as values: what is to be made (``ops``), what else was asked for (``options``), what a step
+depends on (``keys``).
 
-``ops`` is what a front end writes, the Dockerfile's to begin with. The rest carries a graph out and decides nothing of it:
-``keys`` (pure), ``solver`` (what is cached, what runs beside what), ``copy``, ``run`` and ``image``.
+Pure. A front end writes a graph, the Dockerfile's to begin with; ``carboy.build.solver`` carries it out and decides nothing
+of it.
 """

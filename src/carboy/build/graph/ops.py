@@ -364,6 +364,11 @@ class Image:
     warnings: tuple[str, ...] = field(default=())
 
 
+def is_linked(copy: Copy) -> bool:
+    """Return whether a copy's layer stands by itself: ``--link``, which BuildKit ignores beside ``--chmod`` (trap 45)."""
+    return copy.link and not copy.chmod
+
+
 def list_inputs(op: Op) -> tuple[Op, ...]:
     """Return what an operation needs, its parent first, each once."""
     inputs: list[Op] = []

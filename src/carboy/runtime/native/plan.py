@@ -130,8 +130,7 @@ def _plan_mounts(spec: SandboxSpec, *, has_tty_group: bool) -> tuple[list[dict[s
         *_plan_sysctls(spec),
         {"op": "protect", "paths": list(READ_ONLY_PATHS), "describe": "make kernel settings read-only"},
     ]
-    # A user with one id owns everything anyway.
-    binds, placed = plan_mounts(spec.mounts, user="" if spec.tier == "single" else spec.user)
+    binds, placed = plan_mounts(spec.mounts, user=spec.user, has_owners=spec.tier != "single")
     return binds, operations + placed
 
 
@@ -147,9 +146,12 @@ def _plan_sysctls(spec: SandboxSpec) -> list[dict[str, Any]]:
 
 
 def plan_mounts(
-    wanted: Sequence[BindMount | TmpfsMount | FileMount], *, user: str = ""
+    wanted: Sequence[BindMount | TmpfsMount | FileMount], *, user: str = "", has_owners: bool = True
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return what to bind, and the operations that place all mounts: those nearer to the root first, else as given."""
+    """Return what to bind, and the operations that place all mounts: those nearer to the root first, else as given.
+
+    ``user`` gets the private files, unless they name another one; without ``has_owners`` one id owns everything anyway.
+    """
     binds: list[dict[str, Any]] = []
     operations: list[dict[str, Any]] = []
     for index, mount in enumerate(sorted(wanted, key=lambda mount: len(_parts(mount.target)))):
@@ -166,7 +168,7 @@ def plan_mounts(
                     "target": target,
                     "content": mount.content,
                     "mode": mount.mode,
-                    "user": user if mount.private else "",
+                    "user": (mount.user or user) if mount.private and has_owners else "",
                     "make": not (mount.optional and covered),
                     "describe": f"place {target}",
                 }

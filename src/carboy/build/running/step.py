@@ -1,0 +1,251 @@
+"""One RUN, from its operation to its layer."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.base.fs import translate_os_errors
+from carboy.build.running.mounts import Mounting
+from carboy.build.running.stubs import Stubs
+from carboy.errors import CarboyError
+from carboy.layers.apply import LayerResult, commit_tree
+from carboy.linux.capabilities import ALL
+from carboy.runtime.attend import attend
+from carboy.runtime.errors import SandboxError
+from carboy.runtime.hostfiles import read_host_files
+from carboy.runtime.passing import Passing
+from carboy.runtime.spec import NO_LIMITS, FileMount, Limits, SandboxSpec, default_capabilities
+from carboy.runtime.stdio import Stdio
+from carboy.snapshots.snapshot import OverlayMount, open_container
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carboy.base.home import Home
+    from carboy.build.copying.owners import Owners
+    from carboy.build.copying.views import View
+    from carboy.build.graph.ops import Origin, Run
+    from carboy.build.graph.options import BuildOptions
+    from carboy.build.running.caches import CacheFolders
+    from carboy.build.running.mounts import Mounted
+    from carboy.linux.identity import Tier
+    from carboy.oci.digest import Digest
+    from carboy.runtime.sandbox import Runtime
+    from carboy.store.store import Store
+
+HOSTNAME = "buildkitsandbox"
+TAIL_LINES = 30
+MAX_LINE_BYTES = 2**14
+_HIDDEN = b"***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Below:
+    """What a step stands on: the layers' diff ids and trees, lowest first, and who owns what in them."""
+
+    chain: tuple[Digest, ...]
+    trees: tuple[str, ...]
+    owners: Owners
+    epoch_s: int
+
+
+class StepFailedError(CarboyError):
+    """A RUN whose command ended with a status other than 0: ``status``, and ``lines``, the last that it printed."""
+
+    def __init__(self, op: Run, status: int, lines: list[str]) -> None:
+        where = f"{op.location}\n{op.location.text}\n" if op.location is not None else ""
+        said = "\n".join(lines)
+        super().__init__(
+            f"{op.title or 'RUN'}: the command ended with status {status}",
+            details=f"{where}{said}".strip(),
+            hint=_advise(said, status),
+        )
+        self.status = status
+        self.lines = lines
+        self.location = op.location
+
+
+def _advise(said: str, status: int) -> str:
+    if "No space left on device" in said:
+        return "free some space, or `carboy system prune`"
+    if "Temporary failure resolving" in said or "Temporary failure in name resolution" in said:
+        return "the step has no network: leave out --network=none, or check the machine's name servers"
+    if status == 137:
+        return "it was killed, perhaps because the memory was used up"
+    return "what it printed is above; change the command, and the steps before it come from the cache"
+
+
+class StepRunner:
+    """Runs steps, from any thread, each in a sandbox and a folder of its own.
+
+    ``stop`` is a descriptor that becomes readable when all are to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        runtime: Runtime,
+        tier: Tier,
+        caches: CacheFolders,
+        options: BuildOptions,
+        stop: int,
+    ) -> None:
+        self._home = home
+        self._runtime = runtime
+        self._tier = tier
+        self._caches = caches
+        self._options = options
+        self._stop = stop
+
+    def run(
+        self,
+        op: Run,
+        below: Below,
+        views: Mapping[Origin, View],
+        *,
+        store: Store,
+        log: Callable[[str], None],
+        wait: Callable[[], None],
+    ) -> LayerResult:
+        """Run the command and return what it changed as a layer, durable in ``store``.
+
+        ``log`` takes its lines, secrets taken out; ``wait`` is called while a cache is in use. Raises ``StepFailedError``,
+        ``SandboxError`` when the sandbox cannot be made, ``CarboyError``.
+        """
+        check_entitlements(op, self._options)
+        container_id = os.urandom(32).hex()
+        with (
+            translate_os_errors(f"run {op.title}"),
+            store.layers.ingest_dir() as ingest,
+            open_container(self._home, container_id) as container,
+            ExitStack() as stack,
+        ):
+            container.claim([str(diff_id) for diff_id in below.chain])
+            mounted = Mounting(
+                op, folder=container.path, views=views, caches=self._caches, options=self._options,
+                epoch_s=below.epoch_s, on_disk=self._tier.kind != "single", stack=stack, wait=wait,
+            ).open()  # fmt: skip
+            stubs_tree = f"{container.path}/stubs"
+            os.mkdir(stubs_tree, 0o755)
+            stubs = Stubs(stubs_tree, below.trees)
+            stubs.make(mounted.folders, mounted.files)
+            root = container.prepare([stubs_tree, *below.trees], userxattr=True)
+            output = Output(log, mounted.hidden)
+            spec = self._plan(op, container_id, root, mounted, below.epoch_s)
+            status = self._attend(op, spec, output)
+            output.finish()
+            if status:
+                raise StepFailedError(op, status, output.lines)
+            stubs.remove(root.upper)
+            os.rename(root.upper, f"{ingest}/tree")
+            single = store.kind == "single"
+            owners = below.owners.restrict(f"{ingest}/tree", {}) if single else None
+            return commit_tree(store, ingest, mtime_cap=below.epoch_s, owners=owners)
+
+    def _attend(self, op: Run, spec: SandboxSpec, output: Output) -> int:
+        try:
+            with Passing(Stdio(capture=output.take), terminal=False) as passing:
+                launched = lambda: self._runtime.launch(self._runtime.plan(spec), passing.child_fds)  # noqa: E731
+                return attend(launched, passing, stop=self._stop)
+        except SandboxError as error:
+            if error.code not in {126, 127}:
+                raise
+            # As a shell says it, so that both forms of RUN fail alike.
+            raise StepFailedError(op, error.code, [*output.lines, error.brief]) from error
+
+    def _plan(self, op: Run, container_id: str, root: OverlayMount, mounted: Mounted, epoch_s: int) -> SandboxSpec:
+        network = self._options.network if op.network == "default" else op.network
+        insecure = op.security == "insecure"
+        hosts = read_host_files(network=network, hostname=HOSTNAME)
+        limits = NO_LIMITS
+        if self._options.shm_bytes is not None or self._options.ulimits:
+            limits = Limits(ulimits=self._options.ulimits)
+            if self._options.shm_bytes is not None:
+                limits = limits.replace(shm_bytes=self._options.shm_bytes)
+        return SandboxSpec(
+            id=container_id,
+            root=root,
+            args=op.args,
+            tier=self._tier.name,
+            id_count=self._tier.id_count,
+            env=_merge_env(op, mounted, epoch_s),
+            cwd=op.cwd,
+            user=op.user,
+            hostname=HOSTNAME,
+            network=network,
+            mounts=(*_add_hosts(hosts, self._options.add_hosts), *mounted.mounts),
+            capabilities=ALL if insecure else default_capabilities("build"),
+            seccomp="unconfined" if insecure else "",
+            limits=limits,
+        )
+
+
+def check_entitlements(op: Run, options: BuildOptions) -> None:
+    """Raise ``CarboyError`` when a step asks for what nobody granted: the one gate that every RUN passes (CVE-2024-23653)."""
+    needed = ""
+    if op.security == "insecure":
+        needed = "security.insecure"
+    elif op.network == "host" and options.network != "host":
+        needed = "network.host"
+    if needed and needed not in options.entitlements:
+        where = f" ({op.location})" if op.location is not None else ""
+        raise CarboyError(
+            f"{op.title or 'RUN'}{where} needs the entitlement {needed}",
+            hint=f"grant it with --allow {needed}, if you trust the Dockerfile",
+        )
+
+
+def _merge_env(op: Run, mounted: Mounted, epoch_s: int) -> tuple[str, ...]:
+    """Return the process's environment: the step's own counts before what is added to it."""
+    own = dict(item.split("=", 1) for item in op.env)
+    added = dict(item.split("=", 1) for item in op.unkeyed_env)
+    # Compilers, pip and py_compile then write no time of today into what the layer keeps: reproducible-builds.org.
+    added.setdefault("SOURCE_DATE_EPOCH", str(epoch_s))
+    secrets = {name: value for name, value in mounted.env.items() if name != "SSH_AUTH_SOCK" or name not in own}
+    return tuple(f"{name}={value}" for name, value in {**added, **own, **secrets}.items())
+
+
+def _add_hosts(files: tuple[FileMount, ...], hosts: tuple[tuple[str, str], ...]) -> tuple[FileMount, ...]:
+    if not hosts:
+        return files
+    lines = "".join(f"{address}\t{name}\n" for name, address in hosts).encode()
+    return tuple(
+        file.replace(content=file.content.rstrip(b"\n") + b"\n" + lines) if file.target == "/etc/hosts" else file
+        for file in files
+    )
+
+
+class Output:
+    """Splits what a step prints into lines, takes secrets out of them, keeps the last, and passes them on."""
+
+    def __init__(self, log: Callable[[str], None], hidden: list[bytes]) -> None:
+        self._log = log
+        self._hidden = sorted(hidden, key=len, reverse=True)
+        self._rest = b""
+        self.lines: list[str] = []
+
+    def take(self, data: bytes) -> None:
+        """Take what was printed; a line is passed on when it is whole, or very long."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_LINE_BYTES:
+            whole.append(self._rest)
+            self._rest = b""
+        for line in whole:
+            self._say(line)
+
+    def finish(self) -> None:
+        """Pass on what is left without a line's end."""
+        if self._rest:
+            self._say(self._rest)
+            self._rest = b""
+
+    def _say(self, line: bytes) -> None:
+        for secret in self._hidden:
+            line = line.replace(secret, _HIDDEN)
+        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
+        self.lines = [*self.lines[1 - TAIL_LINES :], text]
+        self._log(text)

@@ -1,0 +1,194 @@
+"""Images to build on: the local store's, else one that can be made here; and their layers."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from typing import TYPE_CHECKING
+
+from carboy.build.graph.ops import BaseImage
+from carboy.build.solver.recipes import find_recipe, list_names
+from carboy.build.solver.state import Layer, StateResult
+from carboy.errors import CarboyError
+from carboy.layers.apply import LayerResult
+from carboy.oci.config import History, ImageConfig, RunConfig, parse_config
+from carboy.oci.index import parse_index
+from carboy.oci.manifest import Manifest, parse_manifest
+from carboy.oci.platform import Platform
+from carboy.oci.reference import DEFAULT_REGISTRY, OFFICIAL, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carboy.base.home import Home
+    from carboy.build.graph.ops import Location
+    from carboy.linux.identity import Tier
+    from carboy.oci.digest import Digest
+    from carboy.runtime.native.launch import NativeRuntime
+    from carboy.store.store import Store
+
+
+class StoreResolver:
+    """Finds images by name: in the local store, else among those that can be made here (``recipes``).
+
+    ``pull`` leaves the store out for names that can be made: their newest packages are asked for.
+    """
+
+    def __init__(self, store: Store, *, platform: Platform | None = None) -> None:
+        self._store = store
+        self._platform = platform or Platform.current()
+
+    def resolve(self, name: str, *, platform: Platform | None, location: Location | None = None) -> BaseImage:
+        """Return the image that ``name`` means. Raises ``CarboyError`` with where it was asked for, when there is none."""
+        wanted = platform or self._platform
+        try:
+            reference = Reference.parse(name)
+        except CarboyError as error:
+            error.details = _where(location) or error.details
+            raise
+        descriptor = self._store.refs.get(str(reference))
+        if descriptor is not None:
+            manifest, config, digest = read_image(self._store, descriptor.digest, wanted)
+            del manifest
+            return BaseImage(
+                name=reference.familiar,
+                config=config.config,
+                platform=config.platform,
+                author=config.author,
+                digest=digest,
+            )
+        return self._resolve_recipe(reference, wanted, location)
+
+    def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:
+        official = reference.registry == DEFAULT_REGISTRY and reference.repository.startswith(f"{OFFICIAL}/")
+        recipe = None
+        if official and reference.digest is None:
+            recipe = find_recipe(reference.repository.removeprefix(f"{OFFICIAL}/"), reference.tag or "latest")
+        if recipe is None:
+            raise CarboyError(
+                f"there is no image {reference.familiar} here, and it cannot be made",
+                details=_where(location),
+                hint=f"build or load it first; these can be made here: {', '.join(list_names())}",
+            )
+        if platform.architecture != self._platform.architecture:
+            raise CarboyError(
+                f"{reference.familiar} for {platform} cannot be made on this machine, which is {self._platform}",
+                details=_where(location),
+                hint="leave --platform out",
+            )
+        return BaseImage(
+            name=reference.familiar,
+            config=RunConfig(Env=list(recipe.env), Cmd=list(recipe.command)),
+            platform=self._platform,
+            recipe=f"debian:{recipe.suite}",
+            packages=recipe.packages,
+            note=f"{reference.familiar} is not in the store and is made here: {recipe.reason}",
+        )
+
+
+def read_image(store: Store, digest: Digest, platform: Platform) -> tuple[Manifest, ImageConfig, Digest]:
+    """Return manifest, configuration and the manifest's digest; of an index, those for ``platform``. Raises ``CarboyError``."""
+    data = store.blobs.read(digest)
+    if b'"manifests"' in data and b'"layers"' not in data:
+        entries = parse_index(data).manifests
+        fit = [
+            entry
+            for entry in entries
+            if entry.platform is not None
+            and (entry.platform.os, entry.platform.architecture) == (platform.os, platform.architecture)
+        ]
+        if not fit:
+            raise CarboyError(f"the image has nothing for {platform}", hint="choose another --platform")
+        return read_image(store, fit[0].digest, platform)
+    manifest = parse_manifest(data)
+    return manifest, parse_config(store.blobs.read(manifest.config.digest)), digest
+
+
+def open_stored(store: Store, image: BaseImage) -> StateResult:
+    """Return the layers of an image of the store. Raises ``CarboyError``."""
+    assert image.digest is not None
+    manifest, config, _ = read_image(store, image.digest, image.platform)
+    layers = tuple(
+        Layer(descriptor=descriptor, diff_id=diff_id)
+        for descriptor, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    )
+    return StateResult(layers=layers, history=config.history, epoch_s=parse_time(config.created))
+
+
+def make_base(
+    image: BaseImage,
+    *,
+    store: Store,
+    home: Home,
+    runtime: NativeRuntime,
+    tier: Tier,
+    environ: Mapping[str, str],
+    log: Callable[[str], None],
+    refresh: bool = False,
+    mirror: str | None = None,
+) -> tuple[StateResult, bool]:
+    """Return the layers of a base that is made from its distribution's archive, and whether they were there.
+
+    For the first thread only: the sandbox takes the process's signals. Raises what bootstrapping raises.
+    """
+    from carboy.bootstrap.archive import read_archive_config
+    from carboy.bootstrap.bootstrap import bootstrap
+    from carboy.bootstrap.recipe import parse_recipe
+
+    recipe = parse_recipe(image.recipe, packages=image.packages, architecture=image.platform.architecture)
+    archive = read_archive_config(environ, suite=recipe.suite, mirror=mirror)
+    base = bootstrap(
+        recipe,
+        store=store,
+        home=home,
+        runtime=runtime,
+        tier=tier,
+        archive=archive,
+        progress=_Telling(log),
+        refresh=refresh,
+    )
+    result = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(base.epoch_s))
+    extra = f" with {', '.join(image.packages)}" if image.packages else ""
+    line = History(created=created, created_by=f"carboy: base {image.recipe}{extra}, {len(base.packages)} packages")
+    state = StateResult(
+        layers=(Layer.made(result),),
+        history=(line,),
+        epoch_s=base.epoch_s,
+        packages=len(base.packages),
+        archive=json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":")),
+    )
+    return state, base.cached
+
+
+class _Telling:
+    """Passes a bootstrap's news on as lines."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+
+    def step_progress(self, done_bytes: int, total_bytes: int | None) -> None:
+        pass
+
+    def log(self, line: str) -> None:
+        self._log(line)
+
+
+def parse_time(text: str) -> int:
+    """Return an RFC 3339 time in seconds since 1970, 0 for one that cannot be read; fractions do not count. Pure."""
+    try:
+        seconds = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+        zone = text[19:].lstrip(".0123456789")
+        if len(zone) == 6 and zone[0] in "+-":
+            offset_s = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
+            seconds -= offset_s if zone[0] == "+" else -offset_s
+    except ValueError:
+        return 0
+    return max(0, seconds)
+
+
+def _where(location: Location | None) -> str:
+    if location is None:
+        return ""
+    return f"{location}\n{location.text}" if location.text else str(location)

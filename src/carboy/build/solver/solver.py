@@ -1,0 +1,364 @@
+"""Carries a graph out: steps that need nothing of each other at once, the image when all are done; decides nothing.
+
+Bases come first, in the process's first thread, because making one takes the process's signals. After that each step that
+is ready gets a thread of its own, as many at once as was asked for. A step alone runs in the first thread: the sandbox can
+then be started by a fork, which is quicker (ADR 6). The first failure ends what is under way, by a descriptor that all
+sandboxes watch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.build.context.scan import ContextScan
+from carboy.build.copying.views import ContextView, FilesView, SingleFile, StateView, View
+from carboy.build.graph.ops import (
+    Base,
+    Copy,
+    Git,
+    Http,
+    Image,
+    InlineFiles,
+    LocalContext,
+    MakeFolder,
+    Op,
+    Run,
+    Scratch,
+    list_inputs,
+    list_ops,
+)
+from carboy.build.running.caches import CacheFolders
+from carboy.build.running.step import StepRunner, check_entitlements
+from carboy.build.solver.bases import make_base, open_stored
+from carboy.build.solver.image import write_image
+from carboy.build.solver.progress import OneAtATime
+from carboy.build.solver.state import StateResult, Trees
+from carboy.build.solver.steps import Step
+from carboy.errors import CarboyError
+from carboy.oci.digest import Digest
+from carboy.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carboy.base.home import Home
+    from carboy.build.graph.ops import Location
+    from carboy.build.graph.options import BuildOptions
+    from carboy.build.solver.progress import GraphProgress
+    from carboy.linux.identity import Tier
+    from carboy.oci.descriptor import Descriptor
+    from carboy.runtime.native.launch import NativeRuntime
+
+Result = StateResult | View
+
+
+class BuildStoppedError(CarboyError):
+    """Another step failed, or the build was interrupted: this one is of no use any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """How a step went."""
+
+    title: str
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphResult:
+    """What came of a graph: the manifest, the files behind it, and how each step went, in the order of their ends.
+
+    ``cached`` says that nothing at all was made.
+    """
+
+    descriptor: Descriptor
+    state: StateResult
+    steps: tuple[StepReport, ...]
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphContext:
+    """What a graph is carried out with."""
+
+    store: Store
+    home: Home
+    runtime: NativeRuntime
+    tier: Tier
+    options: BuildOptions
+    progress: GraphProgress
+
+
+def solve(image: Image, context: GraphContext) -> GraphResult:
+    """Carry the graph of ``image`` out and return the image, durable in the store.
+
+    For the first thread of a process that is in its tier. Raises the error of the first step that failed, after all others
+    have ended. What was made until then is found again by the next build.
+    """
+    with context.store.lease("build"):
+        solver = _Solver(image, context)
+        try:
+            return solver.run()
+        finally:
+            solver.close()
+
+
+class _Solver:
+    def __init__(self, image: Image, context: GraphContext) -> None:
+        self._image = image
+        self._context = context
+        self._progress = OneAtATime(context.progress)
+        self._results: dict[Op, Result] = {}
+        self._reports: list[StepReport] = []
+        self._trees = Trees(kind=context.store.kind)
+        self._scans: list[ContextScan] = []
+        self._local = threading.local()
+        self._local.store = context.store
+        self._stopped = threading.Event()
+        self._stop, self._stopping = os.pipe2(os.O_CLOEXEC)
+        self._runner = StepRunner(
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            caches=CacheFolders(context.home, kind=context.store.kind),
+            options=context.options,
+            stop=self._stop,
+        )
+
+    def close(self) -> None:
+        os.close(self._stop)
+        os.close(self._stopping)
+
+    def run(self) -> GraphResult:
+        ops = list_ops(self._image.state)
+        for op in ops:
+            if isinstance(op, Run):
+                check_entitlements(op, self._context.options)
+        waiting: list[Op] = []
+        for op in ops:
+            if not self._open(op):
+                waiting.append(op)
+        self._solve_all(waiting)
+        state = self._results[self._image.state]
+        assert isinstance(state, StateResult)
+        started_s = time.monotonic()
+        number = self._progress.start("exporting to image")
+        descriptor, known = write_image(self._context.store, self._image, state)
+        for scan in self._scans:
+            scan.save()
+        self._progress.finish(number, cached=known, seconds=time.monotonic() - started_s)
+        cached = known and all(report.cached for report in self._reports)
+        return GraphResult(descriptor=descriptor, state=state, steps=tuple(self._reports), cached=cached)
+
+    # --- what is there at once --------------------------------------------------------------------------------------
+
+    def _open(self, op: Op) -> bool:
+        """Give an operation its result if it is no work, or is work for the first thread."""
+        match op:
+            case Scratch():
+                self._results[op] = StateResult(epoch_s=self._context.options.source_date_epoch or 0)
+            case Base():
+                self._results[op] = self._timed(op.title or f"FROM {op.image.name}", lambda say: self._base(op, say))
+            case LocalContext():
+                self._results[op] = self._open_context(op)
+            case InlineFiles():
+                self._results[op] = FilesView(
+                    [
+                        SingleFile(
+                            name=file.name,
+                            mode=file.mode,
+                            sha256=Digest.of(file.content).hex,
+                            size_bytes=len(file.content),
+                            content=file.content,
+                        )
+                        for file in op.files
+                    ]
+                )
+            case _:
+                return False
+        return True
+
+    def _base(self, op: Base, say: Callable[[str], None]) -> tuple[StateResult, bool]:
+        context, options = self._context, self._context.options
+        if op.image.digest is not None:
+            state, cached = open_stored(context.store, op.image), True
+        else:
+            say(op.image.note)
+            state, cached = make_base(
+                op.image,
+                store=context.store,
+                home=context.home,
+                runtime=context.runtime,
+                tier=context.tier,
+                environ=options.environ,
+                log=say,
+                refresh=options.refresh,
+                mirror=options.mirror,
+            )
+        if options.source_date_epoch is not None:
+            state = StateResult(
+                layers=state.layers,
+                history=state.history,
+                epoch_s=options.source_date_epoch,
+                packages=state.packages,
+                archive=state.archive,
+            )
+        return state, cached
+
+    def _open_context(self, op: LocalContext) -> ContextView:
+        folder = self._context.options.contexts.get(op.name)
+        if folder is None:
+            raise CarboyError(f"there is no build context {op.name!r}", hint=f"--build-context {op.name}=FOLDER")
+        scan = ContextScan(
+            os.path.realpath(folder),
+            ignore=op.ignore,
+            cache_dir=f"{self._context.home.cache}/contexts",
+            limit_bytes=self._context.options.context_limit_bytes,
+        )
+        self._scans.append(scan)
+        return ContextView(scan, where="the build context" + ("" if op.name == "context" else f" {op.name!r}"))
+
+    # --- what is work -----------------------------------------------------------------------------------------------
+
+    def _solve_all(self, waiting: list[Op]) -> None:
+        running: dict[Future[tuple[Op, Result]], None] = {}
+        jobs = max(1, self._context.options.jobs)
+        pool: ThreadPoolExecutor | None = None
+        try:
+            while waiting or running:
+                ready = [op for op in waiting if all(item in self._results for item in list_inputs(op))]
+                if len(ready) == 1 and not running:
+                    waiting.remove(ready[0])
+                    self._results[ready[0]] = self._solve(ready[0])
+                    continue
+                pool = pool or ThreadPoolExecutor(jobs, thread_name_prefix="step", initializer=self._begin_thread)
+                for op in ready[: jobs - len(running)]:
+                    waiting.remove(op)
+                    running[pool.submit(lambda one: (one, self._solve(one)), op)] = None
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    op, result = future.result()
+                    self._results[op] = result
+        except BaseException:
+            self._stopped.set()
+            os.write(self._stopping, b"x")
+            raise
+        finally:
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin_thread(self) -> None:
+        # A connection of SQLite's belongs to one thread.
+        self._local.store = Store(self._context.home, kind=self._context.store.kind)
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise BuildStoppedError("the build was given up")
+
+    def _solve(self, op: Op) -> Result:
+        self._check()
+        match op:
+            case Http():
+                from carboy.build.solver.downloads import fetch_file, show_url
+
+                title = op.title or f"ADD {show_url(op.url)}"
+                environ = self._context.options.environ
+                return self._timed(
+                    title,
+                    lambda _: fetch_file(op, self._local.store, environ, check=self._check),
+                    location=op.location,
+                )
+            case Git():
+                from carboy.build.solver.checkouts import check_out
+
+                return self._timed(
+                    op.title or "ADD a repository",
+                    lambda say: check_out(op, self._local.store, self._context.options, say=say, check=self._check),
+                    location=op.location,
+                )
+            case Run() | Copy() | MakeFolder():
+                return self._timed(op.title, lambda say: self._step(op, say), location=op.location)
+            case _:
+                raise AssertionError(op)
+
+    def _step(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, bool]:
+        parent = self._results[op.parent]
+        assert isinstance(parent, StateResult)
+        origins = [item for item in list_inputs(op) if item is not op.parent or _reads_parent(op)]
+        step = Step(
+            op,
+            parent,
+            {origin: self._view(origin) for origin in origins},
+            store=self._local.store,
+            trees=self._trees,
+            runner=self._runner,
+            say=say,
+            check=self._check,
+        )
+        layer, cached = step.solve()
+        return parent.on_top(layer), cached
+
+    def _view(self, origin: Op) -> View:
+        result = self._results[origin]
+        if not isinstance(result, StateResult):
+            return result
+        state = result
+        return StateView(
+            lambda: (self._trees.open(self._local.store, state), self._trees.owners(self._local.store, state)),
+            chain=[str(diff_id) for diff_id in state.chain],
+            title=getattr(origin, "title", "") or "the stage",
+            memory=_Memory(self._local.store),
+        )
+
+    def _timed(
+        self,
+        title: str,
+        work: Callable[[Callable[[str], None]], tuple[Result, bool]],
+        *,
+        location: Location | None = None,
+    ) -> Result:
+        """Do a piece of work and tell of its beginning, its lines and its end; a failure says where it was asked for."""
+        number = self._progress.start(title)
+        started_s = time.monotonic()
+        try:
+            result, cached = work(lambda line: self._progress.log(number, line))
+        except BaseException as error:
+            text = error.brief if isinstance(error, CarboyError) else type(error).__name__
+            if self._stopped.is_set():
+                text = "stopped"
+            self._progress.finish(number, cached=False, seconds=time.monotonic() - started_s, error=text)
+            if isinstance(error, CarboyError) and location is not None and not error.details.startswith(str(location)):
+                error.details = f"{location}\n{location.text}\n{error.details}".strip()
+            raise
+        seconds = time.monotonic() - started_s
+        self._progress.finish(number, cached=cached, seconds=seconds)
+        self._reports.append(StepReport(title=title, cached=cached, seconds=seconds))
+        return result
+
+
+class _Memory:
+    """Digests of files in layers, in the store's cache."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def recall(self, key: str) -> str | None:
+        entry = self._store.cache.get(key)
+        return None if entry is None else str(entry.value["digest"])
+
+    def remember(self, key: str, digest: str) -> None:
+        self._store.cache.put(key, "files", {"digest": digest}, [])
+
+
+def _reads_parent(op: Run | Copy | MakeFolder) -> bool:
+    """Return whether a step also takes files from the very state that it stands on."""
+    if isinstance(op, Copy):
+        return any(item.origin is op.parent for item in op.items)
+    return isinstance(op, Run) and any(getattr(mount, "origin", None) is op.parent for mount in op.mounts)
