@@ -208,6 +208,7 @@ def test_trap_43_no_link_leads_out(bench: Bench, target: str) -> None:
     with pytest.raises(CarboyError, match="is not in the build context"):
         bench.copy("evil", to="/x")
     (bench.parent / "evil").symlink_to(target.replace("outside", "new"))
+    (bench.parent / "up").symlink_to("..")
     bench.copy("a.txt", to="/evil/")
     assert not (bench.place / "new").exists()
     assert {path.rpartition("/")[2] for path in bench.tree()} == {"a.txt"}

@@ -7,6 +7,7 @@ tonistiigi/fsutil, copy.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -114,20 +115,25 @@ class Placer:
 
     def _make_all(self, path: bytes, mode: int, ids: Ids, epoch_s: int) -> list[bytes]:
         """Return the parts of a folder, made where it is missing; a dangling link on the way is made good, inside."""
-        for _ in range(MAX_TRIES * (len(split(path)) + 1)):
-            parts = split(path)
+        parts = split(path)
+        for _ in range(MAX_TRIES * (len(parts) + 1)):
             for count in range(len(parts) + 1):
-                with self._root.open() as top, find(top, b"/".join(parts[:count]) or b".") as place:
-                    if place.entry is None:
-                        self._make(place.parts, mode, ids, epoch_s)
-                        break
-                    if not place.entry.is_folder:
-                        raise CarboyError(
-                            f"/{show(b'/'.join(parts[:count]))} is not a folder, so nothing can be copied into it",
-                            hint="choose another destination, or remove that first",
-                        )
-                    if count == len(parts):
-                        return place.parts
+                here = b"/".join(parts[:count])
+                try:
+                    with self._root.open() as top, find(top, here or b".") as place:
+                        if place.entry is None:
+                            self._make(place.parts, mode, ids, epoch_s)
+                            break
+                        if not place.entry.is_folder:
+                            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                        if count == len(parts):
+                            return place.parts
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    what = "leads nowhere" if isinstance(error, FileNotFoundError) else "is not a folder"
+                    raise CarboyError(
+                        f"/{show(here)} {what}, so nothing can be copied into it",
+                        hint="choose another destination, or remove that first",
+                    ) from error
         raise CarboyError(f"the destination {show(path)} cannot be made", hint="choose another one")
 
     def _make(self, parts: list[bytes], mode: int, ids: Ids, epoch_s: int) -> None:
@@ -154,13 +160,13 @@ class Placer:
 
     def _unpack(self, selected: Selected, target: Target) -> bool:
         """Unpack an archive into the destination, a folder then; return whether it is one, by its content."""
-        (item,) = selected.open_items()
-        if item.open is None or not is_archive(item):
-            return False
-        base = self._make_missing(os.fsencode(target.destination), target)
-        with item.open() as reader:
-            members = self._dress_members(iter_tar(open_archive(_Stream(reader))), target, base)
-            self._put(members, base)
+        for item in selected.open_items():  # one, and it can be read while the journey lasts
+            if item.open is None or not is_archive(item):
+                return False
+            base = self._make_missing(os.fsencode(target.destination), target)
+            with item.open() as reader:
+                members = self._dress_members(iter_tar(open_archive(_Stream(reader))), target, base)
+                self._put(members, base)
         return True
 
     def _dress_members(self, items: Iterator[Item], target: Target, base: list[bytes]) -> Iterator[Item]:

@@ -165,8 +165,6 @@ def _open_file(open_root: Callable[[], Folder], parts: tuple[bytes, ...]) -> Ite
 
 def _select_parents(source: Source, open_root: Callable[[], Folder], *, where: str) -> list[Selected]:
     above, has_pivot, rest = source.path.partition("/./")
-    if source.path.startswith("./"):
-        above, has_pivot, rest = "", "/./", source.path[2:]
     if not has_pivot:
         above, rest = "", source.path
     path, pattern = _clean(above), _clean(rest)

@@ -9,6 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from carboy.base.fs import translate_os_errors
 from carboy.build.copying.modes import parse_chmod
 from carboy.build.copying.owners import resolve_chown, resolve_owner
 from carboy.build.copying.place import Placer, Target
@@ -156,7 +157,8 @@ class Step:
         for item, found in zip(op.items, selected, strict=True):
             for one in found:
                 self._check()
-                placer.copy(one, self._views[item.origin], target, unpack=item.unpack)
+                with translate_os_errors(f"copy {item.path} to {op.destination}"):
+                    placer.copy(one, self._views[item.origin], target, unpack=item.unpack)
 
     @staticmethod
     def _resolve_chown(op: Copy, below: Below) -> tuple[int, int] | None:
