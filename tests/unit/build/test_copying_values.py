@@ -12,7 +12,17 @@ from carboy.build.copying.modes import parse_chmod
 from carboy.build.copying.owners import Owners, resolve_chown, resolve_owner
 from carboy.build.copying.wildcards import compile_component
 from carboy.build.graph.keys import step_key
-from carboy.build.graph.ops import CacheMount, Copy, CopyItem, InlineFile, LocalContext, MakeFolder, Run, Scratch, SecretMount
+from carboy.build.graph.ops import (
+    CacheMount,
+    Copy,
+    CopyItem,
+    InlineFile,
+    LocalContext,
+    MakeFolder,
+    Run,
+    Scratch,
+    SecretMount,
+)
 from carboy.build.solver.bases import parse_time
 from carboy.build.solver.downloads import show_url
 from carboy.build.solver.recipes import find_recipe
@@ -75,7 +85,14 @@ def root(tmp_path: Path) -> Folder:
 
 @pytest.mark.parametrize(
     ("text", "ids"),
-    [("", None), ("1000", (1000, 1000)), ("1000:5", (1000, 5)), ("app", (100, 200)), ("app:staff", (100, 50)), ("7:staff", (7, 50))],
+    [
+        ("", None),
+        ("1000", (1000, 1000)),
+        ("1000:5", (1000, 5)),
+        ("app", (100, 200)),
+        ("app:staff", (100, 50)),
+        ("7:staff", (7, 50)),
+    ],
 )
 def test_trap_32_chown(root: Folder, text: str, ids: tuple[int, int] | None) -> None:
     assert resolve_chown(text, root) == ids
@@ -148,7 +165,10 @@ def test_a_linked_copy_does_not_depend_on_its_parent() -> None:
 
 
 def test_recipes() -> None:
-    suites = {tag: find_recipe("debian", tag) for tag in ("bookworm", "12", "12-slim", "bookworm-slim", "latest", "12.4", "sid")}
+    suites = {
+        tag: find_recipe("debian", tag)
+        for tag in ("bookworm", "12", "12-slim", "bookworm-slim", "latest", "12.4", "sid")
+    }
     assert {tag: recipe and recipe.suite for tag, recipe in suites.items()} == {
         "bookworm": "bookworm", "12": "bookworm", "12-slim": "bookworm", "bookworm-slim": "bookworm", "latest": "trixie",
         "12.4": None, "sid": None,
