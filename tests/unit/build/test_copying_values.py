@@ -210,6 +210,5 @@ def test_a_bomb_of_bzip2_is_stopped() -> None:
 
     bomb = bz2.compress(bytes(2**20)) * 600
     stream = open_archive(io.BytesIO(bomb))
-    with pytest.raises(LayerError, match="bomb|times its size"):
-        while stream.read(2**20):
-            pass
+    with pytest.raises(LayerError, match="times its size"):
+        list(iter(lambda: stream.read(2**20), b""))
