@@ -1,4 +1,4 @@
-"""``cp``, ``diff``, ``commit`` and ``export``: the files of containers, running or not, in each tier."""
+"""``cp``, ``diff``, ``commit``, ``export`` and ``import``: the files of containers, running or not, in each tier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from containers import Containers, on_terminal
@@ -278,6 +278,131 @@ def test_where_an_export_goes(containers: Containers, changed: str, folder: Path
         with on_terminal(carboy, *words) as terminal:
             terminal.read_until("refusing to write an archive to a terminal")
             assert terminal.wait() == 1
+
+
+# --- commit and import --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def name(containers: Containers) -> Iterator[str]:
+    """Return the name of an image that is removed with the test."""
+    yield f"{containers.prefix}:1"
+    containers.carboy("rmi", "-f", f"{containers.prefix}:1", expect=None)
+
+
+def describe(containers: Containers, image: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(containers.carboy("inspect", "--type", "image", image).stdout)[0]
+    return found
+
+
+def test_commit(containers: Containers, changed: str, name: str) -> None:
+    """What a container wrote is in the image; what it was started with is how the image starts."""
+    carboy = containers.carboy
+    words = ("-m", "a note", "-a", "me", "-c", "ENV B=$A-2", "--change", 'CMD ["sh", "-c", "ls -R /new; echo $B"]')
+    carboy("exec", changed, "sh", "-c", "chown 7:8 /new/sub/leaf" if carboy.person.tier != "single" else "true")
+    digest = carboy("commit", *words, changed, name).stdout.strip()
+    assert containers.state(changed) == "running"
+    described = describe(containers, name)
+    assert described["Digest"] == digest
+    assert described["History"][-1] == {
+        "author": "me", "comment": "a note", "created": described["Created"],
+        "created_by": f"sh -c {SCRIPT}; {WAIT}",
+    }  # fmt: skip
+    base = describe(containers, SMALL)
+    assert described["RootFS"]["Layers"][:-1] == base["RootFS"]["Layers"]
+    assert described["Config"]["Env"] == ["PATH=/bin", "B=-2"]
+    assert carboy("run", "--rm", name).stdout == "/new:\nsub\n\n/new/sub:\nleaf\n-2\n"
+    script = "cat /new/sub/leaf; ls /etc/group /volume; stat -c %u:%g /new/sub/leaf"
+    done = carboy("run", "--rm", name, "sh", "-c", script, expect=None)
+    assert done.stdout.splitlines() == ["1", "/volume:", "0:0" if carboy.person.tier == "single" else "7:8"]
+    assert "/etc/group" in done.stderr
+    carboy("run", "--rm", digest, "true")
+
+
+def test_commit_of_one_that_does_not_run(containers: Containers, name: str) -> None:
+    carboy, made = containers.carboy, containers.name("made")
+    carboy(
+        "create",
+        "--name",
+        made,
+        "-e",
+        "A=1",
+        "-u",
+        "1:1",
+        "-w",
+        "/etc",
+        "--label",
+        "a=b",
+        "--entrypoint",
+        "echo",
+        SMALL,
+        "x",
+    )
+    digest = carboy("commit", made).stdout.strip()
+    config = describe(containers, digest)["Config"]
+    assert (config["Entrypoint"], config["Cmd"], config["User"], config["WorkingDir"]) == (
+        ["echo"],
+        ["x"],
+        "1:1",
+        "/etc",
+    )
+    assert (config["Env"], config["Labels"]) == (["PATH=/bin", "A=1"], {"a": "b"})
+    assert describe(containers, digest)["RootFS"] == describe(containers, SMALL)["RootFS"]  # it wrote nothing
+    assert carboy("run", "--rm", "-u", "0", digest).stdout == "x\n"
+    carboy("commit", "-c", 'ENTRYPOINT ["cat"]', made, name)
+    assert "Cmd" not in describe(containers, name)["Config"]
+
+
+def test_who_is_paused_for_a_commit_goes_on(containers: Containers, changed: str) -> None:
+    carboy = containers.carboy
+    carboy("pause", changed)
+    carboy("commit", changed)
+    assert containers.state(changed) == "paused"
+    carboy("unpause", changed)
+    carboy("commit", "--no-pause", changed)
+    program = (
+        "import os, sys; from carboy.containers.client import hold; held = hold(sys.argv[1]); "
+        "print(open(sys.argv[1] + '/state.json').read()); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    home = json.loads(carboy("inspect", changed).stdout)[0]["LogPath"].rpartition("/")[0]
+    done = carboy.python(program, home)
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (-9, "paused")
+    containers.wait_state(changed, "running")
+
+
+def test_bad_commits(containers: Containers, changed: str) -> None:
+    carboy = containers.carboy
+    for words, status, text in (
+        (("nobody-s",), 1, "there is no container"),
+        ((changed, "Not/A:Name"), 1, "is not the name of an image"),
+        (("-c", "RUN true", changed), 2, "no valid change"),
+        (("-c", "ENV", changed), 2, "requires at least one argument"),
+        (("--pause=maybe", changed), 2, "true or false"),
+    ):
+        assert text in carboy("commit", *words, expect=status).stderr
+    assert containers.state(changed) == "running"
+
+
+def test_export_and_import(containers: Containers, changed: str, folder: Path, name: str) -> None:
+    carboy = containers.carboy
+    carboy("export", "-o", str(folder / "all.tar"), changed)
+    digest = carboy(
+        "import", "-c", 'CMD ["cat", "/new/sub/leaf"]', "-c", "ENV PATH=/bin", str(folder / "all.tar"), name
+    ).stdout
+    assert describe(containers, name)["Digest"] == digest.strip()
+    assert describe(containers, name)["History"][-1]["comment"] == f"imported from {folder}/all.tar"
+    assert carboy("run", "--rm", name).stdout == "1\n"
+
+
+def test_bad_imports(small_root_carboy: Carboy) -> None:
+    carboy = small_root_carboy
+    for text, data in (("is no archive", "bad"), ("is empty", "")):
+        assert text in carboy("import", "-", expect=1, input=data).stderr
+    assert "no such file" in carboy("import", "/nobody-s/none", expect=1).stderr
+    assert "is not fetched" in carboy("import", "https://example.org/x.tar", expect=2).stderr
+
+
+# --- usage --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,17 @@ def open_root(folder: str) -> int:
     return fds[0]
 
 
+def hold(folder: str) -> Connection:
+    """Pause a running container until the connection is closed, or this process ends. Raises ``CarboyError`` (125)."""
+    connection = ask(folder)
+    connection.send(("hold",))
+    answer, _ = connection.receive()
+    if answer is None or answer[0] == "refused":
+        connection.close()
+        raise refusal(answer or ("", "the process that keeps the container has ended", ""))
+    return connection
+
+
 def request(folder: str, message: tuple[Any, ...]) -> tuple[Any, ...]:
     """Send one request and return the answer. Raises ``CarboyError`` (125) when it is refused, or nobody is there."""
     connection = ask(folder)

@@ -62,7 +62,7 @@ class Keeper(Watcher):
         self._verbs: dict[str, Callable[[Connection, tuple[Any, ...], list[int]], bool]] = {
             "exec": self._exec, "signal": self._signal, "stop": self._stop, "wait": self._wait,
             "pause": self._pause, "resume": self._resume, "state": self._tell, "observe": self._observe,
-            "update": self._update, "follow": self._follow, "root": self._root, "network": self._reconnect,
+            "update": self._update, "follow": self._follow, "root": self._root, "hold": self._hold, "network": self._reconnect,
         }  # fmt: skip
 
     def serve(self, verb: str, call: Callable[[Connection, tuple[Any, ...], list[int]], bool]) -> None:
@@ -427,6 +427,21 @@ class Keeper(Watcher):
         else:
             self._answer_frozen(connection, False)
         return False
+
+    def _hold(self, connection: Connection, values: tuple[Any, ...], fds: list[int]) -> bool:
+        """Pause the container until whoever asks goes away, in whatever way."""
+        del values
+        if self._refuse(connection, fds):
+            return False
+        problem = self._set_frozen(True)
+        connection.send(("refused", *problem) if problem else ("ok",))
+        if problem is None:
+            self.on_drop(connection, self._let_go)
+        return problem is None
+
+    def _let_go(self) -> None:
+        if self._pidfd >= 0 and self.state.status == "paused":
+            self._set_frozen(False)
 
     def _answer_frozen(self, connection: Connection, frozen: bool) -> None:
         problem = self._set_frozen(frozen)

@@ -9,7 +9,9 @@ from carboy.containers.events import write_event
 from carboy.containers.names import read_name
 from carboy.containers.record import iter_configs
 from carboy.errors import CarboyError
+from carboy.oci import mediatypes
 from carboy.oci.config import ImageConfig, parse_config
+from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.reference import Reference
@@ -17,7 +19,6 @@ from carboy.snapshots import snapshot
 
 if TYPE_CHECKING:
     from carboy.engine.context import Engine
-    from carboy.oci.descriptor import Descriptor
 
 SHORT_ID = 12
 
@@ -77,6 +78,9 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
         return next(iter(by_id.values()))
     if len(by_id) > 1:
         raise CarboyError(f"{name!r} is the start of {len(by_id)} digests", hint="write more letters of it", code=code)
+    unnamed = _find_unnamed(engine, name)
+    if unnamed is not None:
+        return unnamed
     reference = Reference.parse(name)
     descriptor = engine.store.refs.get(str(reference))
     if descriptor is not None:
@@ -91,6 +95,19 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
         else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
     )
     raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=code)
+
+
+def _find_unnamed(engine: Engine, name: str) -> Descriptor | None:
+    """Return the image with this whole digest ("sha256:..."), which need not have a name."""
+    if not name.startswith("sha256:") or len(name) != len("sha256:") + 64 or not _is_short_id(name):
+        return None
+    digest = Digest.parse(name)
+    try:
+        data = engine.store.blobs.read(digest)
+        parse_manifest(data)
+    except CarboyError:
+        return None
+    return Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(data))
 
 
 def _is_short_id(name: str) -> bool:

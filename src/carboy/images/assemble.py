@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from carboy.oci import mediatypes
 from carboy.oci.config import History, RunConfig, make_config
 from carboy.oci.descriptor import Descriptor
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carboy.layers.apply import LayerResult
+    from carboy.oci.config import ImageConfig
+    from carboy.oci.manifest import Manifest
     from carboy.store.store import Store
 
 
@@ -43,14 +47,35 @@ def assemble(
         created=created,
         history=tuple(history),
     )
-    config_descriptor = Descriptor(
-        media_type=mediatypes.CONFIG, digest=store.blobs.put(document.raw), size=len(document.raw)
+    return _write(store, document, tuple(_describe(item.layer) for item in layers))
+
+
+def extend(
+    store: Store, base: tuple[Manifest, ImageConfig], layer: LayerResult | None, *, config: RunConfig, entry: History
+) -> Descriptor:
+    """Write an image that is ``base`` with one more layer and another configuration; returns its manifest's descriptor.
+
+    ``entry`` is the new line of the history; without a layer it is an empty one. All layers are in the store.
+    """
+    manifest, above = base
+    if layer is None:
+        entry = msgspec.structs.replace(entry, empty_layer=True)
+    document = make_config(
+        platform=above.platform,
+        diff_ids=(*above.diff_ids, *(() if layer is None else (layer.diff_id,))),
+        config=config,
+        created=entry.created,
+        history=(*above.history, entry),
+        author=entry.author,
     )
-    manifest = make_manifest(
-        config=config_descriptor,
-        layers=tuple(
-            Descriptor(media_type=mediatypes.LAYER_TAR, digest=item.layer.diff_id, size=item.layer.size_bytes)
-            for item in layers
-        ),
-    )
+    return _write(store, document, (*manifest.layers, *(() if layer is None else (_describe(layer),))))
+
+
+def _describe(layer: LayerResult) -> Descriptor:
+    return Descriptor(media_type=mediatypes.LAYER_TAR, digest=layer.diff_id, size=layer.size_bytes)
+
+
+def _write(store: Store, document: ImageConfig, layers: tuple[Descriptor, ...]) -> Descriptor:
+    config = Descriptor(media_type=mediatypes.CONFIG, digest=store.blobs.put(document.raw), size=len(document.raw))
+    manifest = make_manifest(config=config, layers=layers)
     return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(manifest.raw), size=len(manifest.raw))

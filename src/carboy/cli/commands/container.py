@@ -10,6 +10,7 @@ from carboy.errors import CarboyError
 # name below `container`: (module below carboy.cli.commands, function)
 COMMANDS = {
     "attach": ("inside", "attach"),
+    "commit": ("files.commit", "commit"),
     "cp": ("files.copy", "cp"),
     "create": ("run", "create"),
     "diff": ("files.changes", "diff"),

@@ -1,4 +1,4 @@
-"""``carboy export``: all files of a container as an archive."""
+"""``carboy export`` and ``import``: all files of a container as an archive, and an archive as an image."""
 
 from __future__ import annotations
 
@@ -45,4 +45,29 @@ def export(words: list[str]) -> int:
         # There as a whole or not at all; for its owner alone, as it may hold what nobody else can read in the container.
         with open_durable(path) as file:
             export_container(engine, view, file)
+    return 0
+
+
+def import_(words: list[str]) -> int:
+    """Make an image of an archive of all its files, and print its digest."""
+    parser = Parser(
+        "import [OPTIONS] FILE|- [NAME[:TAG]]",
+        "Make an image of an archive (tar, as it is or compressed by gzip or zstd) that holds all of its files.",
+    )
+    parser.add_argument("-m", "--message", default="", help="a note in the image's history")
+    parser.add_argument("-c", "--change", action="append", default=[], metavar="INSTRUCTION",
+                        help="how a container of it starts, as in a Dockerfile: CMD, ENV, USER, WORKDIR ...")  # fmt: skip
+    parser.add_argument("source", metavar="FILE|-")
+    parser.add_argument("name", nargs="?", default=None, metavar="NAME[:TAG]")
+    options = parser.parse_args(words)
+    if options.source.startswith(("http://", "https://")):
+        raise CarboyError("an archive is not fetched", hint="fetch it and give it as -", code=2)
+    from carboy.engine.imports import ImportRequest, import_image
+
+    message = options.message or f"imported from {options.source}"
+    request = ImportRequest(name=options.name, changes=tuple(options.change), message=message)
+    with translate_os_errors(f"read {options.source}"):
+        fd = 0 if options.source == "-" else os.open(options.source, os.O_RDONLY | os.O_CLOEXEC)
+    engine = Engine.open(os.environ)
+    print(import_image(engine, Stream(fd), request).digest)
     return 0
