@@ -115,7 +115,7 @@ def _row(view: ContainerView, *, whole: bool) -> tuple[str, ...]:
         command,
         render_age(time.time() - config.created_at_s),
         render_status(view),
-        ", ".join(state.ports),
+        ", ".join("->".join(text.rpartition(":")[::2]) for text in state.ports),
     )
 
 
