@@ -15,6 +15,7 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "run": {"command": (str, list), "network": str, "env": dict},
     "python": {"version": str, "requirements": str},
     "system": {"packages": list},
+    "build": {"front": str},
 }
 _SHELL = ("/bin/sh", "-c")
 
@@ -29,6 +30,7 @@ class Settings:
     python: str = ""
     requirements: str = ""
     packages: tuple[str, ...] = ()
+    front: str = ""
 
 
 def parse_settings(text: str) -> Settings:
@@ -48,7 +50,11 @@ def parse_settings(text: str) -> Settings:
     run, python = value.get("run", {}), value.get("python", {})
     if run.get("network", "none") not in {"none", "host", "private"}:
         raise CarboyError(f"carboy.toml: there is no network {run['network']!r}", hint="use none, host or private")
+    front = value.get("build", {}).get("front", "")
+    if front not in {"", "python", "dockerfile"}:
+        raise CarboyError(f"carboy.toml: there is no front end {front!r}", hint='use front = "dockerfile" or "python"')
     return Settings(
+        front=front,
         command=_command(run["command"]) if "command" in run else (),
         network=run.get("network", "none"),
         env={str(k): str(v) for k, v in run.get("env", {}).items()},
