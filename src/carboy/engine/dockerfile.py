@@ -1,0 +1,291 @@
+"""Building with a Dockerfile: what is asked for to a graph, its checks, its steps, its image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carboy.build.dockerfile.arguments import ContextSource, SecretSource
+from carboy.build.dockerfile.convert import convert
+from carboy.build.dockerfile.git import parse_git_address
+from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, platform_names
+from carboy.build.dockerfile.platform import parse_platform
+from carboy.build.dockerfile.settings import split_env
+from carboy.build.graph import ops
+from carboy.build.sources import DockerfileText, read_dockerfile, read_ignore
+from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
+from carboy.dockerfile.errors import LanguageError, Span
+from carboy.dockerfile.ignore import Ignore, compile_ignore, parse_ignore
+from carboy.dockerfile.instructions.model import Dockerfile
+from carboy.dockerfile.parser import parse
+from carboy.dockerfile.rules import CheckOptions, CheckWarning
+from carboy.errors import CarboyError
+from carboy.oci.platform import Platform
+from carboy.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from carboy.build.graph.options import BuildOptions
+    from carboy.build.solver.progress import GraphProgress
+    from carboy.build.solver.solver import GraphResult
+    from carboy.engine.context import Engine
+
+EPOCH = "SOURCE_DATE_EPOCH"
+_MAX_EPOCH = 2**33
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileRequest:
+    """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile itself.
+
+    ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
+    """
+
+    context: str
+    file: str = ""
+    text: bytes | None = None
+    names: tuple[str, ...] = ()
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    contexts: Mapping[str, ContextSource] = field(default_factory=dict)
+    secrets: tuple[SecretSource, ...] = ()
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+    network: str = "host"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_bytes: int | None = None
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    platform: str = ""
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What the checks found, in which file, and whether a finding is an error."""
+
+    dockerfile: Dockerfile
+    warnings: tuple[CheckWarning, ...]
+    options: CheckOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What was read of a request."""
+
+    dockerfile: Dockerfile
+    ignore: Ignore | None
+    platform: Platform
+    build_args: Mapping[str, str]
+
+
+def check_dockerfile(engine: Engine, request: DockerfileRequest) -> CheckReport:
+    """Return what the build checks find; nothing is built. Raises ``CarboyError``."""
+    return _check(engine, request, _read(engine, request))
+
+
+def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
+    """Return the graph of a build; nothing is run, fetched or written. Raises ``CarboyError``."""
+    return _plan(engine, request, _read(engine, request))
+
+
+def build_dockerfile(
+    engine: Engine,
+    request: DockerfileRequest,
+    *,
+    progress: GraphProgress,
+    warn: Callable[[CheckWarning], None] = lambda _: None,
+) -> GraphResult:
+    """Build an image, under the request's names, and return what came of it; ``warn`` gets what the checks find.
+
+    Raises ``CarboyError``: for what is wrong with the file, for a step that fails, and for a finding that ``# check=error=true``
+    makes an error, before anything is built.
+    """
+    from carboy.build.solver.solver import GraphContext, solve
+    from carboy.containers.events import write_event
+
+    references = [Reference.parse(name) for name in request.names]
+    read = _read(engine, request)
+    report = _check(engine, request, read)
+    for warning in report.warnings:
+        warn(warning)
+    if report.warnings and report.options.error:
+        rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
+        raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
+    image = _plan(engine, request, read)
+    context = GraphContext(
+        store=engine.store,
+        home=engine.home,
+        runtime=engine.runtime(),
+        tier=engine.tier,
+        options=_options(engine, request, read),
+        progress=progress,
+    )
+    result = solve(image, context)
+    for reference in references:
+        engine.store.refs.set(str(reference), result.descriptor)
+    if references or not result.cached:
+        name = references[0].familiar if references else ""
+        write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=name)
+    return result
+
+
+def _read(engine: Engine, request: DockerfileRequest) -> _Read:
+    text = _read_text(request)
+    dockerfile = parse(text.data, file=text.name)
+    current = Platform.current()
+    platform = current
+    if request.platform:
+        try:
+            platform = parse_platform(request.platform, default=current)
+        except LanguageError as wrong:
+            raise CarboyError(wrong.message, hint=wrong.hint, code=2) from wrong
+    if (platform.os, platform.architecture) != (current.os, current.architecture):
+        raise CarboyError(f"this machine builds for {current} only, not for {platform}", hint="leave --platform out")
+    args = dict(request.build_args)
+    if EPOCH in engine.environ:
+        args.setdefault(EPOCH, engine.environ[EPOCH])
+    return _Read(dockerfile=dockerfile, ignore=_compile(text.ignore, text.ignore_name), platform=platform, build_args=args)
+
+
+def _read_text(request: DockerfileRequest) -> DockerfileText:
+    if request.text is None:
+        return read_dockerfile(request.context, file=request.file)
+    ignore, name = read_ignore(request.context) if request.context else ("", "")
+    return DockerfileText(name=request.file or "Dockerfile", data=request.text, ignore=ignore, ignore_name=name)
+
+
+def _compile(text: str, name: str) -> Ignore | None:
+    patterns = parse_ignore(text, file=name) if text else ()
+    return compile_ignore(patterns) if patterns else None
+
+
+def _check(engine: Engine, request: DockerfileRequest, read: _Read) -> CheckReport:
+    from carboy.build.solver.bases import StoreResolver
+
+    resolver = StoreResolver(engine.store)
+
+    def facts(name: str) -> BaseFacts | None:
+        try:
+            image = resolver.resolve(name, platform=None)
+        except CarboyError:
+            return None
+        config = image.config
+        return BaseFacts(
+            env=split_env(config.Env),
+            shell=bool(config.Shell),
+            platform=platform_names(image.platform),
+            triggers=tuple(config.OnBuild or ()),
+        )
+
+    options = read_check_options(read.dockerfile, read.build_args)
+    given = CheckInput(
+        platform=platform_names(read.platform),
+        build_args=read.build_args,
+        target=request.target,
+        contexts=frozenset(request.contexts),
+        base=facts,
+        ignore=read.ignore,
+    )
+    return CheckReport(
+        dockerfile=read.dockerfile, warnings=tuple(check(read.dockerfile, given, options=options)), options=options
+    )
+
+
+def _plan(engine: Engine, request: DockerfileRequest, read: _Read) -> ops.Image:
+    from carboy.build.solver.bases import StoreResolver
+
+    ignore = read.ignore
+    context: ops.LocalContext | ops.InlineFiles = ops.InlineFiles(files=(), title="[internal] no build context")
+    if request.context:
+        context = ops.LocalContext(ignore=ignore, patterns=ignore.patterns if ignore is not None else ())
+    given = BuildInput(
+        context=context,
+        resolver=StoreResolver(engine.store),
+        platform=read.platform,
+        build_platform=Platform.current(),
+        platform_given=bool(request.platform),
+        build_args=read.build_args,
+        labels=request.labels,
+        target=request.target,
+        contexts={name: _named(name, source) for name, source in request.contexts.items()},
+        no_cache=request.no_cache,
+        no_cache_stages=request.no_cache_stages,
+        allow=request.allow,
+    )
+    return convert(read.dockerfile, given)
+
+
+def _named(name: str, source: ContextSource) -> NamedContext:
+    if source.kind == "image":
+        return NamedImage(image=source.value)
+    if source.kind == "git":
+        address = parse_git_address(source.value)
+        assert address is not None, source.value
+        return ops.Git(
+            url=address.remote,
+            ref=address.ref,
+            subdir=address.subdir,
+            checksum=address.checksum,
+            keep_git_dir=bool(address.keep_git_dir),
+            title=f"[context {name}] load git source {source.value}",
+        )
+    if not os.path.isdir(source.value):
+        raise CarboyError(f"--build-context {name}: there is no folder {source.value}", hint="name a folder", code=2)
+    text, ignore_name = read_ignore(source.value)
+    ignore = _compile(text, ignore_name)
+    patterns = ignore.patterns if ignore is not None else ()
+    return ops.LocalContext(name=name, ignore=ignore, patterns=patterns, title=f"[context {name}] load from client")
+
+
+def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOptions:
+    from carboy.build.graph.options import BuildOptions
+
+    folders = {name: source.value for name, source in request.contexts.items() if source.kind == "folder"}
+    if request.context:
+        folders["context"] = request.context
+    return BuildOptions(
+        contexts=folders,
+        secrets={secret.id: _read_secret(secret, engine.environ) for secret in request.secrets},
+        ssh=request.ssh,
+        network=request.network,
+        entitlements=request.allow,
+        add_hosts=request.add_hosts,
+        shm_bytes=request.shm_bytes,
+        ulimits=request.ulimits,
+        source_date_epoch=_epoch(read),
+        environ=engine.environ,
+        refresh=request.refresh,
+    )
+
+
+def _epoch(read: _Read) -> int | None:
+    text = read.build_args.get(EPOCH, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) < _MAX_EPOCH):
+        wrong = LanguageError(f"{EPOCH} is not a number of seconds: {text}", hint="write it as 1700000000")
+        raise read.dockerfile.source.error(wrong, Span(0, 0))
+    return int(text)
+
+
+def _read_secret(secret: SecretSource, environ: Mapping[str, str]) -> bytes:
+    from carboy.build.graph.options import MAX_SECRET_BYTES
+
+    if secret.env:
+        if secret.env not in environ:
+            raise CarboyError(f"--secret {secret.id}: the variable {secret.env} is not set", hint="set it, or leave it out", code=2)
+        return os.fsencode(environ[secret.env])
+    try:
+        with open(secret.path, "rb") as stream:
+            data = stream.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise CarboyError(
+            f"--secret {secret.id}: {secret.path} cannot be read", details=os.strerror(error.errno or 0), hint="name a file", code=2
+        ) from error
+    if len(data) > MAX_SECRET_BYTES:
+        raise CarboyError(f"--secret {secret.id} is larger than {MAX_SECRET_BYTES} bytes", hint="mount a folder instead", code=2)
+    return data
