@@ -95,6 +95,11 @@ def bootstrap(
         return run.make(key, now_s=time.time() if now_s is None else now_s)
 
 
+def find_base(recipe: Recipe, *, store: Store, archive: ArchiveConfig) -> BaseLayer | None:
+    """Return the layer of ``recipe`` that was made before, None when there is none. Asks nobody, makes nothing."""
+    return _read_cached(store, _make_key(recipe, archive))
+
+
 class _Run:
     """One bootstrap under way."""
 

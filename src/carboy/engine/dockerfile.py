@@ -28,7 +28,7 @@ from carboy.oci.reference import Reference
 if TYPE_CHECKING:
     from carboy.build.graph.options import BuildOptions
     from carboy.build.solver.progress import GraphProgress
-    from carboy.build.solver.solver import GraphResult
+    from carboy.build.solver.solver import GraphContext, GraphResult
     from carboy.engine.context import Engine
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -37,7 +37,8 @@ _MAX_EPOCH = 2**33
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerfileRequest:
-    """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile itself.
+    """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile
+    itself.
 
     ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
     """
@@ -92,6 +93,27 @@ def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
     return _plan(engine, request, _read(engine, request))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedStep:
+    """A step for people: ``where`` it is written, whether it is there (None: only the build can tell), and why."""
+
+    title: str
+    where: str
+    cached: bool | None
+    reason: str
+
+
+def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[DescribedStep]:
+    """Return the steps of a build, with what would be done; nothing is run, fetched or made. Raises ``CarboyError``."""
+    from carboy.build.solver.progress import SilentGraphProgress
+    from carboy.build.solver.solver import preview
+
+    read = _read(engine, request)
+    image = _plan(engine, request, read)
+    steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
+    return [DescribedStep(title=s.title, where=str(s.location or ""), cached=s.cached, reason=s.reason) for s in steps]
+
+
 def build_dockerfile(
     engine: Engine,
     request: DockerfileRequest,
@@ -101,10 +123,10 @@ def build_dockerfile(
 ) -> GraphResult:
     """Build an image, under the request's names, and return what came of it; ``warn`` gets what the checks find.
 
-    Raises ``CarboyError``: for what is wrong with the file, for a step that fails, and for a finding that ``# check=error=true``
-    makes an error, before anything is built.
+    Raises ``CarboyError``: for what is wrong with the file, for a step that fails, and for a finding that ``#
+    check=error=true`` makes an error, before anything is built.
     """
-    from carboy.build.solver.solver import GraphContext, solve
+    from carboy.build.solver.solver import solve
     from carboy.containers.events import write_event
 
     references = [Reference.parse(name) for name in request.names]
@@ -116,15 +138,7 @@ def build_dockerfile(
         rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
         raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
     image = _plan(engine, request, read)
-    context = GraphContext(
-        store=engine.store,
-        home=engine.home,
-        runtime=engine.runtime(),
-        tier=engine.tier,
-        options=_options(engine, request, read),
-        progress=progress,
-    )
-    result = solve(image, context)
+    result = solve(image, _context(engine, request, read, progress))
     for reference in references:
         engine.store.refs.set(str(reference), result.descriptor)
     if references or not result.cached:
@@ -148,7 +162,9 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
     args = dict(request.build_args)
     if EPOCH in engine.environ:
         args.setdefault(EPOCH, engine.environ[EPOCH])
-    return _Read(dockerfile=dockerfile, ignore=_compile(text.ignore, text.ignore_name), platform=platform, build_args=args)
+    return _Read(
+        dockerfile=dockerfile, ignore=_compile(text.ignore, text.ignore_name), platform=platform, build_args=args
+    )
 
 
 def _read_text(request: DockerfileRequest) -> DockerfileText:
@@ -241,6 +257,19 @@ def _named(name: str, source: ContextSource) -> NamedContext:
     return ops.LocalContext(name=name, ignore=ignore, patterns=patterns, title=f"[context {name}] load from client")
 
 
+def _context(engine: Engine, request: DockerfileRequest, read: _Read, progress: GraphProgress) -> GraphContext:
+    from carboy.build.solver.solver import GraphContext
+
+    return GraphContext(
+        store=engine.store,
+        home=engine.home,
+        runtime=engine.runtime(),
+        tier=engine.tier,
+        options=_options(engine, request, read),
+        progress=progress,
+    )
+
+
 def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOptions:
     from carboy.build.graph.options import BuildOptions
 
@@ -275,17 +304,19 @@ def _epoch(read: _Read) -> int | None:
 def _read_secret(secret: SecretSource, environ: Mapping[str, str]) -> bytes:
     from carboy.build.graph.options import MAX_SECRET_BYTES
 
+    what = f"--secret {secret.id}"
     if secret.env:
         if secret.env not in environ:
-            raise CarboyError(f"--secret {secret.id}: the variable {secret.env} is not set", hint="set it, or leave it out", code=2)
+            raise CarboyError(f"{what}: the variable {secret.env} is not set", hint="set it, or leave it out", code=2)
         return os.fsencode(environ[secret.env])
     try:
         with open(secret.path, "rb") as stream:
             data = stream.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise CarboyError(
-            f"--secret {secret.id}: {secret.path} cannot be read", details=os.strerror(error.errno or 0), hint="name a file", code=2
+            f"{what}: {secret.path} cannot be read", details=reason, hint="name a file", code=2
         ) from error
     if len(data) > MAX_SECRET_BYTES:
-        raise CarboyError(f"--secret {secret.id} is larger than {MAX_SECRET_BYTES} bytes", hint="mount a folder instead", code=2)
+        raise CarboyError(f"{what} is larger than {MAX_SECRET_BYTES} bytes", hint="COPY a file in its place", code=2)
     return data

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carboy.base.home import Home
+    from carboy.bootstrap.bootstrap import BaseLayer
     from carboy.build.graph.ops import Location
     from carboy.linux.identity import Tier
     from carboy.oci.digest import Digest
@@ -148,18 +149,35 @@ def make_base(
         progress=_Telling(log),
         refresh=refresh,
     )
+    return _base_state(image, base), base.cached
+
+
+def find_base_state(
+    image: BaseImage, *, store: Store, environ: Mapping[str, str], mirror: str | None = None
+) -> StateResult | None:
+    """Return the layers of a base that was made here before, None when it would have to be made. Asks nobody."""
+    from carboy.bootstrap.archive import read_archive_config
+    from carboy.bootstrap.bootstrap import find_base
+    from carboy.bootstrap.recipe import parse_recipe
+
+    recipe = parse_recipe(image.recipe, packages=image.packages, architecture=image.platform.architecture)
+    archive = read_archive_config(environ, suite=recipe.suite, mirror=mirror)
+    base = find_base(recipe, store=store, archive=archive)
+    return None if base is None else _base_state(image, base)
+
+
+def _base_state(image: BaseImage, base: BaseLayer) -> StateResult:
     result = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(base.epoch_s))
     extra = f" with {', '.join(image.packages)}" if image.packages else ""
     line = History(created=created, created_by=f"carboy: base {image.recipe}{extra}, {len(base.packages)} packages")
-    state = StateResult(
+    return StateResult(
         layers=(Layer.made(result),),
         history=(line,),
         epoch_s=base.epoch_s,
         packages=len(base.packages),
         archive=json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":")),
     )
-    return state, base.cached
 
 
 class _Telling:

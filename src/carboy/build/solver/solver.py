@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.build.context.scan import ContextScan
@@ -34,7 +34,7 @@ from carboy.build.graph.ops import (
 )
 from carboy.build.running.caches import CacheFolders
 from carboy.build.running.step import StepRunner, check_entitlements
-from carboy.build.solver.bases import make_base, open_stored
+from carboy.build.solver.bases import find_base_state, make_base, open_stored
 from carboy.build.solver.image import write_image
 from carboy.build.solver.progress import OneAtATime
 from carboy.build.solver.state import StateResult, Trees
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from carboy.build.graph.ops import Location
     from carboy.build.graph.options import BuildOptions
     from carboy.build.solver.progress import GraphProgress
+    from carboy.layers.apply import LayerResult
     from carboy.linux.identity import Tier
     from carboy.oci.descriptor import Descriptor
     from carboy.runtime.native.launch import NativeRuntime
@@ -107,6 +108,29 @@ def solve(image: Image, context: GraphContext) -> GraphResult:
             return solver.run()
         finally:
             solver.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPreview:
+    """What a build would do with a step: ``cached`` None where only the build can tell. ``reason`` is for people."""
+
+    title: str
+    location: Location | None
+    cached: bool | None
+    reason: str
+
+
+def preview(image: Image, context: GraphContext) -> list[StepPreview]:
+    """Return what ``solve`` would do, step by step. Files are read; nothing is run, fetched or made.
+
+    Raises ``CarboyError`` for what a step cannot be without, as a file that is not there.
+    """
+    with context.store.lease("plan"):
+        previewer = _Preview(image, context)
+        try:
+            return previewer.list_steps()
+        finally:
+            previewer.close()
 
 
 class _Solver:
@@ -201,15 +225,11 @@ class _Solver:
                 refresh=options.refresh,
                 mirror=options.mirror,
             )
-        if options.source_date_epoch is not None:
-            state = StateResult(
-                layers=state.layers,
-                history=state.history,
-                epoch_s=options.source_date_epoch,
-                packages=state.packages,
-                archive=state.archive,
-            )
-        return state, cached
+        return self._dated(state), cached
+
+    def _dated(self, state: StateResult) -> StateResult:
+        epoch_s = self._context.options.source_date_epoch
+        return state if epoch_s is None else replace(state, epoch_s=epoch_s)
 
     def _open_context(self, op: LocalContext) -> ContextView:
         folder = self._context.options.contexts.get(op.name)
@@ -289,6 +309,14 @@ class _Solver:
                 raise AssertionError(op)
 
     def _step(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, bool]:
+        parent, step = self._prepare(op, say)
+        layer, cached = step.solve()
+        return parent.on_top(layer), cached
+
+    def _find(self, op: Run | Copy | MakeFolder) -> LayerResult | None:
+        return self._prepare(op, lambda _: None)[1].find()
+
+    def _prepare(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, Step]:
         parent = self._results[op.parent]
         assert isinstance(parent, StateResult)
         origins = [item for item in list_inputs(op) if item is not op.parent or _reads_parent(op)]
@@ -302,8 +330,7 @@ class _Solver:
             say=say,
             check=self._check,
         )
-        layer, cached = step.solve()
-        return parent.on_top(layer), cached
+        return parent, step
 
     def _view(self, origin: Op) -> View:
         result = self._results[origin]
@@ -362,3 +389,58 @@ def _reads_parent(op: Run | Copy | MakeFolder) -> bool:
     if isinstance(op, Copy):
         return any(item.origin is op.parent for item in op.items)
     return isinstance(op, Run) and any(getattr(mount, "origin", None) is op.parent for mount in op.mounts)
+
+
+class _Preview(_Solver):
+    """Follows a graph as far as what is known goes."""
+
+    def list_steps(self) -> list[StepPreview]:
+        steps = []
+        unknown: set[Op] = set()
+        for op in list_ops(self._image.state):
+            title = getattr(op, "title", "")
+            cached, reason = self._look(op, unknown)
+            if op not in self._results:
+                unknown.add(op)
+            if not isinstance(op, Scratch | LocalContext | InlineFiles):
+                location = getattr(op, "location", None)
+                steps.append(StepPreview(title=title, location=location, cached=cached, reason=reason))
+        return steps
+
+    def _look(self, op: Op, unknown: set[Op]) -> tuple[bool | None, str]:
+        """Return (whether an operation's result is there, why), and keep the result."""
+        if isinstance(op, Base):
+            return self._look_base(op)
+        if isinstance(op, Http | Git):
+            return None, "what is there decides: it is asked when the build runs"
+        if not isinstance(op, Run | Copy | MakeFolder):
+            self._open(op)
+            return True, ""
+        below = [item for item in list_inputs(op) if item in unknown]
+        if below and any(isinstance(item, Http | Git) for item in below):
+            return None, "what is fetched decides"
+        if below or op.no_cache:
+            return False, "without the cache, as asked for" if op.no_cache else "what it stands on is not there yet"
+        return self._look_up(op)
+
+    def _look_up(self, op: Run | Copy | MakeFolder) -> tuple[bool | None, str]:
+        layer = self._find(op)
+        if layer is None:
+            return False, "this was not done before on the same files"
+        parent = self._results[op.parent]
+        assert isinstance(parent, StateResult)
+        self._results[op] = parent.on_top(layer)
+        return True, "the same was done before, on the same files"
+
+    def _look_base(self, op: Base) -> tuple[bool | None, str]:
+        context, options = self._context, self._context.options
+        if op.image.digest is not None:
+            self._results[op] = self._dated(open_stored(context.store, op.image))
+            return True, f"{op.image.name} is in the store"
+        found = None
+        if not options.refresh:
+            found = find_base_state(op.image, store=context.store, environ=options.environ, mirror=options.mirror)
+        if found is None:
+            return False, op.image.note
+        self._results[op] = self._dated(found)
+        return True, "it was made here before, from its distribution's archive"

@@ -88,6 +88,10 @@ class Step:
             hint="stop what writes there, then build again",
         )
 
+    def find(self) -> LayerResult | None:
+        """Return the step's layer where it was made before, None where it would have to be made. Raises ``CarboyError``."""
+        return None if self._op.no_cache else self._look_up(f"layer:{self._key(self._select())}")
+
     def _wait(self) -> None:
         self._check()
 

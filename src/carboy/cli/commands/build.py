@@ -5,56 +5,165 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from carboy.build.sources import read_front
+from carboy.cli.commands.build_options import add_options, check_python, read_request
 from carboy.cli.options import Parser
-from carboy.cli.progress import open_progress
 from carboy.cli.render import printable, render_size, render_table
-from carboy.engine.build import build_folder, plan_folder
 from carboy.engine.context import Engine
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from carboy.dockerfile.rules import CheckWarning
+    from carboy.engine.dockerfile import CheckReport, DockerfileRequest
 
 
 def build(arguments: list[str]) -> int:
-    """Build a folder into an image and print its digest."""
-    parser = Parser("build [OPTIONS] FOLDER", "Build an image from a folder of Python.")
-    parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("-t", "--tag", metavar="NAME[:TAG]", help="the image's name")
+    """Build an image from a folder, by its Dockerfile or as a folder of Python, and print its digest."""
+    parser = Parser(
+        "build [OPTIONS] CONTEXT", "Build an image from a folder: by its Dockerfile, or as a folder of Python."
+    )
+    add_options(parser)
+    parser.add_argument("-t", "--tag", metavar="NAME[:TAG]", action="append", default=[], help="a name of the image")
     parser.add_argument("-q", "--quiet", action="store_true", help="print the digest only")
     parser.add_argument("--pull", action="store_true", help="ask the archive for a newer base")
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
+    parser.add_argument("--check", action="store_true", help="show what the build checks find, and build nothing")
+    parser.add_argument("--iidfile", metavar="PATH", help="write the digest to a file")
+    parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")
     options = parser.parse_args(arguments)
-    engine = Engine.open(os.environ)
-    with open_progress(sys.stderr, quiet=options.quiet) as progress:
-        result = build_folder(engine, options.folder, name=options.tag, progress=progress, refresh=options.pull)
-    digest = str(result.descriptor.digest)
-    if options.json:
-        steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
-        print(
-            json.dumps(
-                {"digest": digest, "name": options.tag, "size_bytes": result.size_bytes, "steps": steps}, indent=2
-            )
-        )
-    else:
-        print(digest)
-        if options.tag and not options.quiet:
-            print(f"built {options.tag}, {render_size(result.size_bytes)}", file=sys.stderr)
-    return 0
+    if options.progress not in {"auto", "plain", "tty", "quiet"}:
+        parser.error(f"--progress {options.progress}: auto, plain, tty and quiet are there")
+    file, reason = _choose(options)
+    if not file:
+        check_python(options, reason)
+        return _build_python(options)
+    request = read_request(options, file=file, names=tuple(options.tag))
+    return _check_dockerfile(request) if options.check else _build_dockerfile(options, request)
 
 
 def plan(arguments: list[str]) -> int:
     """Show the steps that a build would take, with the reason for each."""
-    parser = Parser("plan [--json] FOLDER", "Show the steps that a build of FOLDER takes, and why; runs nothing.")
-    parser.add_argument("folder", metavar="FOLDER")
+    parser = Parser("plan [OPTIONS] CONTEXT", "Show the steps that a build takes, and why; runs nothing.")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     options = parser.parse_args(arguments)
+    file, reason = _choose(options)
+    if file:
+        return _plan_dockerfile(options, read_request(options, file=file))
+    check_python(options, reason)
+    from carboy.engine.build import plan_folder
+
     steps = plan_folder(options.folder).describe()
     if options.json:
-        print(
-            json.dumps(
-                [{"step": i + 1, "what": s.what, "reason": s.reason, "key": s.key} for i, s in enumerate(steps)],
-                indent=2,
-            )
-        )
+        found = [{"step": i + 1, "what": s.what, "reason": s.reason, "key": s.key} for i, s in enumerate(steps)]
+        print(json.dumps(found, indent=2))
         return 0
     rows = [(str(i + 1), printable(s.what), printable(s.reason)) for i, s in enumerate(steps)]
     print(render_table(("STEP", "WHAT", "WHY"), rows))
+    return 0
+
+
+def _choose(options: Namespace) -> tuple[str, str]:
+    """Return the Dockerfile ("" for a folder of Python), and why it is that."""
+    if options.folder == "-" or options.file == "-":
+        return options.file or "stdin", "it is on standard input"
+    choice = read_front(options.folder, file=options.file)
+    if choice.front == "python":
+        return "", choice.reason
+    return (options.file or f"{options.folder}/{choice.file}"), choice.reason
+
+
+def _build_python(options: Namespace) -> int:
+    from carboy.cli.progress import open_progress
+    from carboy.engine.build import build_folder
+    from carboy.engine.images import tag_image
+
+    engine = Engine.open(os.environ)
+    name = options.tag[0] if options.tag else None
+    with open_progress(sys.stderr, quiet=options.quiet or options.progress == "quiet") as progress:
+        result = build_folder(engine, options.folder, name=name, progress=progress, refresh=options.pull)
+    for other in options.tag[1:]:
+        tag_image(engine, options.tag[0], other)
+    steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
+    _report(options, str(result.descriptor.digest), result.size_bytes, steps)
+    return 0
+
+
+def _report(options: Namespace, digest: str, size_bytes: int, steps: list[dict[str, object]]) -> None:
+    name = options.tag[0] if options.tag else None
+    if options.iidfile:
+        with open(options.iidfile, "w", encoding="ascii") as stream:
+            stream.write(digest)
+    if options.json:
+        print(json.dumps({"digest": digest, "name": name, "size_bytes": size_bytes, "steps": steps}, indent=2))
+        return
+    print(digest)
+    if name and not options.quiet:
+        print(f"built {', '.join(options.tag)}, {render_size(size_bytes)}", file=sys.stderr)
+
+
+def _build_dockerfile(options: Namespace, request: DockerfileRequest) -> int:
+    from carboy.cli.steps import open_steps
+    from carboy.engine.dockerfile import build_dockerfile
+
+    engine = Engine.open(os.environ)
+    warnings: list[CheckWarning] = []
+    with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
+        result = build_dockerfile(engine, request, progress=progress, warn=warnings.append)
+    if warnings and not options.quiet:
+        count = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
+        print(f"{count} (carboy build --check shows where):", file=sys.stderr)
+        for warning in warnings:
+            print(printable(f" - {warning}"), file=sys.stderr)
+    steps: list[dict[str, object]] = [
+        {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
+    ]
+    size_bytes = sum(layer.descriptor.size for layer in result.state.layers)
+    _report(options, str(result.descriptor.digest), size_bytes, steps)
+    return 0
+
+
+def _check_dockerfile(request: DockerfileRequest) -> int:
+    """Print what the checks find and return 1 when they find anything, as ``docker build --check`` does."""
+    from carboy.engine.dockerfile import check_dockerfile
+
+    report = check_dockerfile(Engine.open(os.environ), request)
+    count = len(report.warnings)
+    if not count:
+        print("Check complete, no warnings found.")
+        return 0
+    print(f"Check complete, {count} warning{'s have' if count > 1 else ' has'} been found!")
+    for warning in report.warnings:
+        print(f"\n{_render_warning(report, warning)}")
+    return 1
+
+
+def _render_warning(report: CheckReport, warning: CheckWarning) -> str:
+    """Return a warning as BuildKit prints it: the rule, its page, the message, and the lines."""
+    lines = report.dockerfile.source.lines
+    first, last = max(warning.span.first - 2, 1), min(warning.span.last + 2, len(lines))
+    shown = [
+        f"{number:>4} | {'>>>' if warning.span.first <= number <= warning.span.last else '   '} {lines[number - 1]}".rstrip()
+        for number in range(first, last + 1)
+    ]
+    head = f"WARNING: {warning.rule}" + (f" - {warning.url}" if warning.url else "")
+    bar = "-" * 20
+    return printable("\n".join([head, warning.message, f"{warning.file}:{warning.span.first}", bar, *shown, bar]))
+
+
+def _plan_dockerfile(options: Namespace, request: DockerfileRequest) -> int:
+    from carboy.engine.dockerfile import describe_dockerfile
+
+    steps = describe_dockerfile(Engine.open(os.environ), request)
+    if options.json:
+        keys = ("title", "where", "cached", "reason")
+        found = [{"step": i + 1, **{key: getattr(s, key) for key in keys}} for i, s in enumerate(steps)]
+        print(json.dumps(found, indent=2))
+        return 0
+    words = {True: "cached", False: "to do", None: "unknown"}
+    rows = [(str(i + 1), printable(s.title), words[s.cached], printable(s.reason)) for i, s in enumerate(steps)]
+    print(render_table(("STEP", "WHAT", "STATE", "WHY"), rows))
     return 0

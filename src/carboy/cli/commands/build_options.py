@@ -1,0 +1,126 @@
+"""What ``carboy build`` and ``carboy plan`` are told: options to a request."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from carboy.cli.options import Parser
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from carboy.engine.dockerfile import DockerfileRequest
+
+MAX_STDIN = 16 * 2**20
+# All of these are for Dockerfiles.
+
+
+_REPEATED = (
+    ("--build-arg", "NAME=VALUE", "the value of an ARG"),
+    ("--label", "NAME=VALUE", "a label of the image"),
+    ("--build-context", "NAME=PLACE", "one more context, by name: a folder, a git repository, docker-image://NAME"),
+    ("--secret", "id=NAME,src=PATH", "a secret for RUN --mount=type=secret"),
+    ("--ssh", "default|ID=SOCKET", "an agent for RUN --mount=type=ssh"),
+    ("--no-cache-filter", "STAGE", "do the steps of a stage again"),
+    ("--allow", "RIGHT", "network.host or security.insecure"),
+    ("--add-host", "NAME:ADDRESS", "one more name in /etc/hosts of RUN"),
+    ("--ulimit", "NAME=SOFT[:HARD]", "a limit of RUN"),
+)
+_ONCE = (
+    ("--target", "STAGE", "the stage to build"),
+    ("--network", "MODE", "what RUN gets: host (default) or none"),
+    ("--shm-size", "SIZE", "the size of /dev/shm of RUN"),
+    ("--platform", "OS/ARCH", "the platform to build for"),
+)
+
+
+def add_options(parser: Parser) -> None:
+    """Add the options that say what is built."""
+    parser.add_argument("folder", metavar="CONTEXT", help='a folder, or "-" for a Dockerfile on standard input')
+    parser.add_argument("-f", "--file", metavar="PATH", help="the Dockerfile (default: CONTEXT/Dockerfile)")
+    for name, metavar, text in _ONCE:
+        parser.add_argument(name, metavar=metavar, default="", help=text)
+    for name, metavar, text in _REPEATED:
+        parser.add_argument(name, metavar=metavar, action="append", default=[], help=text)
+    parser.add_argument("--no-cache", action="store_true", help="do every step again")
+
+
+def check_python(options: Namespace, reason: str) -> None:
+    """Refuse what a folder of Python knows nothing of. Raises ``CarboyError`` (2)."""
+    names = [*(name for name, _, _ in (*_REPEATED, *_ONCE)), "--no-cache", "--check"]
+    given = [name for name in names if getattr(options, name[2:].replace("-", "_"), None)]
+    if given:
+        raise CarboyError(
+            f"{given[0]} is for a Dockerfile, and {options.folder} is built as a folder of Python",
+            details=reason,
+            hint='name the Dockerfile with -f, or write [build] and front = "dockerfile" into carboy.toml',
+            code=2,
+        )
+
+
+def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) -> DockerfileRequest:
+    """Return what is asked for; ``file`` is the Dockerfile as the front end's choice has it. Raises ``CarboyError`` (2)."""
+    from carboy.build.dockerfile.arguments import (
+        parse_build_args,
+        parse_contexts,
+        parse_labels,
+        parse_secrets,
+        parse_ssh,
+    )
+    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.runtime.limits import parse_bytes, parse_ulimit
+
+    text = None
+    context = options.folder
+    if context == "-" or file == "-":
+        if context == file:
+            raise CarboyError(
+                "standard input cannot be both the context and the Dockerfile", hint="name a folder", code=2
+            )
+        text = _read_stdin()
+        context, file = ("", "Dockerfile") if context == "-" else (context, "Dockerfile")
+    if options.network not in {"", "default", "host", "none"}:
+        raise CarboyError(f"--network {options.network}: builds know host and none", hint="leave it out", code=2)
+    return DockerfileRequest(
+        context=context,
+        file=file,
+        text=text,
+        names=names,
+        build_args=parse_build_args(options.build_arg, os.environ),
+        labels=parse_labels(options.label),
+        target=options.target,
+        contexts=parse_contexts(options.build_context),
+        secrets=parse_secrets(options.secret, os.environ),
+        ssh=parse_ssh(options.ssh, os.environ),
+        no_cache=options.no_cache,
+        no_cache_stages=frozenset(name.lower() for item in options.no_cache_filter for name in item.split(",")),
+        allow=frozenset(options.allow),
+        network="none" if options.network == "none" else "host",
+        add_hosts=tuple(_parse_host(item) for item in options.add_host),
+        shm_bytes=parse_bytes(options.shm_size) if options.shm_size else None,
+        ulimits=tuple(parse_ulimit(item) for item in options.ulimit),
+        platform=options.platform,
+        refresh=getattr(options, "pull", False),
+    )
+
+
+def _read_stdin() -> bytes:
+    data = sys.stdin.buffer.read(MAX_STDIN + 1)
+    if len(data) > MAX_STDIN:
+        raise CarboyError(
+            f"standard input has more than {MAX_STDIN} bytes", hint="a Dockerfile is expected there", code=2
+        )
+    if data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar" or data[:3] in {b"BZh", b"\x28\xb5\x2f", b"\xfd7z"}:
+        hint = "unpack it into a folder, and name that"
+        raise CarboyError("standard input is an archive, and a Dockerfile is expected there", hint=hint, code=2)
+    return data
+
+
+def _parse_host(text: str) -> tuple[str, str]:
+    name, separator, address = text.partition("=" if "=" in text else ":")
+    if not name or not separator or not address:
+        raise CarboyError(f"--add-host {text!r} is not NAME:ADDRESS", hint="write it as db:10.0.0.5", code=2)
+    return name, address.removeprefix("[").removesuffix("]")
