@@ -402,6 +402,54 @@ def test_bad_imports(small_root_carboy: Carboy) -> None:
     assert "is not fetched" in carboy("import", "https://example.org/x.tar", expect=2).stderr
 
 
+# --- Python -------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import io, json, os, sys, tarfile, carboy
+folder, prefix = sys.argv[1:]
+os.chdir(folder)
+seen = {}
+volume = carboy.Volume.create(prefix, labels={"a": "b"})
+seen["volume"] = [volume in carboy.Volume.list(), dict(volume.labels)]
+script = "rm /etc/group; while :; do sleep 0.05; done"
+with carboy.run("small:test", ["sh", "-c", script], name=prefix, volumes={prefix: "/data"}) as container:
+    seen["in"] = container.copy_in("tree", "/data/tree")
+    data = b"".join(container.get_archive("/data/tree"))
+    seen["names"] = sorted(tarfile.open(fileobj=io.BytesIO(data)).getnames())
+    container.put_archive("/etc", data)
+    seen["out"] = container.copy_out("/etc/tree/.", "back")
+    seen["diff"] = [(change.kind, change.path) for change in container.diff()]
+    digest = container.commit(changes=['CMD ["cat", "/etc/tree/sub/leaf"]'], message="a note")
+    seen["exported"] = sum(map(len, container.export())) > 1_000_000
+    for call in (lambda: list(container.get_archive("/none")), lambda: container.put_archive("/etc", b"bad"), volume.remove):
+        try:
+            call()
+        except carboy.CarboyError as error:
+            seen.setdefault("errors", []).append(error.brief)
+    next(container.export())  # whoever wants no more of it may leave
+seen["again"] = carboy.run(digest, start=False, name=prefix + "-again").image.endswith(digest)
+volume.remove()
+print(json.dumps(seen))
+"""
+
+
+def test_from_python(containers: Containers, folder: Path) -> None:
+    done = containers.carboy.python(PROGRAM, str(folder), containers.prefix)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["volume"] == [True, {"a": "b"}]
+    assert (seen["in"], seen["out"]) == (5, 5)
+    assert seen["names"] == ["tree", "tree/link", "tree/run", "tree/sub", "tree/sub/leaf"]
+    assert ["D", "/etc/group"] in seen["diff"]
+    assert ["A", "/etc/tree/sub/leaf"] in seen["diff"]
+    assert (folder / "back" / "sub" / "leaf").read_text() == "leaf"
+    assert seen["exported"]
+    assert [text.partition(":")[0] for text in seen["errors"]] == [
+        "cannot copy '/none' to '-'", "what was given is no whole archive", f"remove {containers.prefix}",
+    ]  # fmt: skip
+    assert seen["again"]
+
+
 # --- usage --------------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,14 @@ class Result:
         return self.stdout.decode(errors="replace")
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that a container added (``kind`` "A"), changed ("C") or deleted ("D")."""
+
+    kind: str
+    path: str
+
+
 class Container:
     """A container that there is, or was. As a context manager it is removed at the end of the block, running or not.
 
@@ -146,6 +154,49 @@ class Container:
             words += ["-e", f"{name}={value}"]
         return _complete([*words, self.id, *_split(command)], data=input)
 
+    def copy_in(
+        self, source: str | os.PathLike[str], path: str, *, follow: bool = False, archive: bool = False
+    ) -> int:  # fmt: skip
+        """Copy a file or folder of the host to ``path`` in it, as ``carboy cp``; returns how many entries were made.
+
+        They belong to its root, or keep their ids with ``archive``. ``follow``: a link is what it points to.
+        """
+        values = {"source": os.fspath(source), "path": path, "follow": follow, "archive": archive}
+        return int(call("copy_in", name=self.id, **values))
+
+    def copy_out(
+        self, path: str, destination: str | os.PathLike[str], *, follow: bool = False, archive: bool = False
+    ) -> int:  # fmt: skip
+        """Copy ``path`` in it to the host, as ``carboy cp``; returns how many entries were made, which are the caller's."""
+        values = {"path": path, "destination": os.fspath(destination), "follow": follow, "archive": archive}
+        return int(call("copy_out", name=self.id, **values))
+
+    def put_archive(self, path: str, data: bytes) -> None:
+        """Unpack a tar, compressed or not, into the folder ``path`` in it; all of it belongs to its root."""
+        _check(_complete(["cp", "-q", "-", f"{self.id}:{path}"], data=data))
+
+    def get_archive(self, path: str) -> Iterator[bytes]:
+        """Yield what is at ``path`` in it as a tar, piece by piece."""
+        return _stream_data(["cp", f"{self.id}:{path}", "-"])
+
+    def export(self) -> Iterator[bytes]:
+        """Yield all of its files as a tar, piece by piece; what is mounted in it is left out."""
+        return _stream_data(["export", self.id])
+
+    def diff(self) -> list[Change]:
+        """Return what it changed of its image's files, sorted by path."""
+        return [Change(kind, path) for kind, path in call("diff", name=self.id)]
+
+    def commit(
+        self, name: str = "", *, changes: Sequence[str] = (), message: str = "", author: str = "", pause: bool = True
+    ) -> str:  # fmt: skip
+        """Make an image of what it has now, under ``name`` when one is given, and return its digest, which :func:`run` takes.
+
+        ``changes`` are instructions as in a Dockerfile ("ENV A=1"). One that runs is held meanwhile, unless ``pause`` is False.
+        """
+        values = {"changes": list(changes), "message": message, "author": author, "pause": pause}
+        return str(call("commit", name=self.id, new_name=name or None, **values))
+
 
 def run(
     image: str | os.PathLike[str],
@@ -239,6 +290,34 @@ def _stream(words: Sequence[str]) -> Iterator[bytes]:
         status = wait_for(pid)
     if status not in {0, 141}:
         raise CarboyError(f"`carboy {words[0]}` ended with status {status}")
+
+
+def _stream_data(words: Sequence[str]) -> Iterator[bytes]:
+    """Yield what a command writes to its output; what it says of a failure becomes an error at the end."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    said = os.memfd_create("carboy-errors", os.MFD_CLOEXEC)
+    with open(read, "rb", buffering=0) as output, open(said, "rb") as errors:
+        try:
+            pid = spawn([*find_cli(), *words], env=dict(os.environ), fds={1: write, 2: said})
+        finally:
+            os.close(write)
+        try:
+            while chunk := output.read(2**20):
+                yield chunk
+        finally:
+            output.close()
+            status = wait_for(pid)
+        errors.seek(0)
+        _check(Result(status, b"", errors.read()))
+
+
+def _check(result: Result) -> None:
+    """Raise ``CarboyError`` unless a command ended well."""
+    if result.exit_code:
+        text = result.stderr.decode(errors="replace")
+        brief, _, rest = text.removeprefix("error: ").partition("\n")
+        details, _, hint = rest.rpartition("hint: ")
+        raise CarboyError(brief, details=details.strip(), hint=hint.strip(), code=result.exit_code)
 
 
 def _complete(words: Sequence[str], *, data: bytes) -> Result:

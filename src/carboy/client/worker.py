@@ -134,9 +134,99 @@ def rename(name: str, new_name: str) -> None:
     manage.rename_container(engine.home, _view(engine, name), new_name)
 
 
+def copy_in(name: str, *, source: str, path: str, follow: bool, archive: bool) -> int:
+    """Copy a file or folder of the host into a container."""
+    from carboy.engine.containers.files import copy
+
+    engine = _open()
+    return copy.copy_in(engine, _view(engine, name), source, path, follow=follow, archive=archive)
+
+
+def copy_out(name: str, *, path: str, destination: str, follow: bool, archive: bool) -> int:
+    """Copy a file or folder of a container to the host."""
+    from carboy.engine.containers.files import copy
+
+    engine = _open()
+    return copy.copy_out(engine, _view(engine, name), path, destination, follow=follow, archive=archive)
+
+
+def diff(name: str) -> list[tuple[str, str]]:
+    """Return (letter, path) of what a container changed."""
+    from carboy.engine.containers.files.changes import diff_container
+
+    engine = _open()
+    return [(change.kind, os.fsdecode(change.path)) for change in diff_container(engine, _view(engine, name))]
+
+
+def commit(name: str, *, new_name: str | None, changes: list[str], message: str, author: str, pause: bool) -> str:
+    """Make an image of a container and return its digest."""
+    from carboy.engine.containers.files.commit import CommitRequest, commit_container
+
+    engine = _open()
+    request = CommitRequest(name=new_name, changes=tuple(changes), message=message, author=author, pause=pause)
+    return str(commit_container(engine, _view(engine, name), request).digest)
+
+
+def volumes() -> list[dict[str, Any]]:
+    """Return the volumes."""
+    from carboy.engine.volumes import describe_volume, list_volumes
+
+    return [describe_volume(volume) for volume in list_volumes(_open().home)]
+
+
+def volume(name: str) -> dict[str, Any]:
+    """Return one volume."""
+    from carboy.engine.volumes import describe_volume, inspect_volume
+
+    return describe_volume(inspect_volume(_open().home, name))
+
+
+def create_volume(name: str | None, *, labels: dict[str, str]) -> dict[str, Any]:
+    """Make a volume and return it."""
+    from carboy.engine import volumes as use_case
+
+    return use_case.describe_volume(use_case.create_volume(_open().home, name, labels=labels))
+
+
+def remove_volume(name: str, *, force: bool) -> int:
+    """Remove a volume and return the bytes that it had."""
+    from carboy.engine import volumes as use_case
+
+    return use_case.remove_volume(_open().home, name, force=force)
+
+
+def prune_volumes(*, everything: bool) -> list[str]:
+    """Remove the volumes that nobody has and return their names."""
+    from carboy.engine import volumes as use_case
+
+    return use_case.prune_volumes(_open().home, everything=everything)[0]
+
+
 METHODS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (run, build, images, rows, row, start, stop, kill, pause, wait, remove, rename)
+    for function in (
+        run,
+        build,
+        images,
+        rows,
+        row,
+        start,
+        stop,
+        kill,
+        pause,
+        wait,
+        remove,
+        rename,
+        copy_in,
+        copy_out,
+        diff,
+        commit,
+        volumes,
+        volume,
+        create_volume,
+        remove_volume,
+        prune_volumes,
+    )
 }
 
 if __name__ == "__main__":
