@@ -1,0 +1,49 @@
+"""What makes a download work on this machine, for every RUN: certificates, and where pip and uv look for packages.
+
+It reaches the step's environment, below whatever the Dockerfile says, and read-only mounts; never a layer, a key or the
+history. The certificates are only passed on where the host's environment names some: else an image's own count.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.environments.host import read_index_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUNDLE = "/run/carboy/ca.pem"
+_NAMED = ("SSL_CERT_FILE", "UV_CERT", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_READERS = (
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS",
+)  # fmt: skip
+_PIP = {"UV_DEFAULT_INDEX": "PIP_INDEX_URL", "UV_INDEX": "PIP_EXTRA_INDEX_URL", "UV_INSECURE_HOST": "PIP_TRUSTED_HOST"}
+_KEPT_PIP = ("PIP_DEFAULT_TIMEOUT", "PIP_RETRIES", "PIP_NO_INDEX")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """Variables for each RUN that has none of the name, and (source, target) of what is mounted for them."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    binds: tuple[tuple[str, str], ...] = ()
+
+
+def read_host_settings(environ: Mapping[str, str]) -> HostSettings:
+    """Return how this host downloads, from its environment and pip's configuration files."""
+    if not environ:
+        return HostSettings()
+    indexes = read_index_config(environ)
+    env = dict(indexes.env)
+    env |= {pip: env[uv] for uv, pip in _PIP.items() if uv in env}
+    if "UV_FIND_LINKS" in env:
+        env["PIP_FIND_LINKS"] = env["UV_FIND_LINKS"].replace(",", " ")
+    env |= {name: environ[name] for name in _KEPT_PIP if environ.get(name)}
+    binds = [(folder, folder) for folder in indexes.folders]
+    if indexes.ca_bundle is not None and any(environ.get(name) for name in _NAMED):
+        binds.append((os.path.realpath(indexes.ca_bundle), BUNDLE))
+        env |= dict.fromkeys(_READERS, BUNDLE)
+    return HostSettings(env=tuple(sorted(env.items())), binds=tuple(binds))
