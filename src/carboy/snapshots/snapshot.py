@@ -41,12 +41,16 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OverlayMount:
-    """What to mount: ``lower`` trees, lowest first, below ``upper``; ``userxattr`` inside a user namespace."""
+    """What to mount: ``lower`` trees, lowest first, below ``upper``; ``userxattr`` inside a user namespace.
+
+    A tree that is given twice, as an empty layer may be, is there once, where it is the upper one: overlayfs refuses the other.
+    """
 
     __slots__ = ("lower", "upper", "userxattr", "work")
 
     def __init__(self, *, lower: Sequence[str], upper: str, work: str, userxattr: bool) -> None:
-        self.lower = tuple(lower)
+        # All that the lower of two equal layers says is said again by the upper one.
+        self.lower = tuple(dict.fromkeys(reversed(lower)))[::-1]
         self.upper = upper
         self.work = work
         self.userxattr = userxattr

@@ -163,7 +163,11 @@ class StepRunner:
                 launched = lambda: self._runtime.launch(self._runtime.plan(spec), passing.child_fds)  # noqa: E731
                 return attend(launched, passing, stop=self._stop)
         except SandboxError as error:
+            if error.operation == "find the user":
+                hint = "make it before, by RUN useradd or adduser, or use a number"
+                raise CarboyError(f"{op.title or 'RUN'}: {error.reason}", hint=hint) from error
             if error.code not in {126, 127}:
+                error.code = 1  # of the build, which is no container
                 raise
             # As a shell says it, so that both forms of RUN fail alike.
             raise StepFailedError(op, error.code, [*output.lines, error.brief]) from error
