@@ -14,6 +14,7 @@ from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, 
 from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
+from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
 from carboy.build.sources import DockerfileText, read_dockerfile, read_ignore
 from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
 from carboy.dockerfile.errors import LanguageError, Span
@@ -21,6 +22,7 @@ from carboy.dockerfile.ignore import Ignore, compile_ignore, parse_ignore
 from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
+from carboy.dockerfile.scope import PROXIES
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -62,6 +64,7 @@ class DockerfileRequest:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     platform: str = ""
     refresh: bool = False
+    context_limit_bytes: int = DEFAULT_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +141,10 @@ def build_dockerfile(
         rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
         raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
     image = _plan(engine, request, read)
-    result = solve(image, _context(engine, request, read, progress))
-    for reference in references:
-        engine.store.refs.set(str(reference), result.descriptor)
+    with engine.store.lease("build"):  # until it has its names
+        result = solve(image, _context(engine, request, read, progress))
+        for reference in references:
+            engine.store.refs.set(str(reference), result.descriptor)
     if references or not result.cached:
         name = references[0].familiar if references else ""
         write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=name)
@@ -159,7 +163,9 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
             raise CarboyError(wrong.message, hint=wrong.hint, code=2) from wrong
     if (platform.os, platform.architecture) != (current.os, current.architecture):
         raise CarboyError(f"this machine builds for {current} only, not for {platform}", hint="leave --platform out")
-    args = dict(request.build_args)
+    # Predefined ARGs: what RUN has of them is part of no key unless the Dockerfile declares them.
+    args = {name: engine.environ[name] for each in PROXIES for name in (each, each.lower()) if engine.environ.get(name)}
+    args |= request.build_args
     if EPOCH in engine.environ:
         args.setdefault(EPOCH, engine.environ[EPOCH])
     return _Read(
@@ -288,6 +294,7 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
         source_date_epoch=_epoch(read),
         environ=engine.environ,
         refresh=request.refresh,
+        context_limit_bytes=request.context_limit_bytes,
     )
 
 

@@ -39,7 +39,7 @@ def die_in(action: Callable[[], object]) -> None:
 
 
 def test_a_layer_that_an_image_has_twice_is_mounted_once(home: Home) -> None:
-    with open_container(home, "c1") as container:
+    with snapshot.open_container(home, "c1") as container:
         mount = container.prepare(["/l/1", "/l/empty", "/l/2", "/l/empty", "/l/3"], userxattr=True)
     assert mount.lower == ("/l/1", "/l/2", "/l/empty", "/l/3")
 

@@ -33,6 +33,7 @@ _ONCE = (
     ("--target", "STAGE", "the stage to build"),
     ("--network", "MODE", "what RUN gets: host (default) or none"),
     ("--shm-size", "SIZE", "the size of /dev/shm of RUN"),
+    ("--context-limit", "SIZE", "how much of a context is taken before that is an error (10g)"),
     ("--platform", "OS/ARCH", "the platform to build for"),
 )
 
@@ -104,6 +105,7 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         ulimits=tuple(parse_ulimit(item) for item in options.ulimit),
         platform=options.platform,
         refresh=getattr(options, "pull", False),
+        context_limit_bytes=parse_bytes(options.context_limit or "10g"),
     )
 
 
