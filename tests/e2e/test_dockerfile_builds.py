@@ -126,7 +126,7 @@ def test_a_failing_command(builder: Builder) -> None:
     assert "[2/3] RUN echo first;" in said
     assert "the command ended with status 3" in said
     assert "Dockerfile:2\n" in said
-    assert ["first", "second"] == [line.strip() for line in said.splitlines() if line.strip() in {"first", "second"}]
+    assert [line.strip() for line in said.splitlines() if line.strip() in {"first", "second"}] == ["first", "second"]
     assert "echo never" not in said.partition("ERROR")[0]
     said = builder.fail('FROM small:test\nRUN ["/no/such/program"]\n')
     assert "status 127" in said
