@@ -26,6 +26,11 @@ def read_commands() -> list[str]:
     return [line.strip() for line in lines if shlex.split(line, comments=True)]
 
 
+def read_programs() -> list[str]:
+    """Return README's `python` blocks."""
+    return re.findall(r"^```python\n(.*?)^```", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
 def test_the_second_command_is_the_one_that_ci_runs() -> None:
     assert read_commands()[1] == TEST_COMMAND
     assert f"\n{TEST_COMMAND}" in (CHECKOUT / ".ci" / "run").read_text()
@@ -57,3 +62,21 @@ def test_every_command_runs(shared_carboy: Carboy, run_base: Path, tmp_path: Pat
         if done.returncode:
             failed.append(f"$ {command}\n{done.stdout}\n{done.stderr}")
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.network
+@pytest.mark.userns
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(len(read_programs())))
+def test_every_program_runs(shared_carboy: Carboy, tmp_path: Path, number: int) -> None:
+    shared_carboy("tag", "iris:test", "iris:1")
+    data = tmp_path / "data"
+    data.mkdir()
+    script = tmp_path / "program.py"
+    script.write_text(read_programs()[number].replace("/data", str(data), 1))
+    done = shared_carboy.python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    shared_carboy("rmi", "iris:1")
