@@ -17,7 +17,7 @@ from carboy.errors import CarboyError
 from carboy.layers.errors import LayerError
 from carboy.layers.tarread import TarReader
 from carboy.runtime.spec import ROOT_TIER_FIRST_ID
-from carboy.snapshots.changes import write_root
+from carboy.snapshots.changes import diff, write_layer, write_root
 from carboy.snapshots.copy import copy_in, copy_out, write_tar
 from carboy.snapshots.merged import LiveRoot, MergedRoot
 
@@ -181,3 +181,65 @@ def find_root(marker: str) -> str:
             if os.path.lexists(path / marker):
                 return str(path)
     raise AssertionError("the container is not found")
+
+
+# --- what comes and goes ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restless(tmp_path: Path) -> Iterator[Path]:
+    """Return a writable tree in which files and folders come, go, and become fifos and links all the time."""
+    upper = tmp_path / "upper"
+    (upper / "w").mkdir(parents=True)
+    (upper / "w" / "steady").write_text("steady")
+    stop = threading.Event()
+
+    def stir() -> None:
+        one, two = upper / "w" / "one", upper / "w" / "two"
+        while not stop.is_set():
+            one.write_text("x" * 100)
+            (two / "deep").mkdir(parents=True)
+            (two / "deep" / "leaf").write_text("leaf")
+            one.unlink()
+            os.mkfifo(one)
+            one.unlink()
+            one.symlink_to("steady")
+            one.unlink()
+            (two / "deep" / "leaf").unlink()
+            (two / "deep").rmdir()
+            two.rmdir()
+            two.write_text("")
+            two.unlink()
+
+    thread = threading.Thread(target=stir)
+    thread.start()
+    yield upper
+    stop.set()
+    thread.join()
+
+
+@pytest.mark.timeout(60)
+def test_what_vanishes_is_no_error_and_a_fifo_nothing_to_wait_for(restless: Path, tmp_path: Path) -> None:
+    fd = os.open(restless, os.O_RDONLY)
+    outputs = []
+    for number in range(ROUNDS // 3):
+        for write in (
+            lambda out: write_root(MergedRoot([], str(restless), live=True), out),
+            lambda out: write_layer(str(restless), out, live=True),
+            lambda out: write_tar(LiveRoot(fd), b"/w", out),
+        ):
+            out = io.BytesIO()
+            try:
+                write(out)
+            except LayerError:
+                continue  # it became shorter, which is the one thing that a tar has no way to say
+            out.seek(0)
+            outputs.append({member.name for member in TarReader(out)})
+        copy_out(LiveRoot(fd), b"/w", f"{tmp_path}/copy-{number}")
+        assert (tmp_path / f"copy-{number}" / "steady").read_text() == "steady"
+        diff(str(restless), [])
+    os.close(fd)
+    assert all(b"w/steady" in names for names in outputs)
+    assert len(outputs) > ROUNDS // 3
+    with pytest.raises(CarboyError, match="no such file"):
+        copy_out(MergedRoot([], str(restless)), b"/w/never", f"{tmp_path}/never")

@@ -12,7 +12,7 @@ from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.changes import apply_changes
 from carboy.layers.apply import commit_tree
-from carboy.layers.compression import open_decompressed
+from carboy.layers.compression import open_archive
 from carboy.layers.errors import LayerError
 from carboy.layers.extract import extract
 from carboy.oci.config import RunConfig
@@ -34,7 +34,7 @@ class ImportRequest:
 
 
 def import_image(engine: Engine, stream: Readable, request: ImportRequest) -> Descriptor:
-    """Make an image of a tar, as it is or compressed by gzip or zstd, and return its manifest's descriptor.
+    """Make an image of a tar, as it is or compressed by gzip, bzip2, xz or zstd, and return its manifest's descriptor.
 
     Raises ``CarboyError``: also for what is no archive, or a hostile one.
     """
@@ -47,10 +47,10 @@ def import_image(engine: Engine, stream: Readable, request: ImportRequest) -> De
     now_s = int(time.time())
     with store.lease("import"), store.layers.ingest_dir() as ingest, translate_os_errors("unpack the archive"):
         try:
-            report = extract(open_decompressed(stream), f"{ingest}/tree", chown=keeps_owners)
+            report = extract(open_archive(stream), f"{ingest}/tree", chown=keeps_owners)
         except LayerError as error:
             details = "\n".join(text for text in (error.brief, error.details) if text)
-            hint = "a tar is expected, as it is, or compressed by gzip or zstd"
+            hint = "a tar is expected, as it is, or compressed by gzip, bzip2, xz or zstd"
             raise CarboyError("what was given is no archive of files", details=details, hint=hint) from error
         if not report.entries:
             raise CarboyError("the archive is empty", hint="`carboy export` makes one of a container")

@@ -7,6 +7,7 @@ opaque directories become the ``.wh.`` files of the OCI image-spec (layer.md).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _MAX_OCTAL_ID = 0o7777777
 _MAX_OCTAL_SIZE = 0o77777777777
 _BUFFER_BYTES = 2**20
+# EINVAL: a link was exchanged for something else, says readlink(2); ENXIO: a file for a socket or a device, says open(2).
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO})
 # Since Linux 6.7 an empty file can be a whiteout, where character devices are not allowed: overlayfs.rst.
 OVERLAY_WHITEOUT = "user.overlay.whiteout"
 
@@ -139,7 +142,7 @@ def _header(member: Member, name: bytes, prefix: bytes) -> bytes:
 class TreeOptions:
     """How a tree is written: see :func:`write_tree`."""
 
-    __slots__ = ("exclude", "mtime_cap", "owners", "prefix", "settle")
+    __slots__ = ("exclude", "live", "mtime_cap", "owners", "prefix", "settle")
 
     def __init__(
         self,
@@ -149,12 +152,14 @@ class TreeOptions:
         prefix: bytes = b"",
         exclude: Callable[[bytes, bool], bool] | None = None,
         settle: bool = False,
+        live: bool = False,
     ) -> None:
         self.mtime_cap = mtime_cap
         self.owners = owners
         self.prefix = prefix.strip(b"/")
         self.exclude = exclude
         self.settle = settle
+        self.live = live
 
 
 def write_tree(tree_dir: str, out: Writable, options: TreeOptions) -> int:
@@ -162,7 +167,8 @@ def write_tree(tree_dir: str, out: Writable, options: TreeOptions) -> int:
 
     ``prefix`` is put before every name, its directories written as root's, 0755, at the cap. ``owners`` replaces the owners
     on the disk (a name that is not in it is root's). ``exclude(name, is_directory)`` leaves entries out. ``settle`` gives the
-    files of the tree the times that were written, so that tree and tar stay equal. Sockets are left out. Raises ``OSError``.
+    files of the tree the times that were written, so that tree and tar stay equal. ``live``: what goes away meanwhile is no
+    error. Sockets are left out. Raises ``OSError``.
     """
     walk = _Walk(TarWriter(out), options)
     root = os.open(tree_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -196,7 +202,12 @@ class _Walk:
                     os.close(fd)
                 continue
             name = names.pop()
-            inner = self._entry(fd, name, above + name)
+            try:
+                inner = self._entry(fd, name, above + name)
+            except OSError as error:
+                if self._options.live and error.errno in _GONE:
+                    continue
+                raise
             if inner is not None:
                 path = above + name + b"/"
                 if _is_opaque(inner):
@@ -263,18 +274,24 @@ class _Walk:
 
     def _file(self, parent: int, name: bytes, status: os.stat_result, member: Member) -> None:
         if status.st_nlink > 1:
-            first = self._inodes.setdefault((status.st_dev, status.st_ino), member.name)
-            if first != member.name:
+            first = self._inodes.get((status.st_dev, status.st_ino))
+            if first is not None:
                 member.kind, member.linkname = tarread.HARDLINK, first
                 self._add(member)
                 return
         self._settle(parent, name, status, member)
-        member.size = status.st_size
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        # It may be a fifo by now, which would wait for somebody to write.
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
         try:
+            now = os.fstat(fd)
+            if not stat.S_ISREG(now.st_mode):
+                raise OSError(errno.ESTALE, "it is no regular file any more", os.fsdecode(member.name))
             if not status.st_size and OVERLAY_WHITEOUT in os.listxattr(fd):
                 self._white_out(member.name)
                 return
+            if status.st_nlink > 1:
+                self._inodes[status.st_dev, status.st_ino] = member.name
+            member.size = now.st_size
             member.xattrs = _read_xattrs(fd)
             self.count += 1
             self._writer.add_stream(member, lambda size: os.read(fd, size))

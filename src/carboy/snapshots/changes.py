@@ -55,7 +55,8 @@ def diff(upper: str, lowers: Sequence[str]) -> list[Change]:
             own = path + b"/" + name
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
+                inner = os.open(name, _FOLDER, dir_fd=fd) if stat.S_ISDIR(status.st_mode) else -1
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             image = None if below is None else below.lookup(name)
             if is_whiteout(fd, name, status):
@@ -65,8 +66,7 @@ def diff(upper: str, lowers: Sequence[str]) -> list[Change]:
             kind = _compare(status, image)
             if kind:
                 changes[own] = kind
-            if stat.S_ISDIR(status.st_mode):
-                inner = os.open(name, _FOLDER, dir_fd=fd)
+            if inner >= 0:
                 inner_below = (
                     below.open_folder(name) if below is not None and image is not None and image.is_folder else None
                 )
@@ -108,12 +108,15 @@ def _compare(status: os.stat_result, image: Entry | None) -> Kind | None:
     return "C"
 
 
-def write_layer(upper: str, out: Writable, *, owners: Mapping[bytes, tuple[int, int]] | None = None) -> int:
+def write_layer(
+    upper: str, out: Writable, *, owners: Mapping[bytes, tuple[int, int]] | None = None, live: bool = False
+) -> int:  # fmt: skip
     """Write the writable tree as a canonical layer: whiteouts as ``.wh.`` files; returns how many members it has.
 
+    ``live``: the container runs, and what it removes meanwhile is no error.
     ``owners`` stands for the owners on the disk in the tier where all files have one. Raises ``OSError`` and ``LayerError``.
     """
-    return write_tree(upper, out, TreeOptions(owners=owners))
+    return write_tree(upper, out, TreeOptions(owners=owners, live=live))
 
 
 def write_root(root: Root, out: Writable) -> int:

@@ -25,7 +25,16 @@ from carboy.errors import CarboyError
 from carboy.layers.tarread import show
 from carboy.layers.tarwrite import TarWriter
 from carboy.snapshots.merged import Folder, LiveRoot, Place, find, split
-from carboy.snapshots.transfer import Item, Ownership, Placing, iter_contents, iter_entry, iter_tar, send_to_tar
+from carboy.snapshots.transfer import (
+    Item,
+    Ownership,
+    Placing,
+    Vanished,
+    iter_contents,
+    iter_entry,
+    iter_tar,
+    send_to_tar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +211,10 @@ def _place(items: Iterator[Item], root: Root, base: list[bytes], ownership: Owne
     count = 0
     with Placing(root, base, ownership) as placing:
         for item in items:
-            placing.put(item)
+            try:
+                placing.put(item)
+            except Vanished:
+                continue
             count += 1
     return count
 

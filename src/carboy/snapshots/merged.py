@@ -51,14 +51,16 @@ class Entry:
 class Folder:
     """An open directory of a view. It owns its descriptors: close it, or use it as a context manager.
 
-    ``first_id`` is where the container's ids begin among those that stat(2) shows; 0 for trees on the disk.
+    ``first_id`` is where the container's ids begin among those that stat(2) shows; 0 for trees on the disk. ``live``: programs
+    change it meanwhile, so that what was there may be gone when it is opened.
     """
 
-    __slots__ = ("_fds", "first_id")
+    __slots__ = ("_fds", "first_id", "live")
 
-    def __init__(self, fds: Sequence[int], *, first_id: int = 0) -> None:
+    def __init__(self, fds: Sequence[int], *, first_id: int = 0, live: bool = False) -> None:
         self._fds = tuple(fds)
         self.first_id = first_id
+        self.live = live
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +82,7 @@ class Folder:
 
     def copy(self) -> Folder:
         """Return the same folder with descriptors of its own."""
-        return Folder([os.dup(fd) for fd in self._fds], first_id=self.first_id)
+        return Folder([os.dup(fd) for fd in self._fds], first_id=self.first_id, live=self.live)
 
     def take(self) -> tuple[int, ...]:
         """Return the descriptors, which are the caller's from here on."""
@@ -141,7 +143,7 @@ class Folder:
             for fd in fds:
                 os.close(fd)
             raise
-        return Folder(fds, first_id=self.first_id)
+        return Folder(fds, first_id=self.first_id, live=self.live)
 
     def open_file(self, name: bytes) -> int:
         """Return a descriptor of a regular file; anything else is not even opened. Raises ``OSError``."""
@@ -151,7 +153,7 @@ class Folder:
         found = os.open(name, _PATH, dir_fd=self._fds[entry.trees[0]])
         try:
             if not stat.S_ISREG(os.fstat(found).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file", os.fsdecode(name))
+                raise OSError(errno.ESTALE, "it is no regular file any more", os.fsdecode(name))
             # Opening by name again could meet a fifo by now, and wait for ever, or a device.
             return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         finally:
@@ -188,7 +190,7 @@ class _TopFolder(Folder):
     __slots__ = ("_hidden",)
 
     def __init__(self, fds: Sequence[int], *, first_id: int, hidden: frozenset[bytes]) -> None:
-        super().__init__(fds, first_id=first_id)
+        super().__init__(fds, first_id=first_id, live=True)
         self._hidden = hidden
 
     def copy(self) -> Folder:
@@ -372,7 +374,7 @@ class LiveRoot:
         fds = [os.open(".", _FOLDER, dir_fd=self._fd)]
         if self._hidden:
             return _TopFolder(fds, first_id=self.first_id, hidden=self._hidden)
-        return Folder(fds, first_id=self.first_id)
+        return Folder(fds, first_id=self.first_id, live=True)
 
     def open_writable(self, parts: list[bytes]) -> int:
         """Return a descriptor of a directory of it. Raises ``OSError``: ELOOP or ENOTDIR when it was exchanged."""
@@ -389,14 +391,15 @@ class LiveRoot:
 class MergedRoot:
     """The root of a container that does not run: ``lowers`` (trees, lowest first, as ``OverlayMount``) below ``upper``.
 
-    Without ``upper`` it is the image, which cannot be written into.
+    Without ``upper`` it is the image, which cannot be written into. ``live``: the container runs after all, and is only read.
     """
 
-    __slots__ = ("_lowers", "_upper", "first_id")
+    __slots__ = ("_live", "_lowers", "_upper", "first_id")
 
-    def __init__(self, lowers: Sequence[str], upper: str | None = None) -> None:
+    def __init__(self, lowers: Sequence[str], upper: str | None = None, *, live: bool = False) -> None:
         self._lowers = tuple(lowers)
         self._upper = upper
+        self._live = live
         self.first_id = 0
 
     def open(self) -> Folder:
@@ -411,7 +414,7 @@ class MergedRoot:
             for fd in fds:
                 os.close(fd)
             raise
-        return Folder(fds)
+        return Folder(fds, live=self._live)
 
     def open_writable(self, parts: list[bytes]) -> int:
         """Return a descriptor of a directory of the upper tree, copied up with its parents. Raises ``OSError``."""

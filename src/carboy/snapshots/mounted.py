@@ -117,7 +117,7 @@ class _Above(Folder):
     __slots__ = ("_node",)
 
     def __init__(self, folder: Folder, node: _Node) -> None:
-        super().__init__(folder.take(), first_id=folder.first_id)
+        super().__init__(folder.take(), first_id=folder.first_id, live=folder.live)
         self._node = node
 
     def copy(self) -> Folder:
@@ -148,7 +148,7 @@ class _Above(Folder):
         if mount is None:
             return super().open_file(name)
         if not stat.S_ISREG(os.fstat(mount.fd).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", os.fsdecode(name))
+            raise OSError(errno.ESTALE, "it is no regular file any more", os.fsdecode(name))
         return os.open(f"/proc/self/fd/{mount.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def is_mount(self, name: bytes) -> bool:

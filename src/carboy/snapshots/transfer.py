@@ -28,12 +28,21 @@ if TYPE_CHECKING:
     from carboy.snapshots.merged import Entry, Root
 
 _CHUNK_BYTES = 2**20
+# EINVAL: a link was exchanged for something else, says readlink(2).
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL})
 _MAX_DEPTH = 256
 _Inodes = dict[tuple[int, int], bytes]
 
 
+class Vanished(Exception):
+    """What was found in a container that runs is gone, or another thing, by the time it is opened."""
+
+
 class Item:
-    """One entry: ``parts`` of its name (none: the place itself), and ``member``; ``open`` a regular file's descriptor."""
+    """One entry: ``parts`` of its name (none: the place itself), and ``member``; ``open`` a regular file's descriptor.
+
+    ``open`` raises ``OSError``, or ``Vanished`` for what need not come along.
+    """
 
     __slots__ = ("member", "mtime_ns", "open", "parts")
 
@@ -118,7 +127,7 @@ def _iter_below(folder: Folder, above: list[bytes], inodes: _Inodes, keep: Filte
             taken = keep is None or keep.takes(parts, is_folder=entry.is_folder)
             if keep is not None and not taken and not (entry.is_folder and keep.enters(parts)):
                 continue
-            item = _describe(here, name, entry, parts, inodes)
+            item = _describe(here, name, entry, parts, inodes, optional=here.live)
             if item is None:
                 continue
             held = [folder for folder in held if parts[: len(folder.parts)] == folder.parts]
@@ -128,24 +137,62 @@ def _iter_below(folder: Folder, above: list[bytes], inodes: _Inodes, keep: Filte
                 yield item
             else:
                 held.append(item)
-            if entry.is_folder:
-                inner = here.open_folder(name)
+            inner = _enter(here, name) if entry.is_folder else None
+            if inner is not None:
                 stack.append((inner, parts, inner.names()[::-1]))
     finally:
         for here, _, _ in stack:
             here.close()
 
 
-def _describe(folder: Folder, name: bytes, entry: Entry, parts: list[bytes], inodes: _Inodes) -> Item | None:
+class _vanishing:  # noqa: N801
+    """Turns what an entry's end looks like into ``Vanished``, where that is no error."""
+
+    __slots__ = ("_optional",)
+
+    def __init__(self, *, optional: bool) -> None:
+        self._optional = optional
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._optional and isinstance(error, OSError) and error.errno in _GONE:
+            raise Vanished from error
+
+
+def _enter(folder: Folder, name: bytes) -> Folder | None:
+    """Return a folder in this one; None when it has vanished."""
+    try:
+        with _vanishing(optional=folder.live):
+            return folder.open_folder(name)
+    except Vanished:
+        return None
+
+
+def _describe(
+    folder: Folder, name: bytes, entry: Entry, parts: list[bytes], inodes: _Inodes, *, optional: bool = False
+) -> Item | None:
+    """Return an entry as it goes on its way; None for what does not: a device and the like, or what has vanished."""
+    try:
+        return _describe_now(folder, name, entry, parts, inodes, optional=optional)
+    except Vanished:
+        return None
+
+
+def _describe_now(
+    folder: Folder, name: bytes, entry: Entry, parts: list[bytes], inodes: _Inodes, *, optional: bool
+) -> Item | None:
     status = entry.status
     member = Member(name=b"/".join(parts), kind=tarread.REGULAR, mode=stat.S_IMODE(status.st_mode))
     member.uid, member.gid = folder.owner(status)
     member.mtime = max(0, status.st_mtime_ns // 10**9)
     if entry.is_folder:
-        with folder.open_folder(name) as inner:
+        with _vanishing(optional=optional), folder.open_folder(name) as inner:
             return _describe_folder(inner, inner.fileno(), parts)
     if entry.is_link:
-        member.kind, member.linkname, member.mode = tarread.SYMLINK, folder.readlink(name), 0o777
+        with _vanishing(optional=optional):
+            member.kind, member.linkname, member.mode = tarread.SYMLINK, folder.readlink(name), 0o777
         return Item(parts, member, mtime_ns=status.st_mtime_ns)
     if not stat.S_ISREG(status.st_mode):
         return None
@@ -157,7 +204,12 @@ def _describe(folder: Folder, name: bytes, entry: Entry, parts: list[bytes], ino
     member.size = status.st_size
 
     def open_content() -> Reader:
-        fd = folder.open_file(name)
+        try:
+            with _vanishing(optional=optional):
+                fd = folder.open_file(name)
+        except Vanished:
+            inodes.pop((status.st_dev, status.st_ino), None)  # another name of it may come
+            raise
         member.size = os.fstat(fd).st_size  # it may have grown since
         member.xattrs = Attributes.read(fd).kept
         return Reader(lambda size: os.read(fd, size), fd)
@@ -200,16 +252,20 @@ def send_to_tar(items: Iterator[Item], writer: TarWriter, *, rename: Callable[[l
         name = rename(item.parts)
         if not name:
             continue
-        count += 1
         member = item.member
         member.name = name + (b"/" if member.kind == tarread.DIRECTORY else b"")
         if member.kind == tarread.HARDLINK:
             member.linkname = rename(member.linkname.split(b"/"))
         if item.open is None:
             writer.add(member)
-            continue
-        with item.open() as content:
-            writer.add_stream(member, lambda size, read=content.read: bytes(read(size)))  # type: ignore[misc]
+        else:
+            try:
+                content = item.open()
+            except Vanished:
+                continue
+            with content:
+                writer.add_stream(member, lambda size, read=content.read: bytes(read(size)))  # type: ignore[misc]
+        count += 1
     return count
 
 
@@ -256,7 +312,7 @@ class Placing:
                     os.close(fd)
 
     def put(self, item: Item) -> None:
-        """Make one entry; its folder must be there, or come first. Raises ``OSError`` and ``CarboyError``."""
+        """Make one entry; its folder must be there, or come first. Raises ``OSError``, ``CarboyError`` and ``Vanished``."""
         if not item.parts:
             return  # the place itself is there, and stays as it is: /tmp does not get a stranger's mode
         where, parent, folder = self._open_parent(item.parts[:-1])
@@ -276,31 +332,33 @@ class Placing:
             self._folders[(*where, name)] = item
         elif item.member.kind == tarread.HARDLINK:
             self._link(parent, name, item)
-        else:
+        elif item.open is None:
             _remove(parent, name)
-            self._make(parent, name, item)
+            self._make_link(parent, name, item)
+        else:
+            with item.open() as content:  # before anything goes for it
+                _remove(parent, name)
+                self._make_file(parent, name, item, content)
         if not is_folder:
             self._made[b"/".join(item.parts)] = [*where, name]
 
-    def _make(self, parent: int, name: bytes, item: Item) -> None:
-        member = item.member
-        if item.open is None:
-            with self._creating():
-                os.symlink(member.linkname, name, dir_fd=parent)
-            ids = self._ids(member)
-            if ids is not None:
-                os.chown(name, *ids, dir_fd=parent, follow_symlinks=False)
-            os.utime(name, ns=(item.mtime_ns, item.mtime_ns), dir_fd=parent, follow_symlinks=False)
-            return
+    def _make_link(self, parent: int, name: bytes, item: Item) -> None:
+        with self._creating():
+            os.symlink(item.member.linkname, name, dir_fd=parent)
+        ids = self._ids(item.member)
+        if ids is not None:
+            os.chown(name, *ids, dir_fd=parent, follow_symlinks=False)
+        os.utime(name, ns=(item.mtime_ns, item.mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def _make_file(self, parent: int, name: bytes, item: Item, content: Reader) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._creating():
             fd = os.open(name, flags, 0o600, dir_fd=parent)
         try:
-            with item.open() as content:
-                while data := content.read(_CHUNK_BYTES):
-                    view = memoryview(data)
-                    while view:
-                        view = view[os.write(fd, view) :]
+            while data := content.read(_CHUNK_BYTES):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
             self._set_metadata(fd, item)
         finally:
             os.close(fd)

@@ -52,7 +52,7 @@ def import_(words: list[str]) -> int:
     """Make an image of an archive of all its files, and print its digest."""
     parser = Parser(
         "import [OPTIONS] FILE|- [NAME[:TAG]]",
-        "Make an image of an archive (tar, as it is or compressed by gzip or zstd) that holds all of its files.",
+        "Make an image of an archive (tar, compressed or not) that holds all of its files.",
     )
     parser.add_argument("-m", "--message", default="", help="a note in the image's history")
     parser.add_argument("-c", "--change", action="append", default=[], metavar="INSTRUCTION",

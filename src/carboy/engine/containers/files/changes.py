@@ -32,6 +32,6 @@ def export_container(engine: Engine, view: ContainerView, out: Writable) -> int:
     Raises ``CarboyError``, ``OSError`` of ``out``.
     """
     with open_layers(engine, view) as (upper, lowers):
-        count = changes.write_root(MergedRoot(lowers, upper), out)
+        count = changes.write_root(MergedRoot(lowers, upper, live=view.running), out)
     write_container_event(view.folder, "export", image=view.config.image)
     return count

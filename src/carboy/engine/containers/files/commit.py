@@ -102,7 +102,7 @@ def _write_layer(engine: Engine, view: ContainerView, *, pause: bool) -> LayerRe
     doing = translate_os_errors(f"read what {view.name} wrote")
     with open_layers(engine, view) as (upper, _), engine.store.blobs.writer() as writer:
         with _held(view, wanted=pause), doing:
-            count = write_layer(upper, writer, owners=owners)
+            count = write_layer(upper, writer, owners=owners, live=view.running)
         return LayerResult(diff_id=writer.commit(), size_bytes=writer.size) if count else None
 
 

@@ -58,15 +58,15 @@ def read_tar(engine: Engine, view: ContainerView, stream: Readable, path: str, *
 
     Raises ``CarboyError``.
     """
-    from carboy.layers.compression import open_decompressed
+    from carboy.layers.compression import open_archive
     from carboy.layers.errors import LayerError
 
     with open_root(engine, view) as root:
         archive = _keeps_ids(engine, archive)
         try:
-            count = copy.read_tar(root, open_decompressed(stream), os.fsencode(path), archive=archive)
+            count = copy.read_tar(root, open_archive(stream), os.fsencode(path), archive=archive)
         except LayerError as error:
-            hint = "a tar is expected, as it is, or compressed by gzip or zstd"
+            hint = "a tar is expected, as it is, or compressed by gzip, bzip2, xz or zstd"
             raise CarboyError("what was given is no whole archive", details=error.brief, hint=hint) from error
     write_container_event(view.folder, "extract-to-dir", image=view.config.image)
     return count
