@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from carboy.base.fs import translate_os_errors
 from carboy.build.front import DOCKERFILES, SETTINGS, Choice, choose_front
-from carboy.build.settings import parse_settings
 from carboy.errors import CarboyError
 
 MAX_BYTES = 16 * 2**20
@@ -35,6 +34,8 @@ def read_front(folder: str, *, file: str | None) -> Choice:
         names = os.listdir(folder)
         front = ""
         if SETTINGS in names:
+            from carboy.build.settings import parse_settings
+
             data = _read(f"{folder}/{SETTINGS}", MAX_IGNORE_BYTES)
             front = parse_settings((data or b"").decode("utf-8", "replace")).front
     return choose_front(names, settings_front=front)

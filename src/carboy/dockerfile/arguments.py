@@ -6,9 +6,9 @@ Sources: moby/buildkit, frontend/dockerfile/parser/{split_command,line_parsers,p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from carboy.dockerfile.errors import LanguageError
+from carboy.dockerfile.value import Value
 from carboy.dockerfile.words import is_space, process
 
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
@@ -18,8 +18,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _QUOTES = frozenset("'\"")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class Pair(Value):
     """``key=value`` as written; ``legacy`` when it stood without the "="."""
 
     key: str
@@ -27,8 +26,7 @@ class Pair:
     legacy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heredoc:
+class Heredoc(Value):
     """A document within the file: ``content`` keeps its line ends. ``expand`` unless a part of its name was quoted.
 
     ``chomp`` is "<<-": leading tabs do not count. Bytes that are no UTF-8 are surrogates, as ``surrogateescape`` makes them.
@@ -37,7 +35,7 @@ class Heredoc:
     name: str
     expand: bool = True
     chomp: bool = False
-    content: str = field(default="", repr=False)
+    content: str = ""
 
     @property
     def text(self) -> str:
@@ -45,8 +43,7 @@ class Heredoc:
         return _LEADING_TABS.sub("", self.content) if self.chomp else self.content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Value):
     """An instruction as text: its ``name`` as written, its flags ("--name=value", quotes resolved), and the ``rest``."""
 
     name: str

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from carboy.dockerfile.errors import LanguageError
+from carboy.dockerfile.value import Value
 
 _KEYS = frozenset({"syntax", "escape", "check"})
 _HASH = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*", re.ASCII)
 _SLASHES = re.compile(r"//\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directives:
+class Directives(Value):
     """What the lines at the top say: the ``syntax`` image ("": none), the ``escape`` character, the ``check`` options."""
 
     syntax: str = ""

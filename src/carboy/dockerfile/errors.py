@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from carboy.dockerfile.value import Value
 from carboy.errors import CarboyError
 
 # Lines of one instruction that an error shows: an instruction of more is cut at its end.
@@ -44,8 +45,7 @@ class DockerfileError(CarboyError):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Value):
     """The text of a Dockerfile by lines (without their ends), and what a person calls it."""
 
     file: str

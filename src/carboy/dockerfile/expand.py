@@ -6,7 +6,6 @@ RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK and ONBUILD are left to the shell, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from carboy.dockerfile.arguments import Pair
 from carboy.dockerfile.instructions.model import (
@@ -22,6 +21,7 @@ from carboy.dockerfile.instructions.model import (
     Volume,
     Workdir,
 )  # fmt: skip
+from carboy.dockerfile.value import replace
 from carboy.dockerfile.words import Processed
 
 Expander = Callable[[str], Processed]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from carboy.dockerfile.errors import LanguageError, Source, Span
+from carboy.dockerfile.value import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,12 @@ class _Rule:
     form: re.Pattern[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignore:
+class Ignore(Value):
     """Compiled patterns; ``patterns`` are their cleaned lines. Paths are relative, with "/", without one at the beginning."""
 
     patterns: tuple[str, ...]
-    _rules: tuple[_Rule, ...] = field(repr=False)
-    _exceptions: tuple[tuple[re.Pattern[str] | None, ...], ...] = field(repr=False)
+    _rules: tuple[_Rule, ...]
+    _exceptions: tuple[tuple[re.Pattern[str] | None, ...], ...]
 
     def matches(self, path: str, *, is_folder: bool = False) -> bool:  # noqa: ARG002
         """Return whether ``path``, or a folder above it, is left out. Folders and files are not told apart."""

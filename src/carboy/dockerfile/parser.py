@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from carboy.dockerfile.arguments import Command, Heredoc, find_heredocs, parse_json_words, split_command
 from carboy.dockerfile.directives import parse_directives
 from carboy.dockerfile.errors import LanguageError, Source, Span
 from carboy.dockerfile.instructions.model import Arg, Dockerfile, From, Stage, StageInstruction
 from carboy.dockerfile.instructions.parse import NAMES, ParsedLine, parse_instruction, unknown_instruction
+from carboy.dockerfile.value import replace
 
 MAX_LINE_BYTES = 65535
 MAX_BYTES = 16 * 2**20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from carboy.dockerfile.errors import LanguageError, Span
 from carboy.dockerfile.gotext import parse_boolean
+from carboy.dockerfile.value import Value, replace
 
 _PAGES = "https://docs.docker.com/go/dockerfile/rule/"
 _COMMENT = re.compile(r"\s*check\s*=\s*(.+?)\s*", re.IGNORECASE)
@@ -55,8 +55,7 @@ _WITHOUT_PAGE = frozenset({"InvalidBaseImagePlatform"})
 NAMES = tuple(_DESCRIPTIONS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckWarning:
+class CheckWarning(Value):
     """What a check found: ``message`` is BuildKit's, ``span`` where."""
 
     rule: str
@@ -79,8 +78,7 @@ class CheckWarning:
         return f"{self.rule}: {self.message}" + (f" (line {self.span.first})" if self.span.first else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckOptions:
+class CheckOptions(Value):
     """Which rules are left out, which experimental ones are wanted, and whether a finding is an error."""
 
     skip: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from carboy.dockerfile.errors import LanguageError
 from carboy.dockerfile.expand import expand
 from carboy.dockerfile.instructions.model import Arg, Dockerfile, Env, StageInstruction
+from carboy.dockerfile.value import Value
 from carboy.dockerfile.words import Processed, process
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -22,8 +23,7 @@ NOT_ENVIRONMENT = frozenset({"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_S
 Unmatched = Callable[[frozenset[str]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformNames:
+class PlatformNames(Value):
     """A platform's parts as ARGs have them."""
 
     os: str = "linux"
@@ -37,8 +37,7 @@ class PlatformNames:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Globals:
+class Globals(Value):
     """The variables of FROM: ``values`` by name, ``declared`` those of the file."""
 
     values: Mapping[str, str]

@@ -6,20 +6,19 @@ Source: moby/buildkit, dockerfile2llb/convert.go (buildDispatchStates, addState,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from carboy.dockerfile.errors import LanguageError, Span
 from carboy.dockerfile.instructions.model import Copy, Dockerfile, Run, Stage, StageInstruction
 from carboy.dockerfile.instructions.mounts import parse_mount_origin
 from carboy.dockerfile.scope import Globals
 from carboy.dockerfile.suggest import did_you_mean
+from carboy.dockerfile.value import Value
 from carboy.dockerfile.words import Processed, process
 
 SCRATCH = "scratch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundStage:
+class BoundStage(Value):
     """A stage whose FROM is known: ``base`` is the stage it begins with, None for an image.
 
     ``image`` and ``platform`` are expanded.
@@ -36,19 +35,17 @@ class BoundStage:
         return self.stage.name or f"stage-{self.stage.index}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRef:
+class SourceRef(Value):
     """What a ``from`` means: a stage by ``index``, else ``name``: a context or an image."""
 
     index: int | None = None
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundStages:
+class BoundStages(Value):
     """All stages of a file; ``names`` are those that ``--from`` and ``--target`` know: of two alike the last (trap 18)."""
 
-    dockerfile: Dockerfile = field(repr=False)
+    dockerfile: Dockerfile
     stages: tuple[BoundStage, ...]
     names: dict[str, int]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carboy.dockerfile.errors import LanguageError
+from carboy.dockerfile.value import Value
 
 # Deeper than any person nests, and well below the interpreter's own limit.
 _MAX_DEPTH = 50
@@ -20,8 +21,7 @@ _OTHER_SPACES = frozenset("\x1c\x1d\x1e\x1f")  # blanks for str.isspace, not for
 _MODIFIERS = frozenset("+-?#%")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processed:
+class Processed(Value):
     """A word after expansion: its ``text``, the same split at unquoted blanks, and the names it asked for."""
 
     text: str

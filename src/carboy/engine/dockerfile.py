@@ -142,7 +142,11 @@ def build_dockerfile(
         raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
     image = _plan(engine, request, read)
     with engine.store.lease("build"):  # until it has its names
-        result = solve(image, _context(engine, request, read, progress))
+        try:
+            result = solve(image, _context(engine, request, read, progress))
+        except CarboyError as error:
+            error.code = 1  # what a sandbox says is the build's failure, not a container's
+            raise
         for reference in references:
             engine.store.refs.set(str(reference), result.descriptor)
     if references or not result.cached:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,7 @@ from carboy.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from carboy.base.home import Home
     from carboy.build.graph.ops import Location
@@ -257,6 +257,9 @@ class _Solver:
                     waiting.remove(ready[0])
                     self._results[ready[0]] = self._solve(ready[0])
                     continue
+                # Its import takes as long as ten steps that are cached.
+                from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
                 pool = pool or ThreadPoolExecutor(jobs, thread_name_prefix="step", initializer=self._begin_thread)
                 for op in ready[: jobs - len(running)]:
                     waiting.remove(op)

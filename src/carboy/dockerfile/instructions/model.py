@@ -6,25 +6,23 @@ on one line, ``name`` its name as written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from carboy.dockerfile.arguments import Heredoc, Pair
 from carboy.dockerfile.directives import Directives
 from carboy.dockerfile.errors import Source, Span
+from carboy.dockerfile.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instruction:
+class Instruction(Value):
     """What all instructions have: ``comments`` are the lines right above, without "#"."""
 
     name: str
-    code: str = field(repr=False)
+    code: str
     span: Span
-    comments: tuple[str, ...] = field(default=(), repr=False)
+    comments: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class From(Instruction):
     """``FROM [--platform=...] image [AS stage]``.
 
@@ -38,8 +36,7 @@ class From(Instruction):
     written_stage: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArgValue:
+class ArgValue(Value):
     """One name of ARG; ``default`` None when there is none. ``description`` is its comment above ("# NAME text")."""
 
     name: str
@@ -47,14 +44,12 @@ class ArgValue:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Arg(Instruction):
     """``ARG name[=default] ...``."""
 
     args: tuple[ArgValue, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine(Instruction):
     """A command: ``words`` of the JSON form, or one text for the shell (``shell``), with the heredocs after it."""
 
@@ -63,7 +58,6 @@ class CommandLine(Instruction):
     heredocs: tuple[Heredoc, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Run(CommandLine):
     """``RUN``; ``mounts`` are the flags' values, which ``instructions.mounts`` reads once variables are known."""
 
@@ -72,47 +66,40 @@ class Run(CommandLine):
     security: str = "sandbox"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cmd(CommandLine):
     """``CMD``; without words it clears what the base says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint(CommandLine):
     """``ENTRYPOINT``; without words it clears what the base says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Shell(Instruction):
     """``SHELL ["executable", "parameters"]``."""
 
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Env(Instruction):
     """``ENV key=value ...``."""
 
     pairs: tuple[Pair, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Instruction):
     """``LABEL key=value ...``."""
 
     pairs: tuple[Pair, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineSource:
+class InlineSource(Value):
     """A heredoc of COPY or ADD: a file ``name`` with ``content``, whose variables are put in when ``expand``."""
 
     name: str
-    content: str = field(repr=False)
+    content: str
     expand: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer(Instruction):
     """What COPY and ADD have in common."""
 
@@ -125,7 +112,6 @@ class Transfer(Instruction):
     exclude: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Transfer):
     """``COPY``; ``source`` is --from's stage, index, context or image ("": the build's context)."""
 
@@ -133,7 +119,6 @@ class Copy(Transfer):
     parents: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Add(Transfer):
     """``ADD``; ``keep_git_dir`` and ``unpack`` are None where they are not given."""
 
@@ -142,42 +127,36 @@ class Add(Transfer):
     unpack: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Expose(Instruction):
     """``EXPOSE``; the words are sorted, as they are before variables are put in (trap 55)."""
 
     ports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume(Instruction):
     """``VOLUME``."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class User(Instruction):
     """``USER``."""
 
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Workdir(Instruction):
     """``WORKDIR``."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StopSignal(Instruction):
     """``STOPSIGNAL``."""
 
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck(Instruction):
     """``HEALTHCHECK``; ``test`` begins with NONE, CMD or CMD-SHELL, durations are nanoseconds, 0 the default."""
 
@@ -189,14 +168,12 @@ class Healthcheck(Instruction):
     retries: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Onbuild(Instruction):
     """``ONBUILD``; ``trigger`` is the text that a build on the image reads, heredocs included."""
 
     trigger: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Maintainer(Instruction):
     """``MAINTAINER``, which LABEL replaced."""
 
@@ -209,8 +186,7 @@ StageInstruction: TypeAlias = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Value):
     """A FROM with what follows it; ``description`` is its comment above ("# name text")."""
 
     index: int
@@ -224,14 +200,13 @@ class Stage:
         return self.start.stage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dockerfile:
+class Dockerfile(Value):
     """A file that was read: ``global_args`` stand before the first FROM.
 
     ``empty_continuations`` are spans with blank lines in them.
     """
 
-    source: Source = field(repr=False)
+    source: Source
     directives: Directives
     global_args: tuple[Arg, ...]
     stages: tuple[Stage, ...]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from carboy.dockerfile.errors import LanguageError
 from carboy.dockerfile.gotext import parse_boolean
 from carboy.dockerfile.suggest import did_you_mean
+from carboy.dockerfile.value import Value
 
 Kind: TypeAlias = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
 Sharing: TypeAlias = Literal["shared", "private", "locked"]
@@ -25,8 +25,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", re.ASCII | re.IGNORECASE)
 _MAX_ID = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Value):
     """A mount as written; None and "" are what was not said. ``mode`` is a number, ``size_bytes`` bytes."""
 
     kind: Kind = "bind"

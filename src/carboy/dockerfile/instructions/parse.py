@@ -46,6 +46,7 @@ from carboy.dockerfile.instructions.model import (
 )  # fmt: skip
 from carboy.dockerfile.instructions.mounts import parse_mount_origin
 from carboy.dockerfile.suggest import did_you_mean
+from carboy.dockerfile.value import Value
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9\-_.]*", re.ASCII)
 _NETWORKS = ("default", "none", "host")
@@ -54,8 +55,7 @@ _SHORTEST_NS = 10**6
 _MAX_INT32 = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedLine:
+class ParsedLine(Value):
     """An instruction's line, split: ``code`` is all of it, ``heredocs`` what follows it."""
 
     command: Command

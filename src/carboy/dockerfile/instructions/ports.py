@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from carboy.dockerfile.errors import LanguageError
+from carboy.dockerfile.value import Value
 
 _PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
 _MAX_PORT = 65535
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposed:
+class Exposed(Value):
     """What a word of EXPOSE means: ``ports`` as "80/tcp", ``protocol`` as written ("".
 
     None), ``published`` with a host's part.
