@@ -35,6 +35,7 @@ def test_the_life_of_a_volume(containers: Containers) -> None:
     (described,) = json.loads(carboy("volume", "inspect", name).stdout)
     assert (described["Name"], described["Labels"], described["Containers"]) == (name, {"team": "x y"}, [])
     assert carboy("volume", "inspect", "-f", "{{.Driver}} {{.Scope}}", name).stdout == "local local\n"
+    assert carboy("inspect", name).stdout == carboy("volume", "inspect", name).stdout
     carboy("volume", "create", other)
     mine = ("--filter", f"name={containers.prefix}")
     assert carboy("volume", "ls", "-q", *mine).stdout.split() == [name, other]

@@ -40,7 +40,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "diff": ("files.changes", "diff", "Show which files a container has added, changed and deleted"),
     "commit": ("files.commit", "commit", "Make an image of what a container has now"),
     "export": ("files.archive", "export", "Write all files of a container as an archive"),
-    "inspect": ("inspect", "inspect", "Show all that is known of containers or images, as JSON"),
+    "inspect": ("inspect", "inspect", "Show all that is known of containers, images or volumes, as JSON"),
     "top": ("observe", "top", "Show the processes of a container"),
     "stats": ("observe", "stats", "Show what containers use, every second"),
     "port": ("observe", "port", "Show where a container's ports are published"),

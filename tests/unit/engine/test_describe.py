@@ -64,11 +64,13 @@ def test_ports_that_are_bound_and_those_that_are_not():
 
 def test_mounts_by_their_texts_and_no_secret():
     mounts = (("volume", "/data:/in:ro"), ("volume", "cache:/c"), ("tmpfs", "/t:size=1m"), ("secret", "/k:key"),
-              ("mount", "type=bind,src=/a,target=/b,readonly"))  # fmt: skip
+              ("mount", "type=bind,src=/a,target=/b,readonly"),
+              ("mount", 'type=bind,"src=/x,y",target=/z'))  # fmt: skip
     found = describe_container(view(ContainerState(status="created"), mounts=mounts))["Mounts"]
     assert [(m["Type"], m["Source"], m["Destination"], m["RW"]) for m in found] == [
         ("bind", "/data", "/in", False),
         ("volume", "cache", "/c", True),
         ("tmpfs", "", "/t", True),
         ("bind", "/a", "/b", False),
+        ("bind", "/x,y", "/z", True),
     ]

@@ -39,7 +39,8 @@ VIEWS = [
         (["exited=3"], ["web2"]), (["exited=0"], []), (["id=iddb"], ["db"]), (["health=healthy"], ["db"]),
         (["health=none"], ["web", "web2", "paused"]), (["network=shop"], ["db"]), (["ancestor=db:1"], ["db"]),
         (["ancestor=debian"], ["web", "web2", "paused"]), (["ancestor=debian:bookworm"], ["web", "web2", "paused"]),
-        (["ancestor=abc"], ["web", "web2", "db", "paused"]), (["volume=data"], ["db", "paused"]),
+        (["ancestor=abc"], ["web", "web2", "db", "paused"]), (["volume=data"], ["db", "paused"]), (["volume=dat"], []),
+        (["volume=/x"], ["paused"]),
     ],
 )  # fmt: skip
 def test_filters(filters: list[str], names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``carboy inspect``: containers, then images, as JSON or by a format."""
+"""``carboy inspect``: containers, then images, then volumes, as JSON or by a format."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 def inspect(arguments: list[str]) -> int:
     """Show containers and images; those that there are not are said on the error output, and end with 1."""
-    parser = Parser("inspect [OPTIONS] NAME [NAME ...]", "Show all that is known of containers or images, as JSON.")
+    parser = Parser(
+        "inspect [OPTIONS] NAME [NAME ...]", "Show all that is known of containers, images or volumes, as JSON."
+    )
     parser.add_argument("-f", "--format", default="", metavar="FORMAT",
                         help="a path (.State.Status), {{.State.Status}}, or {{json .Config}}")  # fmt: skip
-    parser.add_argument("--type", choices=["container", "image"], default="", help="look for these only")
+    parser.add_argument("--type", choices=["container", "image", "volume"], default="", help="look for these only")
     parser.add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
     template = None if options.format in {"", "json"} else parse_template(options.format)
@@ -51,6 +53,8 @@ def inspect(arguments: list[str]) -> int:
 def _describe(home: Home, engines: list[Engine], name: str, kind: str) -> dict[str, Any]:
     """Return what a name stands for: a container first, as Docker looks."""
     hint = ""
+    if kind == "volume":
+        return _describe_volume(home, name)
     if kind != "image":
         from carboy.engine.containers.describe import describe_container
 
@@ -69,5 +73,14 @@ def _describe(home: Home, engines: list[Engine], name: str, kind: str) -> dict[s
     except CarboyError as error:
         if kind == "image":
             raise
-        near = hint if hint.startswith("did you mean") else error.hint
-        raise CarboyError(f"there is no container and no image {name}", hint=near) from error
+        try:
+            return _describe_volume(home, name)
+        except CarboyError:
+            near = hint if hint.startswith("did you mean") else error.hint
+            raise CarboyError(f"there is no container, image or volume {name}", hint=near) from error
+
+
+def _describe_volume(home: Home, name: str) -> dict[str, Any]:
+    from carboy.engine.volumes import describe_volume, inspect_volume
+
+    return describe_volume(inspect_volume(home, name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +238,9 @@ def describe_mounts(config: ContainerConfig) -> list[dict[str, Any]]:
         elif kind == "tmpfs":
             described.append(_describe_mount("tmpfs", "", text.partition(":")[0], writable=True))
         elif kind == "mount":
-            fields = {name: value or "true" for name, _, value in (item.partition("=") for item in text.split(","))}
+            fields = {
+                name: value or "true" for name, _, value in (item.partition("=") for item in next(csv.reader([text])))
+            }
             source = fields.get("source") or fields.get("src") or ""
             target = fields.get("target") or fields.get("dst") or fields.get("destination") or ""
             writable = not any(fields.get(name, "false") != "false" for name in ("readonly", "ro"))

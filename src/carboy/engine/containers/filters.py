@@ -25,6 +25,13 @@ def _is_of(view: ContainerView, value: str) -> bool:
     ].startswith(value)
 
 
+def _has_mount(view: ContainerView, value: str) -> bool:
+    """Return whether the container has a volume of this name, or something mounted at this path."""
+    from carboy.engine.containers.describe import describe_mounts
+
+    return any(value in {mount["Source"], mount["Destination"]} for mount in describe_mounts(view.config))
+
+
 TESTS: dict[str, Test] = {
     "status": lambda view, value: view.state.status == value,
     "name": lambda view, value: value in view.name,
@@ -34,9 +41,7 @@ TESTS: dict[str, Test] = {
     "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
     "health": lambda view, value: (view.state.health or "none") == value,
     "network": lambda view, value: value in {view.config.network, *(name for name, *_ in view.config.more_networks)},
-    "volume": lambda view, value: any(
-        value in text.split(":") or f"={value}" in text for _, text in view.config.mounts
-    ),
+    "volume": _has_mount,
 }
 _EACH = {"label": all}
 
