@@ -236,3 +236,29 @@ def test_a_folder_that_is_both(small_carboy: Carboy, project: Callable[..., str]
     assert "RUN true" in small_carboy("plan", settings, "-f", f"{settings}/Dockerfile").stdout
     refused = small_carboy("build", settings, "--build-arg", "A=1", expect=2)
     assert "--build-arg is for a Dockerfile" in refused.stderr
+
+
+def test_run_builds_a_folder_with_its_dockerfile(small_carboy: Carboy, project: Callable[..., str]) -> None:
+    folder = project('FROM small:test\nCOPY word /word\nCMD ["cat", "/word"]\n', word="ran\n")
+    assert small_carboy("run", "--rm", folder).stdout == "ran\n"
+
+
+def test_compose_builds_with_dockerfiles(small_carboy: Carboy, project: Callable[..., str]) -> None:
+    compose = """name: files
+services:
+  web:
+    image: web:1
+    build: {context: ., dockerfile: docker/web, target: first, args: {WORD: given}, tags: [web:2]}
+  inline:
+    image: inline:1
+    build:
+      context: .
+      dockerfile_inline: |
+        FROM small:test
+        COPY word /word
+"""
+    text = "FROM small:test AS first\nARG WORD\nRUN echo $WORD > /word\nFROM small:test\nRUN false\n"
+    folder = project("FROM nowhere\n", word="file\n", **{"compose.yaml": compose, "docker/web": text})
+    small_carboy("compose", "-f", f"{folder}/compose.yaml", "build")
+    assert run(small_carboy, "web:2", "cat", "/word") == "given\n"
+    assert run(small_carboy, "inline:1", "cat", "/word") == "file\n"

@@ -60,18 +60,18 @@ def run(image: str, request: dict[str, Any], *, start: bool) -> dict[str, Any]:
 
 def _build_folder(engine: Engine, folder: str) -> tuple[str, str]:
     from carboy.build.progress import SilentProgress
-    from carboy.engine.build import build_folder
+    from carboy.engine.build import build_any
 
-    result = build_folder(engine, folder, name=None, progress=SilentProgress())
+    result = build_any(engine, folder, name=None, progress=SilentProgress())
     return str(result.descriptor.digest), result.network
 
 
 def build(folder: str, name: str | None) -> dict[str, Any]:
     """Build a folder and return {"digest", "name", "size_bytes"}."""
     from carboy.build.progress import SilentProgress
-    from carboy.engine.build import build_folder
+    from carboy.engine.build import build_any
 
-    result = build_folder(_open(), folder, name=name, progress=SilentProgress())
+    result = build_any(_open(), folder, name=name, progress=SilentProgress())
     return {"digest": str(result.descriptor.digest), "name": name, "size_bytes": result.size_bytes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.containers.events import write_event
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from carboy.build.plan import Plan
     from carboy.build.progress import Progress
     from carboy.engine.context import Engine
+    from carboy.oci.descriptor import Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltFolder:
+    """What a folder became: the manifest, its layers' size in bytes, and the network that a run of it asks for."""
+
+    descriptor: Descriptor
+    size_bytes: int
+    network: str
 
 
 def plan_folder(folder: str) -> Plan:
@@ -49,3 +60,26 @@ def build_folder(
         familiar = "" if reference is None else reference.familiar
         write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=familiar)
     return result
+
+
+def build_any(
+    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False
+) -> BuiltFolder:
+    """Build ``folder`` with the front end that it chooses (``build.front``): its Dockerfile, or as a folder of Python.
+
+    Raises ``CarboyError`` when it cannot be planned, or a step fails.
+    """
+    from carboy.build.sources import read_front
+
+    choice = read_front(folder, file=None)
+    if choice.front == "python":
+        built = build_folder(engine, folder, name=name, progress=progress, refresh=refresh)
+        return BuiltFolder(descriptor=built.descriptor, size_bytes=built.size_bytes, network=built.network)
+    from carboy.build.solver.progress import InTurn
+    from carboy.engine.dockerfile import DockerfileRequest, build_dockerfile
+
+    request = DockerfileRequest(
+        context=folder, file=f"{folder}/{choice.file}", names=() if name is None else (name,), refresh=refresh
+    )
+    result = build_dockerfile(engine, request, progress=InTurn(progress))
+    return BuiltFolder(descriptor=result.descriptor, size_bytes=result.size_bytes, network="none")

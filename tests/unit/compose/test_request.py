@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from carboy.build.front import Choice
 from carboy.compose.document.files import MemoryReader
 from carboy.compose.document.load import LoadRequest
 from carboy.compose.errors import ComposeError
 from carboy.compose.execution.materials import Materials
 from carboy.compose.execution.request import carry_volumes, check_supported, find_anonymous, find_remarks, plan_request
-from carboy.compose.execution.resources import check_build, check_network
+from carboy.compose.execution.resources import check_build, check_network, request_build
 from carboy.compose.model import Build, Project
 from carboy.compose.parse import load_project
 from carboy.compose.planning.container import ServiceContainer, service_container
@@ -180,28 +181,41 @@ def build(**fields: object) -> BuildImage:
     return BuildImage(service="web", image="web", build=Build(context="/w", **fields), platform="", reason="")  # type: ignore[arg-type]
 
 
+PYTHON = Choice(front="python", file="", reason="there is no Dockerfile")
+DOCKERFILE = Choice(front="dockerfile", file="Dockerfile", reason="there is a Dockerfile")
+
+
 @pytest.mark.parametrize(
-    ("step", "names", "told"),
+    ("step", "choice", "told"),
     [
-        (build(dockerfile="D"), ("main.py",), "names a Dockerfile"),
-        (build(dockerfile_inline="FROM x"), (), "names a Dockerfile"),
-        (build(), ("Dockerfile", "main.py"), "has a Dockerfile"),
-        (build(platforms=("linux/s390x",)), ("main.py",), "builds for linux/amd64 only"),
-        (build(network="shop"), ("main.py",), "not on the network shop"),
+        (build(platforms=("linux/s390x",)), PYTHON, "builds for linux/amd64 only"),
+        (build(platforms=("linux/s390x",)), DOCKERFILE, "builds for linux/amd64 only"),
+        (build(network="shop"), DOCKERFILE, "not on the network shop"),
+        (build(network="none"), PYTHON, "not on the network none"),
     ],
 )
-def test_builds_that_are_refused(step: BuildImage, names: tuple[str, ...], told: str) -> None:
+def test_builds_that_are_refused(step: BuildImage, choice: Choice, told: str) -> None:
     with pytest.raises(CarboyError, match=told):
-        check_build(step, names, platform="linux/amd64")
+        check_build(step, choice, platform="linux/amd64")
 
 
-def test_a_folder_that_says_it_is_carboys_is_built_beside_its_dockerfile() -> None:
-    names = ("Dockerfile", "carboy.toml", "main.py")
-    assert check_build(build(), names, platform="linux/amd64") == ()
-    remarks = check_build(build(args=(("A", "b"),), target="t", no_cache=True), names, platform="linux/amd64")
+def test_what_means_nothing_for_a_folder_of_python_is_remarked() -> None:
+    asked = build(args=(("A", "b"),), target="t", no_cache=True)
+    remarks = check_build(asked, PYTHON, platform="linux/amd64")
     assert [text.split()[0] for text in remarks] == [
         f"services.web.build.{key}" for key in ("args", "target", "no_cache")
     ]
+    assert check_build(asked, DOCKERFILE, platform="linux/amd64") == ()
+
+
+def test_a_build_with_a_dockerfile() -> None:
+    step = build(args=(("A", "b"), ("NONE", None)), target="t", labels=(("l", "v"),), tags=("other",), network="none")
+    request = request_build(step, Choice(front="dockerfile", file="docker/web", reason="-f names it"))
+    assert (request.context, request.file, request.text) == ("/w", "/w/docker/web", None)
+    assert (request.names, request.build_args, request.labels) == (("web", "other"), {"A": "b"}, {"l": "v"})
+    assert (request.target, request.network, request.no_cache) == ("t", "none", False)
+    inline = request_build(build(dockerfile_inline="FROM x\n"), DOCKERFILE)
+    assert (inline.file, inline.text) == ("dockerfile_inline", b"FROM x\n")
 
 
 def test_a_oneoff_is_one_more_container_without_the_services_names() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from carboy.build.progress import Progress
 
 
 class GraphProgress(Protocol):
@@ -67,6 +70,30 @@ class PlainGraphProgress:
             if cached
             else f"#{number} DONE {seconds:.1f}s"
         )
+
+
+class InTurn:
+    """Tells a ``Progress``, which knows one step at a time: of steps that run at once the one that began last."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._titles: dict[int, str] = {}
+
+    def step_started(self, number: int, title: str) -> None:
+        """Pass it on."""
+        self._titles[number] = title
+        self._progress.step_started(title)
+
+    def step_log(self, number: int, line: str) -> None:
+        """Pass it on."""
+        del number
+        self._progress.log(line)
+
+    def step_finished(self, number: int, *, cached: bool, seconds: float, error: str = "") -> None:
+        """Pass it on, unless it failed: the error says so."""
+        title = self._titles.pop(number)
+        if not error:
+            self._progress.step_finished(title, cached=cached, seconds=seconds)
 
 
 class OneAtATime:

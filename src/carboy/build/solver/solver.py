@@ -83,6 +83,11 @@ class GraphResult:
     steps: tuple[StepReport, ...]
     cached: bool
 
+    @property
+    def size_bytes(self) -> int:
+        """What the layers take."""
+        return sum(layer.descriptor.size for layer in self.state.layers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphContext:

@@ -121,8 +121,7 @@ def _build_dockerfile(options: Namespace, request: DockerfileRequest) -> int:
     steps: list[dict[str, object]] = [
         {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
     ]
-    size_bytes = sum(layer.descriptor.size for layer in result.state.layers)
-    _report(options, str(result.descriptor.digest), size_bytes, steps)
+    _report(options, str(result.descriptor.digest), result.size_bytes, steps)
     return 0
 
 

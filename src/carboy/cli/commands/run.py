@@ -93,10 +93,10 @@ def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:
     if not is_folder:
         return engine, None, None
     from carboy.cli.progress import open_progress
-    from carboy.engine.build import build_folder
+    from carboy.engine.build import build_any
 
     with open_progress(sys.stderr, quiet="quiet" in options.flags) as progress:
-        result = build_folder(engine, options.target, name=None, progress=progress)
+        result = build_any(engine, options.target, name=None, progress=progress)
     return engine, str(result.descriptor.digest), result.network
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from carboy.build.front import Choice
 from carboy.build.progress import Progress
+from carboy.build.sources import read_front
 from carboy.compose.model import Build, Network
 from carboy.compose.planning.steps import BuildImage, CreateNetwork, CreateVolume
 from carboy.engine.build import build_folder
@@ -17,8 +20,8 @@ from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
 from carboy.volumes.store import VolumeStore
 
-SETTINGS = "carboy.toml"
-DOCKERFILES = ("Dockerfile", "Containerfile")
+if TYPE_CHECKING:
+    from carboy.engine.dockerfile import DockerfileRequest
 
 
 class EngineResources:
@@ -40,18 +43,26 @@ class EngineResources:
         return tuple(found)
 
     def build_image(self, step: BuildImage) -> None:
-        """Build a folder of Python. A Dockerfile is refused: see :func:`check_build`."""
-        context = step.build.context
+        """Build a service's image: with its Dockerfile, or as a folder of Python (``build.front``)."""
+        build, path = step.build, f"services.{step.service}.build"
         try:
-            names = tuple(sorted(os.listdir(context)))
-        except OSError as error:
-            raise CarboyError(
-                f"services.{step.service}.build: the folder {context} cannot be read", details=str(error)
-            ) from error
-        for text in check_build(step, names, platform=str(Platform.current())):
-            self._warn(text)
-        try:
-            build_folder(self._engine, context, name=step.image, progress=self._progress, refresh=step.build.pull)
+            choice = read_front(build.context, file=build.dockerfile or None)
+            if build.dockerfile_inline:
+                choice = Choice(front="dockerfile", file="", reason=f"{path}.dockerfile_inline")
+            for text in check_build(step, choice, platform=str(Platform.current())):
+                self._warn(text)
+            if choice.front == "dockerfile":
+                from carboy.build.solver.progress import InTurn
+                from carboy.engine.dockerfile import build_dockerfile
+
+                build_dockerfile(
+                    self._engine,
+                    request_build(step, choice),
+                    progress=InTurn(self._progress),
+                    warn=lambda warning: self._warn(f"{warning.file}: {warning}"),
+                )
+                return
+            build_folder(self._engine, build.context, name=step.image, progress=self._progress, refresh=build.pull)
         except CarboyError as error:
             raise CarboyError(
                 f"the image of {step.service} cannot be built: {error.brief}",
@@ -59,7 +70,7 @@ class EngineResources:
                 hint=error.hint,
                 code=error.code,
             ) from error
-        for tag in step.build.tags:
+        for tag in build.tags:
             tag_image(self._engine, step.image, tag)
 
     def pull_image(self, name: str) -> None:
@@ -132,26 +143,41 @@ def check_network(network: Network) -> tuple[str, ...]:
     return tuple(f"{key} has no effect: {why}" for key, why in found)
 
 
-def check_build(step: BuildImage, names: tuple[str, ...], *, platform: str) -> tuple[str, ...]:
-    """Return what a ``build`` asks for that has no effect; ``names`` are those of the folder, ``platform`` is this machine's.
+def check_build(step: BuildImage, choice: Choice, *, platform: str) -> tuple[str, ...]:
+    """Return what a ``build`` asks for that has no effect; ``choice`` is the folder's, ``platform`` is this machine's.
 
-    Raises ``CarboyError`` when it is not a folder of Python that the file means: carboy does not read Dockerfiles yet, and never
-    builds something else in the place of one. A folder that has both is built when it has a ``carboy.toml``, which says so.
-    Pure.
+    Raises ``CarboyError`` for what cannot be left out. Pure.
     """
     build, path = step.build, f"services.{step.service}.build"
-    hint = f"with a {SETTINGS} the folder is built as a Python project (system packages: [system] packages)"
-    if build.dockerfile or build.dockerfile_inline:
-        raise CarboyError(f"{path} names a Dockerfile, which carboy does not read yet", hint=f"leave it out; {hint}")
-    found = next((name for name in DOCKERFILES if name in names), "")
-    if found and SETTINGS not in names:
-        raise CarboyError(f"{path}: {build.context} has a {found}, which carboy does not read yet", hint=hint)
     for wanted in (*build.platforms, *([step.platform] if step.platform else [])):
         if wanted not in {platform, platform.partition("/")[0]}:
             raise CarboyError(f"{path} asks for {wanted}: this machine builds for {platform} only")
-    if build.network not in {"", "host", "default"}:
+    known = {"", "host", "default"} | ({"none"} if choice.front == "dockerfile" else set())
+    if build.network not in known:
         raise CarboyError(f"{path}.network: builds are not on the network {build.network}", hint="leave it out")
-    return tuple(f"{path}.{key} has no effect: {why}" for key, why in _without_effect(build))
+    if choice.front == "dockerfile":
+        return ()
+    return tuple(f"{path}.{key} has no effect: {why} ({choice.reason})" for key, why in _without_effect(build))
+
+
+def request_build(step: BuildImage, choice: Choice) -> DockerfileRequest:
+    """Return the build with a Dockerfile that a service asks for. Pure."""
+    from carboy.engine.dockerfile import DockerfileRequest
+
+    build = step.build
+    inline = build.dockerfile_inline
+    return DockerfileRequest(
+        context=build.context,
+        file="dockerfile_inline" if inline else os.path.join(build.context, choice.file),
+        text=inline.encode() if inline else None,
+        names=(step.image, *build.tags),
+        build_args={name: value for name, value in build.args if value is not None},
+        labels=dict(build.labels),
+        target=build.target,
+        no_cache=build.no_cache,
+        network="none" if build.network == "none" else "host",
+        refresh=build.pull,
+    )
 
 
 def _without_effect(build: Build) -> list[tuple[str, str]]:
