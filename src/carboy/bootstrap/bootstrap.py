@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Part of every key: changed whenever the same packages become another layer.
 FORMAT = 1
 _KIND = "bootstrap"
-_SOURCES_MIRROR = "http://mirrors.edge.kernel.org/debian"
+SOURCES_MIRROR = "http://mirrors.edge.kernel.org/debian"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,13 +272,13 @@ def _alone(path: str) -> Iterator[None]:
 def format_sources(recipe: Recipe, archive: ArchiveConfig) -> bytes:
     """Return the base's own apt sources: the public mirror, since a layer says nothing of the host that made it."""
     lines = [
-        f"Types: deb\nURIs: {_SOURCES_MIRROR}\nSuites: {recipe.suite}"
+        f"Types: deb\nURIs: {SOURCES_MIRROR}\nSuites: {recipe.suite}"
         + (f" {recipe.suite}-updates" if archive.security else ""),
         "Components: " + " ".join(archive.components),
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg",
     ]
     if archive.security:
-        lines += ["", f"Types: deb\nURIs: {_SOURCES_MIRROR}-security\nSuites: {recipe.suite}-security", *lines[1:3]]
+        lines += ["", f"Types: deb\nURIs: {SOURCES_MIRROR}-security\nSuites: {recipe.suite}-security", *lines[1:3]]
     return ("\n".join(lines) + "\n").encode()
 
 

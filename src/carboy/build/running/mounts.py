@@ -33,10 +33,14 @@ _REDACTED_BYTES = 4
 
 @dataclass(slots=True)
 class Mounted:
-    """What a step gets: mounts in the order they were asked for, variables, and what its output must not show."""
+    """What a step gets: mounts in the order they were asked for, variables, and what its output must not show.
+
+    ``host`` are variables of this machine's, which count below the step's own; ``folders`` and ``files`` are places of mounts.
+    """
 
     mounts: list[spec.BindMount | spec.TmpfsMount | spec.FileMount] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    host: dict[str, str] = field(default_factory=dict)
     hidden: list[bytes] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.build.running.host import HostSettings, read_host_settings
+from carboy.build.running.apt import read_apt_settings
+from carboy.build.running.host import BUNDLE, read_host_settings
 from carboy.build.running.mounts import Mounting
 from carboy.build.running.stubs import Stubs
 from carboy.errors import CarboyError
@@ -134,7 +135,7 @@ class StepRunner:
             stubs_tree = f"{container.path}/stubs"
             os.mkdir(stubs_tree, 0o755)
             stubs = Stubs(stubs_tree, below.trees)
-            self._add_host(mounted)
+            self._add_host(op, below, mounted)
             stubs.make(mounted.folders, mounted.files)
             root = container.prepare([stubs_tree, *below.trees], userxattr=True)
             output = Output(log, mounted.hidden)
@@ -149,13 +150,20 @@ class StepRunner:
             owners = below.owners.restrict(f"{ingest}/tree", {}) if single else None
             return commit_tree(store, ingest, mtime_cap=below.epoch_s, owners=owners)
 
-    def _add_host(self, mounted: Mounted) -> None:
+    def _add_host(self, op: Run, below: Below, mounted: Mounted) -> None:
         """Mount what the host's settings need, where the step mounts nothing itself."""
         taken = {mount.target for mount in mounted.mounts}
         for source, target in self._host.binds:
             if target not in taken:
                 (mounted.folders if os.path.isdir(source) else mounted.files).append(target)
                 mounted.mounts.append(BindMount(source=source, target=target))
+        bundle = BUNDLE if any(target == BUNDLE for _, target in self._host.binds) else ""
+        apt = read_apt_settings(
+            below.trees, op.args, self._options.environ, bundle=bundle, single=self._tier.kind == "single"
+        )
+        mounted.files += [file.target for file in apt.files]
+        mounted.mounts += apt.files
+        mounted.host |= {**dict(self._host.env), **dict(apt.env)}
 
     def _attend(self, op: Run, spec: SandboxSpec, output: Output) -> int:
         try:
@@ -187,7 +195,7 @@ class StepRunner:
             args=op.args,
             tier=self._tier.name,
             id_count=self._tier.id_count,
-            env=_merge_env(op, mounted, self._host, epoch_s),
+            env=_merge_env(op, mounted, epoch_s),
             cwd=op.cwd,
             user=op.user,
             hostname=HOSTNAME,
@@ -214,10 +222,10 @@ def check_entitlements(op: Run, options: BuildOptions) -> None:
         )
 
 
-def _merge_env(op: Run, mounted: Mounted, host: HostSettings, epoch_s: int) -> tuple[str, ...]:
+def _merge_env(op: Run, mounted: Mounted, epoch_s: int) -> tuple[str, ...]:
     """Return the process's environment: the step's own counts before what is added to it."""
     own = dict(item.split("=", 1) for item in op.env)
-    added = {**dict(host.env), **dict(item.split("=", 1) for item in op.unkeyed_env)}
+    added = {**mounted.host, **dict(item.split("=", 1) for item in op.unkeyed_env)}
     # Compilers, pip and py_compile then write no time of today into what the layer keeps: reproducible-builds.org.
     added.setdefault("SOURCE_DATE_EPOCH", str(epoch_s))
     secrets = {name: value for name, value in mounted.env.items() if name != "SSH_AUTH_SOCK" or name not in own}

@@ -163,9 +163,9 @@ class _Git:
         """Return whether a command succeeds."""
         return self._start(arguments, _PROTOCOLS)[0] == 0
 
-    def run(self, *arguments: str, protocols: str = _PROTOCOLS) -> str:
+    def run(self, *arguments: str, protocols: str = "") -> str:
         """Run a command and return what it printed. Raises ``CarboyError`` with that when it fails."""
-        status, output = self._start(arguments, protocols)
+        status, output = self._start(arguments, protocols or _PROTOCOLS)
         if status:
             command = next(word for word in arguments if not word.startswith(("-", "/")))
             raise CarboyError(
