@@ -278,7 +278,7 @@ def test_row_46_a_process_that_joins_cannot_be_traced(
         carboy("exec", name, "true", expect=None)
         count += 1
     containers.wait_state(name, "exited")
-    assert count > 2 * seconds
+    assert count >= seconds, "there was something to hunt"
     assert containers.logs(name).splitlines()[-1].endswith("[]"), containers.logs(name)
 
 

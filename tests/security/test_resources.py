@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sandboxes import HAS_OPENAT2
 
 from carboy.runtime.native.cgroups.processes import _list_descendants, _read
 
@@ -358,7 +359,8 @@ def test_a_device_target_does_not_leave_the_root(sandboxes: Sandboxes) -> None:
     (root / "out").symlink_to("/../../../../../../tmp")
     place = f"made-{os.urandom(4).hex()}"
     devices = [{"source": "/dev/null", "target": f"/out/{place}"}]
-    assert sandboxes.run("test", "-c", f"/tmp/{place}", lower=[sandboxes.own(root)], devices=devices).status == 0
+    result = sandboxes.run("test", "-c", f"/tmp/{place}", lower=[sandboxes.own(root)], devices=devices)
+    assert result.status == 0 if HAS_OPENAT2 else "a symbolic link is in the way" in result.error
     assert not Path(f"/tmp/{place}").exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sandboxes import HAS_OPENAT2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,9 @@ def test_mount_over_a_dangling_link(sandboxes: Sandboxes, canary: Path, target: 
         result = sandboxes.run("true", lower=[root], mounts=[mount])
         assert result.status == 125, mount
     shown = sandboxes.run("cat", "/etc/hosts", lower=[root])
-    if target != "loop":
+    if not HAS_OPENAT2:
+        assert "a symbolic link is in the way" in shown.error
+    elif target != "loop":
         assert "127.0.0.1" in shown.stdout  # made below the container's own root
     assert snapshot(canary) == before
 
@@ -91,7 +94,7 @@ def test_mount_through_a_link(sandboxes: Sandboxes, canary: Path) -> None:
         ("FileMount", {"target": "/up/etc/new", "content": "inside\n"}),
     ]
     result = sandboxes.run("sh", "-c", f"cat /etc/new; cat {canary}/secret", lower=[root], mounts=files)
-    assert result.stdout == "inside\n"
+    assert (result.stdout == "inside\n") if HAS_OPENAT2 else ("a symbolic link is in the way" in result.error)
     assert snapshot(canary) == before
 
 

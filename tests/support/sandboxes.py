@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import older_kernel
 import pytest
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ APPLETS = (
     "mkdir", "mount", "ps", "pwd", "readlink", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "test", "touch", "tr",
     "true", "tty", "umount", "wc", "whoami", "yes",
 )  # fmt: skip
+# On a kernel without it (see ``older_kernel``) a link on the way to a mount is not followed inside the root, but refused.
+HAS_OPENAT2 = older_kernel.has("openat2")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\nana:x:1000:1000:Ana:/home/ana:/bin/sh\n"
 GROUP = "root:x:0:\ndaemon:x:1:\nana:x:1000:\ndocs:x:2000:ana,root\ndata:x:2001:ana\n"
 
