@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -180,6 +182,22 @@ def test_a_stopped_container_is_connected_for_its_next_start(site: Site) -> None
     assert "beside host" in site.carboy("network", "connect", front, host, expect=125).stderr
 
 
+def test_private_is_the_default_of_root_and_goes_with_the_container(site: Site) -> None:
+    web = site.run("web", "sleep", "1000")
+    described = site.inspect(web)
+    assert described["HostConfig"]["NetworkMode"] == "private"
+    address = described["NetworkSettings"]["Networks"]["private"]["IPAddress"]
+    assert "eth0\t00000000" in site.carboy("exec", web, "cat", "/proc/net/route").stdout
+    assert f"{address}/16" in json.dumps(site.describe("bridge")["Containers"])
+    assert "eth0" not in site.carboy("run", "--rm", "--network", "none", SMALL, "cat", "/proc/net/dev").stdout
+    chosen = site.carboy.using(site.carboy.home, CARBOY_NETWORK="none")
+    assert "eth0" not in chosen("run", "--rm", SMALL, "cat", "/proc/net/dev").stdout
+    device = name_device(described["Id"], "carboy0")
+    assert device in os.listdir("/sys/class/net")
+    os.kill(described["State"]["Pid"], 9)
+    wait_for(lambda: device not in os.listdir("/sys/class/net"))
+
+
 def test_what_is_refused_says_why_and_what_to_do(site: Site) -> None:
     carboy = site.carboy
     front = site.network("front", "--subnet", "198.18.73.0/24")
@@ -236,3 +254,55 @@ def test_users_are_told_what_works_without_root(tier_users: dict[str, Any], publ
     assert done.returncode == 125
     assert "need root" in done.stderr
     assert "--publish" in done.stderr
+
+
+PRIVATE_OF_A_USER = """
+set -e
+cd "$HOME"
+carboy run --rm small:test cat /proc/net/route
+carboy run -d --name tapped small:test sleep 1000 >/dev/null
+count() { ps -u "$(id -u)" -o args= | grep -E -c '^/usr/bin/(pasta|slirp4netns) ' || true; }
+count
+carboy restart -t0 tapped >/dev/null
+count
+pid=$(carboy inspect -f '{{.State.Pid}}' tapped)
+for _ in 1 2 3; do
+    pid=$(awk '{print $4}' "/proc/$pid/stat")
+    case "$(tr '\\0' ' ' < "/proc/$pid/cmdline")" in carboy-keep*) break ;; esac
+done
+kill -9 "$pid"
+for _ in $(seq 50); do [ "$(count)" = 0 ] && break; sleep 0.1; done
+count
+carboy rm -f tapped >/dev/null
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("means", ["pasta", "slirp4netns"])
+def test_private_of_a_user_is_the_default_and_its_program_never_outlives_it(
+    small_carboy: Carboy, tmp_path: Path, means: str
+) -> None:
+    if small_carboy.person.tier == "root":
+        pytest.skip("root has a bridge")
+    if not Path("/usr/bin", means).exists():
+        pytest.skip(f"{means} is not installed (Debian: passt, slirp4netns)")
+    person = small_carboy.person
+    tun, hidden = tmp_path / "tun", "slirp4netns" if means == "pasta" else "pasta"
+    os.mknod(tun, 0o666 | stat.S_IFCHR, os.makedev(10, 200))
+    tun.chmod(0o666)
+    hide = f"mount --bind /dev/null /usr/bin/{hidden}; " if Path("/usr/bin", hidden).exists() else ""
+    become = f"setpriv --reuid {person.uid} --regid {person.gid} --clear-groups"
+    script = f'mount --bind {tun} /dev/net/tun; {hide}exec {become} sh -c "$0"'
+    environ = {
+        **small_carboy.environ(),
+        "PATH": f"{Path(small_carboy.program[0]).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
+    }
+    environ.pop("CARBOY_NETWORK", None)
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, PRIVATE_OF_A_USER], env=environ, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *routes, started, again, killed = done.stdout.splitlines()
+    assert any(line.startswith("eth0\t00000000") for line in routes)
+    assert (started, again, killed) == ("1", "1", "0")

@@ -20,12 +20,16 @@ HEAVY = {
     "pysequoia", "rich", "shutil", "ssl", "subprocess", "tempfile", "typing", "unittest", "urllib.request", "zstandard",
 }  # fmt: skip
 # What may be imported beyond what a bare interpreter has, counted in modules: stable where milliseconds are not.
-BUDGETS = {"carboy.cli.main": 7, "HOT_PATH": 60}
+BUDGETS = {"carboy.cli.main": 7, "HOT_PATH": 60, "PRIVATE_PATH": 75}
 # What `carboy run IMAGE` imports as root, from the command line to the stage program. Nothing that it shares with other
 # commands may grow this: `contextlib` alone brings `collections` and `functools`, and costs what three forks do.
 HOT_PATH = (
     "carboy.cli.main", "carboy.cli.commands.run", "carboy.runtime.native.stage", "carboy.runtime.native.cgroup",
     "carboy.base.fs",
+)  # fmt: skip
+# And with the network `private`, which is the default where it can be had.
+PRIVATE_PATH = (
+    *HOT_PATH, "carboy.containers.connect", "carboy.network.private", "carboy.network.bridges", "carboy.network.nftables",
 )  # fmt: skip
 SLOW = HEAVY | {
     "collections", "contextlib", "ctypes", "enum", "functools", "importlib", "json", "pathlib", "re",
@@ -60,6 +64,13 @@ def test_a_start_imports_nothing_slow() -> None:
     names = imported_by(", ".join(HOT_PATH))
     assert not names & SLOW
     assert len(names) <= BUDGETS["HOT_PATH"], sorted(names)
+
+
+@pytest.mark.slow
+def test_a_start_on_a_private_network_imports_nothing_slow_but_struct() -> None:
+    names = imported_by(", ".join(PRIVATE_PATH))
+    assert not names & (SLOW - {"struct"})
+    assert len(names) <= BUDGETS["PRIVATE_PATH"], sorted(names)
 
 
 def test_every_foreign_import_is_declared() -> None:

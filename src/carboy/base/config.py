@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 FILE = "config.toml"
 MAX_BYTES = 65_536
 # Each key with the variable that counts more than the file. All values are texts.
-KEYS = {"runtime": "CARBOY_RUNTIME"}
+KEYS = {"runtime": "CARBOY_RUNTIME", "network": "CARBOY_NETWORK"}
 
 
 def read_default(key: str, *, home: str, environ: Mapping[str, str]) -> str:

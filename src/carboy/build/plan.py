@@ -109,11 +109,11 @@ class DescribedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps of a build, in order; ``folder`` is what FilesStep reads; ``network`` what a run of it asks for."""
+    """The steps of a build, in order; ``folder`` is what FilesStep reads, ``network`` what a run asks for ("": nothing)."""
 
     folder: str
     steps: tuple[Step, ...]
-    network: str = "none"
+    network: str = ""
 
     def describe(self) -> list[DescribedStep]:
         """Return the steps for people; a step's key covers the steps before it."""

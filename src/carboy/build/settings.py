@@ -25,7 +25,7 @@ class Settings:
     """What ``carboy.toml`` asks for; empty where it says nothing."""
 
     command: tuple[str, ...] = ()
-    network: str = "none"
+    network: str = ""
     env: dict[str, str] = field(default_factory=dict)
     python: str = ""
     requirements: str = ""
@@ -56,7 +56,7 @@ def parse_settings(text: str) -> Settings:
     return Settings(
         front=front,
         command=_command(run["command"]) if "command" in run else (),
-        network=run.get("network", "none"),
+        network=run.get("network", ""),
         env={str(k): str(v) for k, v in run.get("env", {}).items()},
         python=python.get("version", ""),
         requirements=python.get("requirements", ""),

@@ -49,10 +49,10 @@ class Connect(NetworkKeeper):
 
         self._listeners = open_listeners([mapping for text in self._publish for mapping in parse_publish(text)])
 
-    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Connect the namespace, in which the process ``pid`` stands; returns its (ports, addresses) as texts."""
+    def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace; returns its (ports, addresses) as texts."""
         self.open()
-        addresses, self._resolves = self._join(netns, pid, interface="eth0")
+        addresses, self._resolves = self._join(netns, interface="eth0")
         if self._listeners is None and not self._resolves:
             return (), addresses
         from carboy.network.relay import Listeners, start_relay
@@ -72,9 +72,7 @@ class Connect(NetworkKeeper):
 
         return networks_folder(Home(self._home)), self._id
 
-    def change(
-        self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]], *, pid: int
-    ) -> tuple[str, ...]:
+    def change(self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]]) -> tuple[str, ...]:
         """Leave the networks that are not wanted any more, join the others, and return all addresses.
 
         Published ports go on. When something fails the container is on those networks on which it was before. For root.
@@ -82,20 +80,18 @@ class Connect(NetworkKeeper):
         """
         before = self.joined
         try:
-            addresses = self._move(netns, private, list(own), pid=pid)
+            addresses = self._move(netns, private, list(own))
             if self._own and not self._resolves:
                 from carboy.network.relay import Listeners, start_relay
 
                 self._resolver = start_relay(Listeners((), ()), netns, resolve_for=self._resolve_for())
                 self._resolves = True
         except BaseException:
-            self._move(netns, *before, pid=pid)
+            self._move(netns, *before)
             raise
         return addresses
 
-    def _move(
-        self, netns: int, private: bool, own: list[tuple[str, Sequence[str], str]], *, pid: int
-    ) -> tuple[str, ...]:
+    def _move(self, netns: int, private: bool, own: list[tuple[str, Sequence[str], str]]) -> tuple[str, ...]:
         """Be on these networks, and on no others; what is so already stays as it is."""
         from carboy.network.networks import disconnect
         from carboy.network.private import leave
@@ -107,9 +103,9 @@ class Connect(NetworkKeeper):
         if self._private and not private:
             leave(self._id)
         self._private, self._own = private, own
-        return self._join(netns, pid, interface="")[0]
+        return self._join(netns, interface="")[0]
 
-    def _join(self, netns: int, pid: int, *, interface: str) -> tuple[tuple[str, ...], bool]:
+    def _join(self, netns: int, *, interface: str) -> tuple[tuple[str, ...], bool]:
         """Put the namespace on its networks; returns its addresses, and whether its resolver is to be served."""
         addresses: tuple[str, ...] = ()
         needs_resolver = bool(self._own)
@@ -117,7 +113,7 @@ class Connect(NetworkKeeper):
             from carboy.network import private
 
             self._attached = True
-            attachment = private.attach(netns, container_id=self._id, tier=self._tier, pid=pid, interface=interface)
+            attachment = private.attach(netns, container_id=self._id, tier=self._tier, interface=interface)
             addresses += attachment.addresses
             needs_resolver = needs_resolver or attachment.needs_resolver
         for network, names, wanted in self._own:

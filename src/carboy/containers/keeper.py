@@ -82,7 +82,7 @@ class Keeper(Watcher):
         """Follow the sandbox's life."""
         match event[0]:
             case "netns":
-                self._connect(event[1], event[2])
+                self._connect(event[2])
             case "pid":
                 try:  # noqa: SIM105
                     self._pidfd = os.pidfd_open(event[1])
@@ -108,15 +108,16 @@ class Keeper(Watcher):
             case "exit":
                 self.state = self.state.replace(exit_code=event[1])
 
-    def _connect(self, pid: int, netns: int) -> None:
+    def _connect(self, netns: int) -> None:
         assert self._sandbox is not None
         problem = ""
         try:
             if self._network is not None:
-                ports, addresses = self._network.attach(netns, pid=pid)
+                ports, addresses = self._network.attach(netns)
                 self.change(ports=ports, addresses=addresses)
         except Exception as error:  # noqa: BLE001  told to the stage program, which reports it as its own
-            problem = str(error) or type(error).__name__
+            words = (str(error) or type(error).__name__, getattr(error, "details", ""))
+            problem = ": ".join(text for text in words if text)
         finally:
             os.close(netns)
         self._sandbox.proceed(problem)

@@ -18,8 +18,8 @@ RESOLV_CONF = "/etc/resolv.conf"
 class NetworkKeeper:
     """Connects a container's network namespace while it runs. The engine hands one in; without one nothing is connected."""
 
-    def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Connect the namespace, in which the process ``pid`` stands; returns (published ports, addresses) as texts.
+    def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Connect the namespace; returns (published ports, addresses) as texts.
 
         Raises ``CarboyError`` or ``OSError``.
         """
@@ -30,9 +30,7 @@ class NetworkKeeper:
         """What :meth:`change` was last asked for: whether it is on ``private``, and its other networks."""
         raise NotImplementedError
 
-    def change(
-        self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]], *, pid: int
-    ) -> tuple[str, ...]:
+    def change(self, netns: int, private: bool, own: Sequence[tuple[str, Sequence[str], str]]) -> tuple[str, ...]:
         """Put the namespace on other networks, now and at every later start; returns its addresses. All of it or nothing.
 
         Raises ``CarboyError`` or ``OSError``.
@@ -80,14 +78,14 @@ def reconnect(
         if select.select([pidfd], [], [], 0)[0]:  # the number may be another process's by now
             raise CarboyError("the container has just ended", code=125)
         before = network.joined
-        addresses = network.change(netns, *wanted, pid=pid)
+        addresses = network.change(netns, *wanted)
         _, own = wanted
         resolved = f"nameserver {RESOLVER_IP}\n".encode()
         if own and names["content"] != resolved:
             try:
                 cover_file(pidfd, RESOLV_CONF, resolved, staging=folder)
             except OSError as error:
-                network.change(netns, *before, pid=pid)
+                network.change(netns, *before)
                 raise CarboyError(
                     "the container's name servers cannot be changed",
                     details=str(error),

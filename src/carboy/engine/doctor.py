@@ -62,7 +62,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
         *_check_calls(report.tier),
         _check_cgroups(report.tier),
         _check_runtimes(environ, home),
-        _check_tunnel(),
+        _check_network(environ, home, report.tier),
         _check_certificates(environ),
         _check_proxy(environ),
         _check_disk(home, folder),
@@ -266,16 +266,37 @@ def _check_runtimes(environ: Mapping[str, str], home: str) -> Finding:
     return Finding(name="runtimes", status="ok", detail=detail)
 
 
-def _check_tunnel() -> Finding:
-    path = "/dev/net/tun"
-    if os.path.exists(path) and os.access(path, os.R_OK | os.W_OK):
-        return Finding(name=path, status="ok", detail="for networks of containers' own")
+def _check_network(environ: Mapping[str, str], home: str, tier: str) -> Finding:
+    """Say which network `run` gives a container that asks for none, and why."""
+    from carboy.base.config import read_default
+    from carboy.network import private
+
+    name = "network"
+    try:
+        asked = read_default("network", home=home, environ=environ)
+    except CarboyError as error:
+        return Finding(name=name, status="missing", detail=error.brief, hint=error.hint)
+    missing = private.explain_private_means(tier)
+    means = private.find_private_means(tier)
+    by = {"bridge": "a bridge and the packet filter"}.get(means or "", means)
+    if asked:
+        return Finding(
+            name=name, status="ok", detail=f"{asked} is the default of run, as CARBOY_NETWORK or config.toml has it"
+        )
+    if means is not None:
+        return Finding(name=name, status="ok", detail=f"private is the default of run, by {by}")
     return Finding(
-        name=path,
+        name=name,
         status="note",
-        detail="not there, or not for this user: networks are none and host only",
-        hint="sudo modprobe tun && sudo chmod 666 /dev/net/tun",
+        detail=f"none is the default of run, because there is no private network: {'; '.join(missing)}",
+        hint=_hint_network(tier),
     )
+
+
+def _hint_network(tier: str) -> str:
+    if tier == "root":
+        return "sudo modprobe -a bridge veth nf_tables, or set network in config.toml when the firewall is fine with it"
+    return "sudo apt-get install passt; sudo modprobe tun && sudo chmod 666 /dev/net/tun"
 
 
 # --- what installing needs ----------------------------------------------------------------------------------------

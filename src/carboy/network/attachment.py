@@ -31,10 +31,7 @@ class Attachment:
 
 
 def find_name_servers() -> tuple[str, ...]:
-    """Return the machine's name servers that a container can reach, else the resolver that its relay serves.
-
-    Loopback addresses are another machine's inside, and link-local ones are closed to containers.
-    """
+    """Return the machine's name servers that a container can reach, else the resolver that its relay serves."""
     for path in _RESOLV_CONF:
         found = [address for address in read_name_servers(path) if is_reachable(address)]
         if found:
@@ -53,10 +50,22 @@ def read_name_servers(path: str = "/etc/resolv.conf") -> list[str]:
 
 
 def is_reachable(address: str) -> bool:
-    """Return whether a container behind a bridge can reach the name server."""
-    return not address.startswith(("127.", "169.254.", "fe80:", "::1", "0.")) and (
-        ":" not in address or is_leading_out6()
-    )
+    """Return whether a container in a private network can reach the numeric address, as far as the address tells."""
+    return not is_machines(address) and (":" not in address or is_leading_out6())
+
+
+def is_machines(address: str) -> bool:
+    """Return whether only the machine itself reaches the numeric address: loopback, link-local, or one that it has.
+
+    In a container a loopback address is the container's; link-local ones and the machine's services are closed to it.
+    """
+    plain = address.partition("%")[0].lower().removeprefix("::ffff:")
+    if plain in {"::", "::1"} or plain.startswith(("127.", "169.254.", "fe80:", "0.")):
+        return True
+    from carboy.network import netlink
+
+    with netlink.Netlink() as here:
+        return any(prefix.address == plain for prefix in netlink.list_addresses(here))
 
 
 def is_leading_out6() -> bool:

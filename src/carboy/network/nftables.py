@@ -33,6 +33,8 @@ _INET = 1
 _IPV4, _IPV6 = 2, 10
 _BATCH_BEGIN, _BATCH_END, _SUBSYSTEM = 16, 17, 10
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = (_SUBSYSTEM << 8 | number for number in (0, 1, 2, 3, 6))
+_GETCHAIN, _GETRULE = (_SUBSYSTEM << 8 | number for number in (4, 7))
+_FIREWALLD = "firewalld"  # its chains accept by policy and refuse by their last rule
 _IIFNAME, _OIFNAME, _NFPROTO, _L4PROTO = 6, 7, 15, 16
 _EQUAL, _DIFFERENT = 0, 1
 _DROP, _ACCEPT, _RETURN = 0, 1, -5
@@ -179,6 +181,35 @@ def is_installed(netlink: Netlink, networks: Sequence[str] = (), guarded: Sequen
             return False
         raise
     return any(dict(iter_attributes(data[4:])).get(6) == _comment(networks, guarded) for data in answers)
+
+
+def find_obstacle(netlink: Netlink) -> str:
+    """Return which chain of somebody else's drops what is forwarded for us, in words; "" when none is known to.
+
+    What our table lets pass another one can still drop: a firewall whose policy it is, as Docker and ufw leave it. One that
+    speaks of our bridges anywhere in its table has been told of them. Raises ``OSError``.
+    """
+    for data in netlink.ask(_GETCHAIN, bytes(4), dump=True, what="list the chains"):
+        chain = dict(iter_attributes(data[4:]))
+        hook = dict(iter_attributes(chain.get(4, b"")))
+        if data[0] not in {_INET, _IPV4} or 5 not in chain or _decode(hook.get(1, b"")) != _FORWARD:
+            continue
+        table, name = _decode_text(chain[1]), _decode_text(chain[3])
+        if table == TABLE or (_decode(chain[5]) != _DROP and table != _FIREWALLD):
+            continue
+        body = struct.pack(">BBH", data[0], 0, 0) + _text(1, table)
+        rules = netlink.ask(_GETRULE, body, dump=True, what="list the rules")
+        if not any(BRIDGE_PREFIX.encode() in rule for rule in rules):
+            return f"the packet filter's chain {name} of the table {table} lets nothing through that is forwarded"
+    return ""
+
+
+def _decode(data: bytes) -> int:
+    return int.from_bytes(data[:4], "big")
+
+
+def _decode_text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
 
 
 def install(netlink: Netlink, networks: Sequence[str] = (), guarded: Sequence[str] = ()) -> None:

@@ -265,7 +265,7 @@ def test_a_full_disk_costs_the_note_and_not_the_container(stand: Stand, monkeypa
 
 def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
     class Refusing:
-        def attach(self, netns: int, *, pid: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
             raise OSError(errno.EADDRINUSE, "Address already in use")
 
         def detach(self) -> None:

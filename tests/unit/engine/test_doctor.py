@@ -10,6 +10,7 @@ import pytest
 from carboy.engine import doctor
 from carboy.linux import identity
 from carboy.linux.identity import Facts, TierReport
+from carboy.network import private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,3 +161,23 @@ def test_examine_with_a_tier_asked_for(tmp_path: Path) -> None:
         pytest.skip("user namespaces are not allowed here")
     assert findings["tier"].detail.startswith("single")
     assert findings["overlay"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("means", "environ", "status", "told"),
+    [
+        ("bridge", {}, "ok", "private is the default of run, by a bridge"),
+        ("pasta", {}, "ok", "private is the default of run, by pasta"),
+        (None, {}, "note", "none is the default of run, because there is no private network: no tun"),
+        ("bridge", {"CARBOY_NETWORK": "none"}, "ok", "none is the default of run, as CARBOY_NETWORK"),
+    ],
+)
+def test_the_default_network_is_said_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, means: str | None, environ: dict[str, str], status: str, told: str
+) -> None:
+    monkeypatch.setattr(private, "find_private_means", lambda tier: means)
+    monkeypatch.setattr(private, "explain_private_means", lambda tier: [] if means else ["no tun"])
+    finding = doctor._check_network(environ, str(tmp_path), "single")
+    assert finding.status == status
+    assert told in finding.detail
+    assert bool(finding.hint) == (status == "note")

@@ -9,8 +9,15 @@ import pytest
 
 from carboy.base.home import Home, open_home
 from carboy.containers.record import ContainerConfig
-from carboy.engine.containers.network import check_network, describe_network, find_name_servers, plan_networks
+from carboy.engine.containers.network import (
+    check_network,
+    describe_network,
+    find_default_network,
+    find_name_servers,
+    plan_networks,
+)
 from carboy.errors import CarboyError
+from carboy.network import private
 
 
 @pytest.fixture
@@ -91,3 +98,30 @@ def test_what_needs_no_keeper_has_none(home: Home) -> None:
 def test_private_comes_first_of_several() -> None:
     assert plan_networks(("shop", "a"), (("bridge",), ("back", "b"))) == [("private",), ("shop", "a"), ("back", "b")]
     assert plan_networks(("default",), ()) == [("private",)]
+
+
+class Asking:
+    """What the default depends on: environment, home and tier."""
+
+    def __init__(self, home: Home, tier: str = "root", **environ: str) -> None:
+        self.home, self.environ = home, environ
+        self.tier = type("Tier", (), {"name": tier})
+
+
+@pytest.mark.parametrize(("means", "network"), [("bridge", "private"), ("pasta", "private"), (None, "none")])
+def test_private_is_the_default_where_it_can_be_had(
+    home: Home, monkeypatch: pytest.MonkeyPatch, means: str | None, network: str
+) -> None:
+    monkeypatch.setattr(private, "find_private_means", lambda tier: means)
+    assert find_default_network(Asking(home)) == network  # type: ignore[arg-type]
+    assert find_default_network(Asking(home), runtime="runsc") == "none"  # type: ignore[arg-type]
+
+
+def test_the_homes_owner_has_the_say(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private, "find_private_means", lambda tier: "bridge")
+    (Path(home.path) / "config.toml").write_text('network = "none"\n')
+    assert find_default_network(Asking(home)) == "none"  # type: ignore[arg-type]
+    assert find_default_network(Asking(home, CARBOY_NETWORK="bridge")) == "private"  # type: ignore[arg-type]
+    with pytest.raises(CarboyError, match="cannot be the default") as caught:
+        find_default_network(Asking(home, CARBOY_NETWORK="shop"))  # type: ignore[arg-type]
+    assert caught.value.code == 125

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -208,3 +209,23 @@ def test_a_full_network_is_said(site: Site) -> None:
     assert (
         run_in_space(site.host, script, site.first, site.second) == "the network 10.5.0.0/30 has no free address 125\n"
     )
+
+
+def test_another_firewall_that_drops_what_is_forwarded_is_an_obstacle(site: Site) -> None:
+    probe = """
+    import subprocess
+    from carboy.network.private import explain_private_means, find_private_means
+    def rule(text):
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+    rule("table ip other { chain in { type filter hook input priority 0; policy drop; }; chain plain { drop; }; }")
+    print(find_private_means("root"))
+    rule("table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }")
+    print(find_private_means("root"), *explain_private_means("root"))
+    rule('add rule ip filter FORWARD iifname "carboy*" accept')
+    print(find_private_means("root"))
+    """
+    if shutil.which("nft") is None:
+        pytest.skip("nft is not installed (Debian: nftables)")
+    first, second, third = run_in_space(site.host, probe).splitlines()
+    assert (first, third) == ("bridge", "bridge")
+    assert second.startswith("None the packet filter's chain FORWARD of the table filter lets nothing through")

@@ -35,7 +35,7 @@ def test_pasta_is_preferred(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("means", "closed"), [("pasta", "--no-map-gw"), ("slirp4netns", "--disable-host-loopback")])
 def test_h8_the_hosts_loopback_is_closed(means: str, closed: str) -> None:
-    command = plan_command(means, f"/usr/bin/{means}", pid=7, ready_fd=3)
+    command = plan_command(means, f"/usr/bin/{means}", pid=7)
     assert closed in command
     assert "/proc/7/ns/net" in command
 

@@ -41,8 +41,9 @@ files
       --device FILE[:FILE]  a device of the host's
 
 network
-      --network NAME        none (default), host, private (a network of its own with a way out), or one that
-                            `carboy network create` made; may be repeated; name=NAME,alias=NAME,ip=IP in one word
+      --network NAME        private (a network of its own with a way out; the default where it can be had, else none),
+                            none, host, or one that `carboy network create` made; may be repeated;
+                            name=NAME,alias=NAME,ip=IP in one word
       --network-alias NAME  one more name on that network;  --ip IP: the address to have there
   -p, --publish [IP:][HOST:]PORT[/udp]  reach a port from the host, on 127.0.0.1 unless IP says more
   -P, --publish-all         publish what the image exposes

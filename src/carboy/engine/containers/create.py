@@ -15,7 +15,7 @@ from carboy.containers.names import claim_name, read_name, release_name, write_n
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.removal import release_volumes
 from carboy.containers.restart import check_policy
-from carboy.engine.containers.network import check_network, describe_network
+from carboy.engine.containers.network import check_network, describe_network, find_default_network
 from carboy.engine.containers.request import plan_config
 from carboy.engine.containers.sandbox import check_memory, find_trees, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import normal_name, read_launch_record
@@ -61,7 +61,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             image=name if manifest else normal_name(name),
             manifest=record.manifest,
             now_s=time.time(),
-            network=request.network or "none",
+            network=request.network or find_default_network(engine, runtime=request.runtime),
             term=engine.environ.get("TERM", "xterm"),
         )
         check_network(config, home=home, tier=engine.tier.name)

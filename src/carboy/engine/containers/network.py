@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.containers.network import NetworkKeeper
     from carboy.containers.record import ContainerConfig
+    from carboy.engine.context import Engine
 
 # What Docker's users write for it.
 _OTHER_NAMES = {"bridge": "private", "default": "private"}
@@ -29,6 +32,37 @@ def plan_networks(first: tuple[str, ...], more: tuple[tuple[str, ...], ...]) -> 
     """
     asked = [(normal_network(name), *names) for name, *names in (first, *more)]
     return sorted(asked, key=lambda item: item[0] != "private") if more else asked
+
+
+def find_default(engine: Engine, key: str) -> str:
+    """Return what the home's owner wants for ``key`` of every container that asks for nothing, "" for nothing."""
+    if f"CARBOY_{key.upper()}" not in engine.environ and not os.path.exists(f"{engine.home.path}/config.toml"):
+        return ""  # nearly always: nothing is imported for it
+    from carboy.base.config import read_default
+
+    return read_default(key, home=engine.home.path, environ=engine.environ)
+
+
+def find_default_network(engine: Engine, *, runtime: str = "") -> str:
+    """Return the network of a container that asks for none: ``private`` where it can be had, else ``none``.
+
+    Less than a millisecond, and nothing is changed. Raises ``CarboyError`` (125) for a wrong word of the home's owner.
+    """
+    asked = normal_network(find_default(engine, "network"))
+    if asked:
+        if asked not in {"none", "host", "private"}:
+            raise CarboyError(
+                f"the network {asked} cannot be the default",
+                details="it is set by CARBOY_NETWORK, or config.toml of the home",
+                hint="use none, host or private",
+                code=125,
+            )
+        return asked
+    if runtime == "runsc":
+        return "none"  # gVisor does not take the network namespaces of newer kernels
+    from carboy.network.private import find_private_means
+
+    return "private" if find_private_means(engine.tier.name) else "none"
 
 
 def is_own(network: str) -> bool:

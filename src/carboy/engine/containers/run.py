@@ -10,7 +10,7 @@ from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
 from carboy.containers.removal import release_volumes
-from carboy.engine.containers.network import check_network, open_network
+from carboy.engine.containers.network import check_network, find_default_network, open_network
 from carboy.engine.containers.request import RunRequest, plan_config
 from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import read_launch_record
@@ -52,7 +52,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             image=name,
             manifest=record.manifest,
             now_s=time.time(),
-            network=request.network or "none",
+            network=request.network or find_default_network(engine, runtime=request.runtime),
             term=engine.environ.get("TERM", "xterm"),
         )
         check_network(config, home=home, tier=engine.tier.name)

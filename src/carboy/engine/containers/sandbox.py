@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from carboy.engine.containers.network import find_name_servers
+from carboy.engine.containers.network import find_default, find_name_servers
 from carboy.engine.containers.request import asks_more
 from carboy.engine.launch import read_launch_record
 from carboy.errors import CarboyError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carboy.containers.record import ContainerConfig
     from carboy.engine.containers.request import RunRequest
     from carboy.engine.context import Engine
-    from carboy.runtime.spec import BindMount, Device, Limits, TmpfsMount
+    from carboy.runtime.spec import BindMount, Device, FileMount, Limits, TmpfsMount
     from carboy.snapshots.snapshot import OverlayMount
 
 KILLED = 128 + 9
@@ -27,7 +27,7 @@ def settle(request: RunRequest, engine: Engine) -> RunRequest:
 
     Raises ``CarboyError`` (125).
     """
-    runtime = request.runtime or _find_default_runtime(engine)
+    runtime = request.runtime or find_default(engine, "runtime")
     if runtime not in {"", "native"}:
         from carboy.runtime.kinds import runtime_of
 
@@ -38,14 +38,6 @@ def settle(request: RunRequest, engine: Engine) -> RunRequest:
     from carboy.engine.containers.options.additions import settle_request
 
     return settle_request(request, tier=engine.tier.name, id_count=engine.tier.id_count, cwd=os.getcwd())
-
-
-def _find_default_runtime(engine: Engine) -> str:
-    if "CARBOY_RUNTIME" not in engine.environ and not os.path.exists(f"{engine.home.path}/config.toml"):
-        return ""  # nearly always: nothing is imported for it
-    from carboy.base.config import read_default
-
-    return read_default("runtime", home=engine.home.path, environ=engine.environ)
 
 
 def plan_sandbox(
@@ -70,7 +62,7 @@ def plan_sandbox(
         network="host" if config.network == "host" else "none",
         announce_network=bool(config.publish) or config.network not in {"none", "host"},
         mounts=(
-            *read_host_files(network=config.network, hostname=config.hostname, name_servers=find_name_servers(config)),
+            *_host_files(config),
             *_mounts(config, engine),
         ),
         terminal=config.tty,
@@ -87,6 +79,16 @@ def plan_sandbox(
     from carboy.engine.containers.options.additions import add_to_spec
 
     return add_to_spec(spec, config)
+
+
+def _host_files(config: ContainerConfig) -> tuple[FileMount, ...]:
+    return read_host_files(
+        network=config.network,
+        hostname=config.hostname,
+        name_servers=find_name_servers(config),
+        # The names of one that somebody made are looked up as they are.
+        has_search=config.network == "private" and not config.more_networks,
+    )
 
 
 def _limits(config: ContainerConfig) -> Limits:

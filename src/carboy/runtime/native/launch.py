@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.base.home import Home
+    from carboy.runtime.attend import Watcher
     from carboy.runtime.sandbox import Event
     from carboy.runtime.spec import SandboxSpec
 
@@ -42,14 +43,15 @@ class NativeRuntime:
     def __init__(self, home: Home) -> None:
         self._home = home
 
-    def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
+    def run(self, spec: SandboxSpec, stdio: Stdio, *, watcher: Watcher | None = None) -> int:
         """Run the sandbox to its end and return the exit status of its process (128 + n when signal n ended it).
 
+        ``watcher`` sees its events, and answers that its network is ready where the sandbox asks.
         Signals that reach this process meanwhile are passed on. When this process dies, the sandbox dies. Raises
         ``SandboxError``: 125 when the sandbox cannot be made as asked, 126 or 127 for its command.
         """
         with Passing(stdio, terminal=spec.terminal) as passing:
-            return attend(lambda: self.launch(self.plan(spec), passing.child_fds), passing)
+            return attend(lambda: self.launch(self.plan(spec), passing.child_fds), passing, watcher=watcher)
 
     def plan(self, spec: SandboxSpec) -> dict[str, Any]:
         """Return the stage program's plan for ``spec``: data that another process of the same interpreter may launch.
