@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from carboy.linux.identity import Tier
 
-DEFAULT_HOSTS = ("pypi.org", "files.pythonhosted.org")
 _ADDRESS = re.compile(r"(?:[a-z]+\+)?([a-z]+)://(?!/)([^\s\"',;<>]+)", re.IGNORECASE)
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 
@@ -42,16 +41,15 @@ def find_proxies(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_hosts(env: Mapping[str, str], requirements: str) -> list[str]:
-    """Return the hosts that uv connects to by itself, in order: proxies, and what it reaches without one. Pure.
+    """Return the hosts that uv is told to connect to, in order: proxies, and what it reaches without one. Pure.
 
+    The index that it has by itself is not among them: that one is out in the world.
     ``env`` is the step's: proxies and uv's settings. ``requirements`` may name addresses of packages and indexes.
     """
     proxies = find_proxies(env)
     bypassed = next((env[name] for name in _NO_PROXY if env.get(name)), "")
     settings = " ".join(value for name, value in env.items() if name.startswith("UV_"))
     asked = [(scheme.lower(), f"{scheme}://{rest}") for scheme, rest in _ADDRESS.findall(f"{settings}\n{requirements}")]
-    if "UV_DEFAULT_INDEX" not in env and "UV_INDEX_URL" not in env and env.get("UV_NO_INDEX") != "1":
-        asked += [("https", f"https://{host}") for host in DEFAULT_HOSTS]
     hosts = list(proxies.values())
     for scheme, url in asked:
         host = _host(url)

@@ -7,7 +7,7 @@ import pytest
 from carboy.environments.reach import Reach, choose_network, find_hosts, find_proxies
 
 ADDRESSES = {
-    "pypi.org": ["198.51.100.7"], "proxy.corp": ["198.51.100.9"], "devpi": ["127.0.1.1"], "six.only": ["2001:db8::1"],
+    "index.org": ["198.51.100.7"], "proxy.corp": ["198.51.100.9"], "devpi": ["127.0.1.1"], "six.only": ["2001:db8::1"],
     "both.corp": ["198.51.100.3", "10.0.0.5"],
 }  # fmt: skip
 MACHINES = {"127.0.0.1", "127.0.1.1", "10.0.0.5", "::1"}
@@ -25,14 +25,14 @@ def choose(hosts: list[str], **changes: object) -> Reach:
 
 
 def test_what_can_be_reached_from_there_is_private() -> None:
-    assert choose([]).network == choose(["pypi.org", "198.51.100.9"]).network == "private"
+    assert choose([]).network == choose(["index.org", "198.51.100.9"]).network == "private"
     assert choose(["unknown.invalid"]).network == "private"
 
 
 @pytest.mark.parametrize(
     ("hosts", "told"),
     [
-        (["pypi.org", "127.0.0.1"], "127.0.0.1 is this machine"),
+        (["index.org", "127.0.0.1"], "127.0.0.1 is this machine"),
         (["devpi"], r"devpi \(127.0.1.1\) is this machine"),
         (["both.corp"], r"both.corp \(10.0.0.5\)"),
         (["six.only"], "does not lead to six.only"),
@@ -49,13 +49,13 @@ def test_no_private_network_and_no_name_server_there() -> None:
     assert choose([], means=None, missing=["no tun", "no pasta"]) == Reach(
         network="host", reason="there is no private network here: no tun; no pasta"
     )
-    assert choose(["pypi.org"], name_servers=[]).reason == "the name servers are on this machine"
+    assert choose(["index.org"], name_servers=[]).reason == "the name servers are on this machine"
 
 
 @pytest.mark.parametrize(
     ("env", "requirements", "hosts"),
     [
-        ({}, "numpy\n", ["pypi.org", "files.pythonhosted.org"]),
+        ({}, "numpy\n", []),
         ({"UV_DEFAULT_INDEX": "http://user:pw@devpi:3141/root/+simple"}, "numpy", ["devpi"]),
         ({"UV_DEFAULT_INDEX": "https://a.b/simple", "UV_INDEX": "corp=https://c.d/s file:///x/y"}, "", ["a.b", "c.d"]),
         ({"UV_NO_INDEX": "1", "UV_FIND_LINKS": "/opt/wheels,http://[::1]:80/w"}, "", ["::1"]),
