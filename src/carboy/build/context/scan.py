@@ -76,7 +76,9 @@ class ContextScan:
 
     def again(self) -> ContextScan:
         """Return a new scan of the same folder, which knows what is remembered but has looked at nothing yet."""
-        return ContextScan(self.folder, ignore=self.ignore, cache_dir=self._cache_dir, limit_bytes=self._limit_bytes)
+        scan = ContextScan(self.folder, ignore=self.ignore, limit_bytes=self._limit_bytes)
+        scan._memory = self._memory
+        return scan
 
     def digest_folder(self, path: str, *, keep: Filter | None = None) -> str:
         """Return the digest of what is in a folder (a path without links, "" for the context), without what is ignored.

@@ -6,6 +6,7 @@ of a link (CVE-2018-15664, GHSA-vp35-85q5-9f25). Traps 39 to 43, 46, 47.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ def _select_path(path: str, source: Source, open_root: Callable[[], Folder]) -> 
     with open_root() as root:
         try:
             place = find(root, os.fsencode(path) or b".")
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                raise
             return None
         with place:
             parts = tuple(place.parts)

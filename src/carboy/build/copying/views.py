@@ -48,8 +48,8 @@ class View(Protocol):
         """Return whether the files' times are a part of the image: a context's are an accident of its checkout."""
         ...
 
-    def has_changed(self) -> bool:
-        """Return whether what digests were asked of is not what it was then."""
+    def is_still(self, selected: Selected, digest: str) -> bool:
+        """Return whether what was selected has that digest now; if it has not, what is asked next is asked of the files anew."""
         ...
 
 
@@ -59,7 +59,6 @@ class ContextView:
     def __init__(self, scan: ContextScan, *, where: str = "the build context") -> None:
         self._scan = scan
         self._name = where
-        self._asked: list[tuple[Selected, str]] = []
 
     def select(self, source: Source) -> list[Selected]:
         """Return what a source means in the context, without what it ignores."""
@@ -71,9 +70,7 @@ class ContextView:
 
     def digest(self, selected: Selected) -> str:
         """Return the digest, from what is known of the files' status where that is enough."""
-        found = _digest_context(self._scan, selected)
-        self._asked.append((selected, found))
-        return found
+        return _digest_context(self._scan, selected)
 
     def find_owner(self, selected: Selected, item: Item) -> Ids:
         """Return root."""
@@ -84,10 +81,16 @@ class ContextView:
         """Return False."""
         return False
 
-    def has_changed(self) -> bool:
-        """Look again at all that was asked for."""
+    def is_still(self, selected: Selected, digest: str) -> bool:
+        """Look again."""
         again = self._scan.again()
-        return any(_digest_context(again, selected) != digest for selected, digest in self._asked)
+        try:
+            same = _digest_context(again, selected) == digest
+        except OSError:  # it is gone, or a link is in its place
+            same = False
+        if not same:
+            self._scan = again
+        return same
 
 
 def _digest_context(scan: ContextScan, selected: Selected) -> str:
@@ -180,9 +183,10 @@ class StateView:
         """Return True."""
         return True
 
-    def has_changed(self) -> bool:
-        """Return False: layers never do."""
-        return False
+    def is_still(self, selected: Selected, digest: str) -> bool:
+        """Return True: layers never change."""
+        del selected, digest
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,9 +230,10 @@ class FilesView:
         """Return whether somebody said when they were changed."""
         return any(file.mtime_s is not None for file in self._files.values())
 
-    def has_changed(self) -> bool:
-        """Return False."""
-        return False
+    def is_still(self, selected: Selected, digest: str) -> bool:
+        """Return True."""
+        del selected, digest
+        return True
 
 
 def _open_single(file: SingleFile) -> Iterator[Item]:

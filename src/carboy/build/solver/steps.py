@@ -62,12 +62,15 @@ class Step:
         self._runner = runner
         self._say = say
         self._check = check
+        self._asked: list[tuple[View, Selected, str]] = []
 
     def solve(self) -> tuple[LayerResult, bool]:
         """Return the step's layer, durable in the store, and whether it was there. Raises ``CarboyError``."""
         for _ in range(MAX_TRIES):
-            selected = self._select()
-            key = f"layer:{self._key(selected)}"
+            with translate_os_errors("read what the step needs"):
+                self._asked.clear()
+                selected = self._select()
+                key = f"layer:{self._key(selected)}"
             found = None if self._op.no_cache else self._look_up(key)
             if found is not None:
                 return found, True
@@ -77,7 +80,7 @@ class Step:
                 if found is not None:
                     return found, True
                 layer = self._make(selected)
-                if any(view.has_changed() for view in self._views.values()):
+                if not all(view.is_still(one, digest) for view, one, digest in self._asked):
                     self._say("the files were changed while they were read: once more")
                     continue
                 value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
@@ -122,16 +125,21 @@ class Step:
             for item, found in zip(op.items, selected, strict=True):
                 view = self._views[item.origin]
                 # The path above a source is no part of it, and neither is where it comes from: only its own name is.
-                inputs += [f"{one.name.hex()} {one.is_folder:d} {view.digest(one)}" for one in found]
+                inputs += [f"{one.name.hex()} {one.is_folder:d} {self._digest(view, one)}" for one in found]
                 inputs.append(f"dated {view.is_dated():d}")
         elif isinstance(op, Run):
             for mount in op.mounts:
                 if isinstance(mount, BindMount):
                     view = self._views[mount.origin]
                     (one,) = view.select(Source(path=mount.source, wildcards=False))
-                    inputs.append(f"{one.is_folder:d} {view.digest(one)}")
+                    inputs.append(f"{one.is_folder:d} {self._digest(view, one)}")
         parent = tuple(map(str, self._parent.chain))
         return step_key(op, parent=parent, epoch_s=self._parent.epoch_s, inputs=tuple(inputs))
+
+    def _digest(self, view: View, selected: Selected) -> str:
+        digest = view.digest(selected)
+        self._asked.append((view, selected, digest))
+        return digest
 
     # --- making it --------------------------------------------------------------------------------------------------
 
