@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import io
 import json
 import os
 import shutil
+import subprocess
+import tarfile
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,3 +268,69 @@ services:
     small_carboy("compose", "-f", f"{folder}/compose.yaml", "build")
     assert run(small_carboy, "web:2", "cat", "/word") == "given\n"
     assert run(small_carboy, "inline:1", "cat", "/word") == "file\n"
+
+
+def make_tar(**files: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size, member.uid = len(text), 1234
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+def test_an_archive_on_standard_input(small_carboy: Carboy) -> None:
+    data = make_tar(Dockerfile="FROM nowhere\n", web="FROM small:test\nCOPY a /a\nRUN stat -c %u /a >> /a\n", a="tar\n")
+    process = small_carboy.start("build", "-f", "web", "-t", "tar:1", "-", stdin=subprocess.PIPE, text=False)
+    _, stderr = process.communicate(data, timeout=60)  # type: ignore[arg-type]
+    assert process.returncode == 0, stderr
+    assert run(small_carboy, "tar:1", "cat", "/a") == "tar\n0\n"
+
+
+@pytest.fixture
+def served(small_carboy: Carboy, project: Callable[..., str]) -> Iterator[str]:
+    """Return the address of a server of the machine's own, with a repository and an archive."""
+    folder = project("FROM small:test\nCOPY word /word\n", word="repository\n")
+    git = [
+        "git",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "init.defaultBranch=main",
+        "-c",
+        "safe.directory=*",
+    ]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["clone", "-q", "--bare", ".", "bare.git"]):
+        subprocess.run([*git, *words], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*git, "update-server-info"], cwd=f"{folder}/bare.git", check=True)
+    Path(folder, "context.tgz").write_bytes(make_tar(Dockerfile="FROM small:test\nCOPY word /word\n", word="archive\n"))
+    handler = functools.partial(QuietHandler, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_contexts_that_are_elsewhere(small_carboy: Carboy, served: str) -> None:
+    small_carboy("build", f"{served}/bare.git#main", "-t", "git:1")
+    assert run(small_carboy, "git:1", "cat", "/word") == "repository\n"
+    small_carboy("build", f"{served}/context.tgz", "-t", "url:1")
+    assert run(small_carboy, "url:1", "cat", "/word") == "archive\n"
+
+
+def test_a_file_of_another_language(small_carboy: Carboy, project: Callable[..., str]) -> None:
+    folder = project("# syntax=example/other:1\nFROM small:test\n")
+    assert "asks for the front end example/other:1" in small_carboy("build", folder, expect=1).stderr
+    small_carboy("build", folder, "--build-arg", "BUILDKIT_SYNTAX=dockerfile.v0")

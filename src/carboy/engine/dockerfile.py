@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
-from carboy.build.dockerfile.convert import convert
+from carboy.build.dockerfile.convert import check_syntax, convert
 from carboy.build.dockerfile.git import parse_git_address
 from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, platform_names
 from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
 from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
-from carboy.build.sources import DockerfileText, read_dockerfile, read_ignore
+from carboy.build.sources import read_ignore
 from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
 from carboy.dockerfile.errors import LanguageError, Span
 from carboy.dockerfile.ignore import Ignore, compile_ignore, parse_ignore
@@ -23,6 +23,7 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
+from carboy.engine.contexts import Located, git_operation, locate
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -48,6 +49,7 @@ class DockerfileRequest:
     context: str
     file: str = ""
     text: bytes | None = None
+    archive: bytes | None = field(default=None, repr=False)
     names: tuple[str, ...] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class CheckReport:
 class _Read:
     """What was read of a request."""
 
+    located: Located
     dockerfile: Dockerfile
     ignore: Ignore | None
     platform: Platform
@@ -156,7 +159,8 @@ def build_dockerfile(
 
 
 def _read(engine: Engine, request: DockerfileRequest) -> _Read:
-    text = _read_text(request)
+    located = locate(engine, request)
+    text = located.text
     dockerfile = parse(text.data, file=text.name)
     current = Platform.current()
     platform = current
@@ -172,16 +176,14 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
     args |= request.build_args
     if EPOCH in engine.environ:
         args.setdefault(EPOCH, engine.environ[EPOCH])
+    check_syntax(dockerfile, args)
     return _Read(
-        dockerfile=dockerfile, ignore=_compile(text.ignore, text.ignore_name), platform=platform, build_args=args
+        located=located,
+        dockerfile=dockerfile,
+        ignore=_compile(text.ignore, text.ignore_name),
+        platform=platform,
+        build_args=args,
     )
-
-
-def _read_text(request: DockerfileRequest) -> DockerfileText:
-    if request.text is None:
-        return read_dockerfile(request.context, file=request.file)
-    ignore, name = read_ignore(request.context) if request.context else ("", "")
-    return DockerfileText(name=request.file or "Dockerfile", data=request.text, ignore=ignore, ignore_name=name)
 
 
 def _compile(text: str, name: str) -> Ignore | None:
@@ -225,8 +227,8 @@ def _plan(engine: Engine, request: DockerfileRequest, read: _Read) -> ops.Image:
     from carboy.build.solver.bases import StoreResolver
 
     ignore = read.ignore
-    context: ops.LocalContext | ops.InlineFiles = ops.InlineFiles(files=(), title="[internal] no build context")
-    if request.context:
+    context = read.located.context
+    if context is None:
         context = ops.LocalContext(ignore=ignore, patterns=ignore.patterns if ignore is not None else ())
     given = BuildInput(
         context=context,
@@ -251,14 +253,7 @@ def _named(name: str, source: ContextSource) -> NamedContext:
     if source.kind == "git":
         address = parse_git_address(source.value)
         assert address is not None, source.value
-        return ops.Git(
-            url=address.remote,
-            ref=address.ref,
-            subdir=address.subdir,
-            checksum=address.checksum,
-            keep_git_dir=bool(address.keep_git_dir),
-            title=f"[context {name}] load git source {source.value}",
-        )
+        return git_operation(address, title=f"[context {name}] load git source {source.value}")
     if not os.path.isdir(source.value):
         raise CarboyError(f"--build-context {name}: there is no folder {source.value}", hint="name a folder", code=2)
     text, ignore_name = read_ignore(source.value)
@@ -284,8 +279,8 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
     from carboy.build.graph.options import BuildOptions
 
     folders = {name: source.value for name, source in request.contexts.items() if source.kind == "folder"}
-    if request.context:
-        folders["context"] = request.context
+    if read.located.folder:
+        folders["context"] = read.located.folder
     return BuildOptions(
         contexts=folders,
         secrets={secret.id: _read_secret(secret, engine.environ) for secret in request.secrets},

@@ -208,6 +208,10 @@ class FilesView:
     def __init__(self, files: Sequence[SingleFile]) -> None:
         self._files = {file.name: file for file in files}
 
+    def path_of(self, name: str) -> str:
+        """Return where the bytes of a file that was downloaded are."""
+        return self._files[name].path
+
     def select(self, source: Source) -> list[Selected]:
         """Return the file of that name."""
         file = self._files.get(source.path.lstrip("/"))

@@ -6,6 +6,7 @@ Source: moby/buildkit, dockerfile2llb/convert.go (toDispatchState).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +37,8 @@ from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
 
+_OWN_SYNTAXES = frozenset({"docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0"})
+
 
 def convert(dockerfile: Dockerfile, given: BuildInput, *, warnings: tuple[str, ...] = ()) -> ops.Image:
     """Return the image of the target. Images are asked for only where the target needs them (trap 20).
@@ -61,6 +64,22 @@ def convert(dockerfile: Dockerfile, given: BuildInput, *, warnings: tuple[str, .
         author=stage.author,
         warnings=warnings,
     )
+
+
+def check_syntax(dockerfile: Dockerfile, build_args: Mapping[str, str]) -> None:
+    """Refuse a file of another language: ``# syntax=`` (or BUILDKIT_SYNTAX) names an image that would read it.
+
+    Docker's own are this language, whatever their version. Raises ``DockerfileError``.
+    """
+    syntax = build_args.get("BUILDKIT_SYNTAX", dockerfile.directives.syntax)
+    name = syntax.partition("@")[0].removeprefix("docker.io/").partition(":")[0]
+    if syntax and name not in _OWN_SYNTAXES:
+        wrong = LanguageError(
+            f"the file asks for the front end {syntax}, and carboy has that of Docker alone",
+            word=syntax,
+            hint="leave the syntax line out, or build with --build-arg BUILDKIT_SYNTAX=dockerfile.v0",
+        )
+        raise dockerfile.source.error(wrong, Span(1, min(3, len(dockerfile.source.lines))))
 
 
 def bind(dockerfile: Dockerfile, given: BuildInput) -> tuple[BoundStages, Globals]:

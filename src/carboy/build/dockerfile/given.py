@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from carboy.build.graph.ops import Git, Ignore, ImageResolver, InlineFiles, LocalContext
+from carboy.build.graph.ops import Copy, Git, Ignore, ImageResolver, InlineFiles, LocalContext
 from carboy.dockerfile.scope import PlatformNames
 from carboy.oci.platform import Platform
 
@@ -23,7 +23,8 @@ class NamedImage:
 
 
 NamedContext: TypeAlias = "LocalContext | Git | NamedImage"
-MainContext: TypeAlias = "LocalContext | Git | InlineFiles"
+# A Copy is an archive that was unpacked.
+MainContext: TypeAlias = "LocalContext | Git | InlineFiles | Copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,15 @@ def check_out(
     op: Git, store: Store, options: BuildOptions, *, say: Callable[[str], None], check: Callable[[], None]
 ) -> tuple[ContextView, bool]:
     """Return a view of the files at the ref, and whether they were there. Raises ``CarboyError`` with git's reason."""
+    folder, cached = fetch_folder(op, store, options, say=say, check=check)
+    scan = ContextScan(folder, cache_dir=f"{store.home.cache}/contexts")
+    return ContextView(scan, where=f"the repository {show_url(op.url)}"), cached
+
+
+def fetch_folder(
+    op: Git, store: Store, options: BuildOptions, *, say: Callable[[str], None], check: Callable[[], None]
+) -> tuple[str, bool]:
+    """Return the folder of a checkout, which stays, and whether it was there. Raises ``CarboyError`` with git's reason."""
     program = shutil.which("git")
     if program is None:
         raise CarboyError("git is not on this machine", hint="install git, or ADD an archive of the repository")
@@ -74,8 +83,7 @@ def check_out(
                 _make(op, git, f"{place}/objects.git", commit, folder)
     finally:
         lock.release()
-    scan = ContextScan(_find_folder(folder, op.subdir), cache_dir=f"{store.home.cache}/contexts")
-    return ContextView(scan, where=f"the repository {show_url(op.url)}"), cached
+    return _find_folder(folder, op.subdir), cached
 
 
 def _fetch(op: Git, git: _Git, objects: str) -> str:
@@ -87,15 +95,20 @@ def _fetch(op: Git, git: _Git, objects: str) -> str:
         commit = op.ref
     else:
         fetch = ("--git-dir", objects, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--force")
+        head = ("--git-dir", objects, "rev-parse", "FETCH_HEAD^{commit}")
         try:
             git.run(*fetch, "--depth=1", "--", op.url, op.ref or "HEAD")
-            commit = git.run("--git-dir", objects, "rev-parse", "FETCH_HEAD^{commit}").strip()
-        except CarboyError:
-            if not is_commit:
+            commit = git.run(*head).strip()
+        except CarboyError as error:
+            if "does not support shallow" in error.details:  # a server of plain files
+                git.run(*fetch, "--", op.url, op.ref or "HEAD")
+                commit = git.run(*head).strip()
+            elif not is_commit:
                 raise
-            # A server need not give out a commit by its name: then all of it is asked for.
-            git.run(*fetch, "--", op.url, "+refs/*:refs/fetched/*")
-            commit = op.ref
+            else:
+                # A server need not give out a commit by its name: then all of it is asked for.
+                git.run(*fetch, "--", op.url, "+refs/*:refs/fetched/*")
+                commit = op.ref
     if op.checksum and not commit.startswith(op.checksum.lower()):
         raise CarboyError(
             f"{show_url(op.url)} is not what its checksum says",

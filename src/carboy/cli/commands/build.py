@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from carboy.build.sources import read_front
-from carboy.cli.commands.build_options import add_options, check_python, read_request
+from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_size, render_table
 from carboy.engine.context import Engine
@@ -34,6 +34,7 @@ def build(arguments: list[str]) -> int:
     parser.add_argument("--iidfile", metavar="PATH", help="write the digest to a file")
     parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")
     options = parser.parse_args(arguments)
+    _complete(parser, options)
     if options.progress not in {"auto", "plain", "tty", "quiet"}:
         parser.error(f"--progress {options.progress}: auto, plain, tty and quiet are there")
     file, reason = _choose(options)
@@ -50,6 +51,7 @@ def plan(arguments: list[str]) -> int:
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     options = parser.parse_args(arguments)
+    _complete(parser, options)
     file, reason = _choose(options)
     if file:
         return _plan_dockerfile(options, read_request(options, file=file))
@@ -66,10 +68,23 @@ def plan(arguments: list[str]) -> int:
     return 0
 
 
+def _complete(parser: Parser, options: Namespace) -> None:
+    """Fill in the context where only the Dockerfile is named."""
+    if options.folder is None:
+        if options.file is None:
+            parser.error("the following arguments are required: CONTEXT")
+        options.folder = "."
+
+
 def _choose(options: Namespace) -> tuple[str, str]:
     """Return the Dockerfile ("" for a folder of Python), and why it is that."""
     if options.folder == "-" or options.file == "-":
-        return options.file or "stdin", "it is on standard input"
+        return options.file or "-", "it is on standard input"
+    if "://" in options.folder or "@" in options.folder:
+        from carboy.engine.contexts import is_address
+
+        if is_address(options.folder):
+            return options.file or ADDRESS, "it is elsewhere"
     choice = read_front(options.folder, file=options.file)
     if choice.front == "python":
         return "", choice.reason

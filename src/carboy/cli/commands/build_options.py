@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from carboy.engine.dockerfile import DockerfileRequest
 
-MAX_STDIN = 16 * 2**20
+# The Dockerfile of a context that is elsewhere: the usual names are looked for there.
+ADDRESS = "(elsewhere)"
+MAX_STDIN = 512 * 2**20
 # All of these are for Dockerfiles.
 
 
@@ -40,7 +42,8 @@ _ONCE = (
 
 def add_options(parser: Parser) -> None:
     """Add the options that say what is built."""
-    parser.add_argument("folder", metavar="CONTEXT", help='a folder, or "-" for a Dockerfile on standard input')
+    text = "a folder, an address of a git repository or an archive, - for a Dockerfile or a tar on standard input"
+    parser.add_argument("folder", metavar="CONTEXT", nargs="?", help=f"{text} (with -f: . by default)")
     parser.add_argument("-f", "--file", metavar="PATH", help="the Dockerfile (default: CONTEXT/Dockerfile)")
     for name, metavar, text in _ONCE:
         parser.add_argument(name, metavar=metavar, default="", help=text)
@@ -71,24 +74,29 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         parse_secrets,
         parse_ssh,
     )
+    from carboy.engine.contexts import is_archive
     from carboy.engine.dockerfile import DockerfileRequest
     from carboy.runtime.limits import parse_bytes, parse_ulimit
 
-    text = None
+    text = archive = None
     context = options.folder
-    if context == "-" or file == "-":
-        if context == file:
-            raise CarboyError(
-                "standard input cannot be both the context and the Dockerfile", hint="name a folder", code=2
-            )
-        text = _read_stdin()
-        context, file = ("", "Dockerfile") if context == "-" else (context, "Dockerfile")
+    if context == "-":
+        if options.file == "-":
+            brief = "standard input cannot be both the context and the Dockerfile"
+            raise CarboyError(brief, hint="name a folder", code=2)
+        data, context, file = _read_stdin(), "", options.file or ""
+        text, archive = (None, data) if is_archive(data) else (data, None)
+    elif file == ADDRESS:
+        file = ""
+    elif file == "-":
+        text, file = _read_stdin(), "Dockerfile"
     if options.network not in {"", "default", "host", "none"}:
         raise CarboyError(f"--network {options.network}: builds know host and none", hint="leave it out", code=2)
     return DockerfileRequest(
         context=context,
         file=file,
         text=text,
+        archive=archive,
         names=names,
         build_args=parse_build_args(options.build_arg, os.environ),
         labels=parse_labels(options.label),
@@ -112,12 +120,7 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
 def _read_stdin() -> bytes:
     data = sys.stdin.buffer.read(MAX_STDIN + 1)
     if len(data) > MAX_STDIN:
-        raise CarboyError(
-            f"standard input has more than {MAX_STDIN} bytes", hint="a Dockerfile is expected there", code=2
-        )
-    if data[:2] == b"\x1f\x8b" or data[257:262] == b"ustar" or data[:3] in {b"BZh", b"\x28\xb5\x2f", b"\xfd7z"}:
-        hint = "unpack it into a folder, and name that"
-        raise CarboyError("standard input is an archive, and a Dockerfile is expected there", hint=hint, code=2)
+        raise CarboyError(f"standard input has more than {MAX_STDIN} bytes", hint="unpack it into a folder", code=2)
     return data
 
 

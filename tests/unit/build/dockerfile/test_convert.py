@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 from converting import CONTEXT, Images, chain, image, last_copy, last_run, texts
+from hypothesis import given
+from hypothesis import strategies as st
 
+from carboy.build.dockerfile.convert import check_syntax
 from carboy.build.dockerfile.given import NamedImage
 from carboy.build.graph import ops
 from carboy.dockerfile.errors import DockerfileError
+from carboy.dockerfile.parser import parse
 from carboy.dockerfile.scope import DEFAULT_PATH
+from carboy.errors import CarboyError
 from carboy.oci.config import RunConfig
 
 
@@ -248,3 +253,33 @@ def test_rights_that_were_given() -> None:
 def test_secrets_are_masked_in_titles() -> None:
     run = last_run(image("FROM debian\nENV A=1\nRUN --mount=type=secret,id=t,env=T echo $T $A '$A' $B\n"))
     assert run.title == "[2/2] RUN --mount=type=secret,id=t,env=T echo **** 1 '$A' $B"
+
+
+PIECES = """FROM debian|FROM debian AS a|FROM a AS b|FROM $B|ARG A=1|ARG B=debian|ENV A=$A B|ENV X=${A:-y}|RUN x|RUN <<E
+E
+RUN --mount=from=a,target=/x y|RUN --mount=type=cache,target=$A z|COPY --from=a x y|COPY --from=1 x /y/|COPY . .|ADD https://h/x /y
+WORKDIR $X|USER $A|ONBUILD COPY x y|ONBUILD RUN z|EXPOSE $A|CMD x|CMD []|HEALTHCHECK NONE|STOPSIGNAL $A|VOLUME /v $A
+ENTRYPOINT ["x"]|SHELL []|LABEL a=$B|FROM base""".replace("\n", "|").split("|")
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.sampled_from(["", "a", "1"]))
+def test_anything_is_converted_or_refused(lines: list[str], target: str) -> None:
+    """What comes out is a graph whose history has a line for every step, in order."""
+    images = Images(base=RunConfig(OnBuild=["COPY --from=a x y"]))
+    try:
+        made = image("\n".join(["ARG B", *lines]), images=images, target=target)
+    except CarboyError:
+        return
+    steps = [state for state in chain(made) if isinstance(state, ops.Run | ops.Copy | ops.MakeFolder)]
+    assert [line.state for line in made.history if line.state is not None] == steps
+    assert all(state.title for state in steps)
+    assert ops.list_ops(made.state)[-1] is made.state
+
+
+def test_a_file_of_another_language() -> None:
+    other = parse(b"# syntax=example/other:1\nFROM scratch\n")
+    with pytest.raises(DockerfileError, match="asks for the front end example/other:1"):
+        check_syntax(other, {})
+    check_syntax(other, {"BUILDKIT_SYNTAX": "dockerfile.v0"})
+    for own in ("docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile@sha256:00"):
+        check_syntax(parse(f"# syntax={own}\nFROM scratch\n".encode()), {})
