@@ -257,8 +257,9 @@ def test_secrets_are_masked_in_titles() -> None:
 
 PIECES = """FROM debian|FROM debian AS a|FROM a AS b|FROM $B|ARG A=1|ARG B=debian|ENV A=$A B|ENV X=${A:-y}|RUN x|RUN <<E
 E
-RUN --mount=from=a,target=/x y|RUN --mount=type=cache,target=$A z|COPY --from=a x y|COPY --from=1 x /y/|COPY . .|ADD https://h/x /y
-WORKDIR $X|USER $A|ONBUILD COPY x y|ONBUILD RUN z|EXPOSE $A|CMD x|CMD []|HEALTHCHECK NONE|STOPSIGNAL $A|VOLUME /v $A
+RUN --mount=from=a,target=/x y|RUN --mount=type=cache,target=$A z|COPY --from=a x y|COPY --from=1 x /y/|COPY . .
+ADD https://h/x /y|WORKDIR $X|USER $A|ONBUILD COPY x y|ONBUILD RUN z|EXPOSE $A|CMD x|CMD []
+HEALTHCHECK NONE|STOPSIGNAL $A|VOLUME /v $A
 ENTRYPOINT ["x"]|SHELL []|LABEL a=$B|FROM base""".replace("\n", "|").split("|")
 
 
