@@ -76,7 +76,8 @@ def build_any(
         built = build_folder(engine, folder, name=name, progress=progress, refresh=refresh)
         return BuiltFolder(descriptor=built.descriptor, size_bytes=built.size_bytes, network=built.network)
     from carboy.build.solver.progress import InTurn
-    from carboy.engine.dockerfile import DockerfileRequest, build_dockerfile
+    from carboy.engine.dockerfile import build_dockerfile
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
     request = DockerfileRequest(
         context=folder, file=f"{folder}/{choice.file}", names=() if name is None else (name,), refresh=refresh

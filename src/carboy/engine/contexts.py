@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from carboy.engine.context import Engine
-    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.engine.dockerfile_request import DockerfileRequest
     from carboy.layers.tarread import Readable
 
 _ARCHIVE = "context.tar"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
@@ -14,7 +14,6 @@ from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, 
 from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
-from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
 from carboy.build.sources import read_ignore
 from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
 from carboy.dockerfile.errors import LanguageError, Span
@@ -24,6 +23,7 @@ from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
 from carboy.engine.contexts import Located, git_operation, locate
+from carboy.engine.dockerfile_request import DockerfileRequest
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -36,37 +36,6 @@ if TYPE_CHECKING:
 
 EPOCH = "SOURCE_DATE_EPOCH"
 _MAX_EPOCH = 2**33
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerfileRequest:
-    """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile
-    itself.
-
-    ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
-    """
-
-    context: str
-    file: str = ""
-    text: bytes | None = None
-    archive: bytes | None = field(default=None, repr=False)
-    names: tuple[str, ...] = ()
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    target: str = ""
-    contexts: Mapping[str, ContextSource] = field(default_factory=dict)
-    secrets: tuple[SecretSource, ...] = ()
-    ssh: Mapping[str, str] = field(default_factory=dict)
-    no_cache: bool = False
-    no_cache_stages: frozenset[str] = frozenset()
-    allow: frozenset[str] = frozenset()
-    network: str = "host"
-    add_hosts: tuple[tuple[str, str], ...] = ()
-    shm_bytes: int | None = None
-    ulimits: tuple[tuple[str, int, int], ...] = ()
-    platform: str = ""
-    refresh: bool = False
-    context_limit_bytes: int = DEFAULT_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

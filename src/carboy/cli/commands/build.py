@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from carboy.dockerfile.rules import CheckWarning
-    from carboy.engine.dockerfile import CheckReport, DockerfileRequest
+    from carboy.engine.dockerfile import CheckReport
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
 
 def build(arguments: list[str]) -> int:

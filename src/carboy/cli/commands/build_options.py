@@ -12,7 +12,7 @@ from carboy.errors import CarboyError
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
 # The Dockerfile of a context that is elsewhere: the usual names are looked for there.
 ADDRESS = "(elsewhere)"
@@ -75,7 +75,7 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         parse_ssh,
     )
     from carboy.engine.contexts import is_archive
-    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.engine.dockerfile_request import DockerfileRequest
     from carboy.runtime.limits import parse_bytes, parse_ulimit
 
     text = archive = None

@@ -21,7 +21,7 @@ from carboy.oci.reference import Reference
 from carboy.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
-    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
 
 class EngineResources:
@@ -162,7 +162,7 @@ def check_build(step: BuildImage, choice: Choice, *, platform: str) -> tuple[str
 
 def request_build(step: BuildImage, choice: Choice) -> DockerfileRequest:
     """Return the build with a Dockerfile that a service asks for. Pure."""
-    from carboy.engine.dockerfile import DockerfileRequest
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
     build = step.build
     inline = build.dockerfile_inline

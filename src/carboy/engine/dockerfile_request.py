@@ -1,0 +1,40 @@
+"""What a build with a Dockerfile is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from carboy.build.dockerfile.arguments import ContextSource, SecretSource
+from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileRequest:
+    """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile
+    itself.
+
+    ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
+    """
+
+    context: str
+    file: str = ""
+    text: bytes | None = None
+    archive: bytes | None = field(default=None, repr=False)
+    names: tuple[str, ...] = ()
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    contexts: Mapping[str, ContextSource] = field(default_factory=dict)
+    secrets: tuple[SecretSource, ...] = ()
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    allow: frozenset[str] = frozenset()
+    network: str = "host"
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    shm_bytes: int | None = None
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    platform: str = ""
+    refresh: bool = False
+    context_limit_bytes: int = DEFAULT_LIMIT_BYTES
