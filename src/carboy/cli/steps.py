@@ -40,10 +40,10 @@ class TerminalSteps:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=stream, highlight=False)
-        self._live = Live(console=self._console, transient=True, refresh_per_second=8, get_renderable=self._draw)
         self._running: dict[int, tuple[str, float]] = {}
         self._logs: dict[int, list[str]] = {}
+        self._console = Console(file=stream, highlight=False)
+        self._live = Live(console=self._console, transient=True, refresh_per_second=8, get_renderable=self._draw)
 
     def __enter__(self) -> TerminalSteps:
         self._live.start()

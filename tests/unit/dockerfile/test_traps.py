@@ -1,8 +1,8 @@
 """The traps of the language that text alone decides; the numbers are those of reference/dockerfile.md, section 1.8.
 
-In ``tests/unit/build/dockerfile/test_traps.py``, where stages become a graph: 9 to 13, 20, 22, 23, 25 to 28, 30 to 34, 38, 39,
-41, 42, 45, 46, 48 to 50, 55, 56, 59, 63, 64, 66 and 68. With the executor, because files and processes decide: 31 to 37, 39 to
-48, 51, 56, 60 to 62. Where files are found (67): with the command line.
+``tests/unit/build/dockerfile/test_traps.py`` has those that show when stages become a graph: 9 to 13, 20 to 28, 30, 31, 38,
+39, 41, 42, 45 to 50, 55 to 57, 59, 62 to 64 and 66 to 68. Files and processes decide 32 to 37, 43, 44, 51, 60 and 61, and the
+rest of 30, 31, 38 to 42, 45 to 48 and 61 to 63: the tests of copies and the end-to-end tests of builds have them.
 """
 
 from __future__ import annotations

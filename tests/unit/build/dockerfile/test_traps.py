@@ -8,6 +8,7 @@ import pytest
 from converting import AMD64, ARM64, CONTEXT, Images, chain, image, last_copy, last_run, texts
 
 from carboy.build.dockerfile.given import NamedImage
+from carboy.build.front import choose_front
 from carboy.build.graph import ops
 from carboy.dockerfile.errors import DockerfileError
 from carboy.dockerfile.scope import DEFAULT_PATH
@@ -173,6 +174,11 @@ def test_trap_38_modes(mode: str) -> None:
     assert last_copy(image(f"FROM debian\nCOPY --chmod={mode} a b\n")).chmod == mode
 
 
+def test_trap_39_a_wildcard_may_match_nothing_and_a_document_is_none() -> None:
+    copy = last_copy(image("FROM debian\nCOPY a*.txt plain <<E /x/\nE\n"))
+    assert [(item.path, item.wildcards) for item in copy.items] == [("a*.txt", True), ("plain", True), ("E", False)]
+
+
 def test_trap_41_sources_are_left_as_they_are_written() -> None:
     copy = last_copy(image("FROM debian\nCOPY /a ../b ./c/ /x\n"))
     assert [item.path for item in copy.items] == ["/a", "../b", "./c/"]
@@ -267,6 +273,12 @@ def test_trap_55_ports() -> None:
     assert texts(made)[-1] == "EXPOSE [90/tcp 80/tcp 81/tcp 7/sctp]"
 
 
+def test_trap_56_a_volume_changes_no_files() -> None:
+    made = image("FROM debian\nVOLUME /v\nRUN touch /v/x\n")
+    assert last_run(made).mounts == ()
+    assert made.config.Volumes == {"/v": {}}
+
+
 def test_trap_57_a_signal_is_stored_as_written() -> None:
     assert config("FROM debian\nSTOPSIGNAL sigterm\n").StopSignal == "sigterm"
     assert config("FROM debian\nSTOPSIGNAL 9\n").StopSignal == "9"
@@ -290,6 +302,16 @@ def test_trap_62_proxies_are_not_part_of_the_key() -> None:
     assert last_run(declared).env[-1] == "http_proxy=http://p"
     assert last_run(declared).unkeyed_env == ("HTTP_PROXY=http://p",)
     assert texts(declared)[-1] == "RUN |1 http_proxy=http://p /bin/sh -c x # buildkit"
+
+
+def test_trap_63_secrets_are_optional_and_a_variable_is_no_file() -> None:
+    run = last_run(
+        image("FROM debian\nRUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=ssh x\n")
+    )
+    first, second, agent = run.mounts
+    assert first == ops.SecretMount(id="a", target="/run/secrets/a", required=False)
+    assert second == ops.SecretMount(id="b", target=None, env="B", required=False)
+    assert agent == ops.SshMount(target="/run/buildkit/ssh_agent.0", required=False)
 
 
 def test_trap_64_history_as_tools_know_it() -> None:
@@ -317,6 +339,12 @@ def test_trap_66_platforms() -> None:
     text = "FROM --platform=$BUILDPLATFORM debian\nARG TARGETPLATFORM TARGETSTAGE\nRUN x\n"
     run = last_run(image(text, platform=ARM64, platform_given=True))
     assert run.env[-2:] == ("TARGETPLATFORM=linux/arm64", "TARGETSTAGE=default")
+
+
+def test_trap_67_the_lower_case_name_is_looked_for_when_none_is_given() -> None:
+    assert choose_front(["dockerfile"]).file == "dockerfile"
+    assert choose_front(["dockerfile", "Dockerfile"]).file == "Dockerfile"
+    assert choose_front(["dockerfile"], file="Dockerfile").file == "Dockerfile"
 
 
 def test_trap_68_labels_of_the_request_come_last() -> None:
