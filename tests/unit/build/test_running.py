@@ -17,7 +17,8 @@ from carboy.build.running.apt import read_apt_settings
 from carboy.build.running.caches import CacheFolders, prune_caches
 from carboy.build.running.host import BUNDLE, read_host_settings
 from carboy.build.running.mounts import Mounted
-from carboy.build.running.step import Output, StepFailedError, _merge_env, check_entitlements
+from carboy.build.running.rights import check_rights
+from carboy.build.running.step import Output, StepFailedError, _merge_env
 from carboy.build.running.stubs import Stubs
 from carboy.errors import CarboyError
 
@@ -107,8 +108,8 @@ def test_whose_variables_count() -> None:
 def test_every_right_is_asked_for_at_one_gate(changes: dict[str, str], needed: str) -> None:
     op = Run(parent=Scratch(), args=("x",), **changes)  # type: ignore[arg-type]
     with pytest.raises(CarboyError, match=needed):
-        check_entitlements(op, BuildOptions(network="none"))
-    check_entitlements(op, BuildOptions(network="none", entitlements=frozenset({needed})))
+        check_rights(op, BuildOptions(network="none"))
+    check_rights(op, BuildOptions(network="none", entitlements=frozenset({needed})))
 
 
 def test_lines_without_secrets() -> None:

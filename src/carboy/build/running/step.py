@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.build.running.apt import read_apt_settings
 from carboy.build.running.host import BUNDLE, read_host_settings
 from carboy.build.running.mounts import Mounting
+from carboy.build.running.rights import check_rights
 from carboy.build.running.stubs import Stubs
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carboy.base.home import Home
-    from carboy.build.copying.owners import Owners
     from carboy.build.copying.views import View
     from carboy.build.graph.ops import Origin, Run
     from carboy.build.graph.options import BuildOptions
+    from carboy.build.running.below import Below
     from carboy.build.running.caches import CacheFolders
     from carboy.build.running.mounts import Mounted
     from carboy.linux.identity import Tier
-    from carboy.oci.digest import Digest
     from carboy.runtime.sandbox import Runtime
     from carboy.store.store import Store
 
@@ -42,16 +41,6 @@ HOSTNAME = "buildkitsandbox"
 TAIL_LINES = 30
 MAX_LINE_BYTES = 2**14
 _HIDDEN = b"***"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Below:
-    """What a step stands on: the layers' diff ids and trees, lowest first, and who owns what in them."""
-
-    chain: tuple[Digest, ...]
-    trees: tuple[str, ...]
-    owners: Owners
-    epoch_s: int
 
 
 class StepFailedError(CarboyError):
@@ -119,7 +108,7 @@ class StepRunner:
         ``log`` takes its lines, secrets taken out; ``wait`` is called while a cache is in use. Raises ``StepFailedError``,
         ``SandboxError`` when the sandbox cannot be made, ``CarboyError``.
         """
-        check_entitlements(op, self._options)
+        check_rights(op, self._options)
         container_id = os.urandom(32).hex()
         with (
             translate_os_errors(f"run {op.title}"),
@@ -204,21 +193,6 @@ class StepRunner:
             capabilities=ALL if insecure else default_capabilities("build"),
             seccomp="unconfined" if insecure else "",
             limits=limits,
-        )
-
-
-def check_entitlements(op: Run, options: BuildOptions) -> None:
-    """Raise ``CarboyError`` when a step asks for what nobody granted: the one gate that every RUN passes (CVE-2024-23653)."""
-    needed = ""
-    if op.security == "insecure":
-        needed = "security.insecure"
-    elif op.network == "host" and options.network != "host":
-        needed = "network.host"
-    if needed and needed not in options.entitlements:
-        where = f" ({op.location})" if op.location is not None else ""
-        raise CarboyError(
-            f"{op.title or 'RUN'}{where} needs the entitlement {needed}",
-            hint=f"grant it with --allow {needed}, if you trust the Dockerfile",
         )
 
 

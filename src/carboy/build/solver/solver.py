@@ -31,8 +31,7 @@ from carboy.build.graph.ops import (
     list_inputs,
     list_ops,
 )
-from carboy.build.running.caches import CacheFolders
-from carboy.build.running.step import StepRunner, check_entitlements
+from carboy.build.running.rights import check_rights
 from carboy.build.solver.bases import find_base_state, make_base, open_stored
 from carboy.build.solver.image import write_image
 from carboy.build.solver.progress import OneAtATime
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.build.graph.ops import Location
     from carboy.build.graph.options import BuildOptions
+    from carboy.build.running.step import StepRunner
     from carboy.build.solver.progress import GraphProgress
     from carboy.layers.apply import LayerResult
     from carboy.linux.identity import Tier
@@ -151,14 +151,25 @@ class _Solver:
         self._local.store = context.store
         self._stopped = threading.Event()
         self._stop, self._stopping = os.pipe2(os.O_CLOEXEC)
-        self._runner = StepRunner(
-            home=context.home,
-            runtime=context.runtime,
-            tier=context.tier,
-            caches=CacheFolders(context.home, kind=context.store.kind),
-            options=context.options,
-            stop=self._stop,
-        )
+        self._step_runner: StepRunner | None = None
+        self._looked: set[Op] = set()
+
+    def _runner(self) -> StepRunner:
+        """Return what runs commands: a build that is all cached needs none."""
+        if self._step_runner is None:
+            from carboy.build.running.caches import CacheFolders
+            from carboy.build.running.step import StepRunner
+
+            context = self._context
+            self._step_runner = StepRunner(
+                home=context.home,
+                runtime=context.runtime,
+                tier=context.tier,
+                caches=CacheFolders(context.home, kind=context.store.kind),
+                options=context.options,
+                stop=self._stop,
+            )
+        return self._step_runner
 
     def close(self) -> None:
         os.close(self._stop)
@@ -168,7 +179,7 @@ class _Solver:
         ops = list_ops(self._image.state)
         for op in ops:
             if isinstance(op, Run):
-                check_entitlements(op, self._context.options)
+                check_rights(op, self._context.options)
         waiting: list[Op] = []
         for op in ops:
             if not self._open(op):
@@ -258,6 +269,10 @@ class _Solver:
         try:
             while waiting or running:
                 ready = [op for op in waiting if all(item in self._results for item in list_inputs(op))]
+                known = [op for op in ready if self._take_known(op)]
+                if known:
+                    waiting = [op for op in waiting if op not in known]
+                    continue
                 if len(ready) == 1 and not running:
                     waiting.remove(ready[0])
                     self._results[ready[0]] = self._solve(ready[0])
@@ -281,6 +296,26 @@ class _Solver:
         finally:
             if pool is not None:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take_known(self, op: Op) -> bool:
+        """Give a step its result when its layer is there: threads are for what must be made."""
+        if not isinstance(op, Run | Copy | MakeFolder) or op in self._looked:
+            return False
+        self._looked.add(op)
+        started_s = time.monotonic()
+        parent, step = self._prepare(op, lambda _: None)
+        try:
+            layer = step.find()
+        except (CarboyError, OSError):
+            return False  # the step itself says it, by its number
+        if layer is None:
+            return False
+        number = self._progress.start(op.title)
+        seconds = time.monotonic() - started_s
+        self._progress.finish(number, cached=True, seconds=seconds)
+        self._reports.append(StepReport(title=op.title, cached=True, seconds=seconds))
+        self._results[op] = parent.on_top(layer)
+        return True
 
     def _begin_thread(self) -> None:
         # A connection of SQLite's belongs to one thread.

@@ -10,13 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.build.copying.modes import parse_chmod
-from carboy.build.copying.owners import resolve_chown, resolve_owner
-from carboy.build.copying.place import Placer, Target
 from carboy.build.copying.select import Selected, Source
 from carboy.build.graph.keys import step_key
 from carboy.build.graph.ops import BindMount, Copy, MakeFolder, Run, is_linked
-from carboy.build.running.step import Below
+from carboy.build.running.below import Below
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
 from carboy.oci.digest import Digest
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from carboy.build.copying.place import Placer
     from carboy.build.copying.views import View
     from carboy.build.graph.ops import Origin
     from carboy.build.running.step import StepRunner
@@ -50,7 +48,7 @@ class Step:
         *,
         store: Store,
         trees: Trees,
-        runner: StepRunner,
+        runner: Callable[[], StepRunner],
         say: Callable[[str], None],
         check: Callable[[], None],
     ) -> None:
@@ -144,9 +142,14 @@ class Step:
     # --- making it --------------------------------------------------------------------------------------------------
 
     def _make(self, selected: list[list[Selected]]) -> LayerResult:
+        from carboy.build.copying.owners import resolve_owner
+        from carboy.build.copying.place import Placer
+
         op = self._op
         if isinstance(op, Run):
-            return self._runner.run(op, self._below(), self._views, store=self._store, log=self._say, wait=self._check)
+            return self._runner().run(
+                op, self._below(), self._views, store=self._store, log=self._say, wait=self._check
+            )
         store = self._store
         below = self._below()
         with store.layers.ingest_dir() as ingest:
@@ -164,6 +167,9 @@ class Step:
             return commit_tree(store, ingest, mtime_cap=below.epoch_s, owners=owners)
 
     def _copy(self, op: Copy, selected: list[list[Selected]], placer: Placer, below: Below) -> None:
+        from carboy.build.copying.modes import parse_chmod
+        from carboy.build.copying.place import Target
+
         chown = self._resolve_chown(op, below)
         target = Target(destination=op.destination, chown=chown, chmod=parse_chmod(op.chmod), epoch_s=below.epoch_s)
         for item, found in zip(op.items, selected, strict=True):
@@ -174,6 +180,8 @@ class Step:
 
     @staticmethod
     def _resolve_chown(op: Copy, below: Below) -> tuple[int, int] | None:
+        from carboy.build.copying.owners import resolve_chown
+
         if is_linked(op) or not below.trees:
             return resolve_chown(op.chown, None)
         with MergedRoot(below.trees).open() as root:
