@@ -17,8 +17,9 @@ Sources: moby/buildkit, solver/pb/ops.proto; reference of the Dockerfile languag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
+
+import msgspec
 
 from carboy.oci.config import RunConfig
 from carboy.oci.digest import Digest
@@ -29,8 +30,7 @@ Security: TypeAlias = Literal["sandbox", "insecure"]
 Sharing: TypeAlias = Literal["shared", "private", "locked"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Where something is written: ``file`` as a person names it, the lines of the instruction (from 1, both included).
 
     ``text`` are these lines, joined by line feeds, for an error to show; "" when there are none.
@@ -57,8 +57,7 @@ class Ignore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseImage:
+class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image to build on, as its resolver found it.
 
     ``name`` is what people call it ("debian:bookworm"); ``config`` is how its containers start, ``author`` and ``platform``
@@ -90,8 +89,7 @@ class ImageResolver(Protocol):
 # --- origins: what files are taken from ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LocalContext:
+class LocalContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A folder of the machine: ``name`` is "context" for the build's own, else that of ``--build-context name=``.
 
     Which folder it is, the build's request says. ``ignore`` is its compiled .dockerignore, None for none; ``patterns`` are
@@ -105,8 +103,7 @@ class LocalContext:
     title: str = "[internal] load build context"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Http:
+class Http(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One file from ``url`` (http or https), by name ``filename``, with ``mode``, as root's; its time is Last-Modified.
 
     ``checksum`` is what its bytes must have; with one, and the file known, nobody is asked.
@@ -120,8 +117,7 @@ class Http:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Git:
+class Git(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A checkout of ``url`` at ``ref`` ("": the remote's default), of its folder ``subdir``; files are 0644 or 0755, root's.
 
     ``checksum`` is the commit, or the beginning of its name, that the ref must lead to. ``keep_git_dir`` leaves .git in it.
@@ -136,8 +132,7 @@ class Git:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineFile:
+class InlineFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that stands in the Dockerfile: a heredoc, its variables expanded. ``name`` has no "/"."""
 
     name: str
@@ -145,8 +140,7 @@ class InlineFile:
     mode: int = 0o644
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class InlineFiles:
+class InlineFiles(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A folder of inline files, as root's."""
 
     files: tuple[InlineFile, ...]
@@ -156,15 +150,13 @@ class InlineFiles:
 # --- states -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scratch:
+class Scratch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """No files at all: FROM scratch."""
 
     title: str = "scratch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Base:
+class Base(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The files of an image: of FROM, of ``COPY --from=image``, of a mount's ``from=image``."""
 
     image: BaseImage
@@ -172,8 +164,7 @@ class Base:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BindMount:
+class BindMount(msgspec.Struct, frozen=True, kw_only=True):
     """``source`` (a file or folder, absolute in ``origin``; "/" for all of it) at ``target``; what is written there is lost."""
 
     target: str
@@ -182,8 +173,7 @@ class BindMount:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheMount:
+class CacheMount(msgspec.Struct, frozen=True, kw_only=True):
     """A folder that is kept between builds, by ``id`` (as it was written, or the target): never part of image or key.
 
     A new one is made with ``mode``, ``uid``, ``gid``, or, with ``origin``, filled with its folder ``source``. "shared": all
@@ -201,16 +191,14 @@ class CacheMount:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TmpfsMount:
+class TmpfsMount(msgspec.Struct, frozen=True, kw_only=True):
     """An empty file system in memory, of ``size_bytes`` (None: the sandbox's default)."""
 
     target: str
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretMount:
+class SecretMount(msgspec.Struct, frozen=True, kw_only=True):
     """The secret ``id`` of the build's request: as a file at ``target`` (None: none), in the variable ``env`` (None: none),
     or both.
 
@@ -226,8 +214,7 @@ class SecretMount:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshMount:
+class SshMount(msgspec.Struct, frozen=True, kw_only=True):
     """The agent ``id`` of the build's request, as a socket at ``target`` ("/run/buildkit/ssh_agent.N" is the front end's choice).
 
     SSH_AUTH_SOCK is set to the first one's target unless the step's environment has it. Absent as a secret may be.
@@ -244,8 +231,7 @@ class SshMount:
 Mount: TypeAlias = "BindMount | CacheMount | TmpfsMount | SecretMount | SshMount"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
+class Run(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A command in a sandbox on ``parent``; what it changes is the layer.
 
     ``args`` is what is executed: the shell's words and the text for the shell form. ``env`` are "NAME=VALUE" of the image's
@@ -270,8 +256,7 @@ class Run:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyItem:
+class CopyItem(msgspec.Struct, frozen=True, kw_only=True):
     """One source of a COPY or ADD: ``path`` in ``origin``, as written after expansion, whatever leading "/", "./" or ".." it has.
 
     ``wildcards`` lets Go's path patterns (* ? [...], escapes) mean something: no match is then nothing, while a path
@@ -287,8 +272,7 @@ class CopyItem:
     unpack: Literal["never", "auto", "always"] = "never"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Files of ``items``, in order, to ``destination`` of ``parent``: COPY and ADD.
 
     ``destination`` is absolute and ends in "/" when it was written so, or as "." or with "/." at its end: a folder then,
@@ -313,8 +297,7 @@ class Copy:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MakeFolder:
+class MakeFolder(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The folder ``path`` with those above it: WORKDIR. New ones get ``mode`` and belong to ``user`` (USER's text, "": root)."""
 
     parent: State
@@ -334,8 +317,7 @@ Op: TypeAlias = "State | LocalContext | Http | Git | InlineFiles"
 # --- what comes out -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryLine:
+class HistoryLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the image's history: ``state`` is the operation that made its layer, None for a line without one.
 
     ``created_by`` is BuildKit's text ("RUN |1 A=b /bin/sh -c make # buildkit"). The lines of the base come before all of
@@ -348,8 +330,7 @@ class HistoryLine:
     author: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Image:
+class Image(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The image of a target: the files of ``state``, and how its containers start.
 
     ``history`` has a line with ``state`` for every Run, Copy and MakeFolder between the base and the state, in order.
@@ -361,7 +342,7 @@ class Image:
     history: tuple[HistoryLine, ...]
     platform: Platform
     author: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def is_linked(copy: Copy) -> bool:
