@@ -12,6 +12,7 @@ import pytest
 from carboy.containers import control
 from carboy.containers.control import Connection, connect
 from carboy.containers.keeper import Keeper
+from carboy.containers.network import NetworkKeeper
 from carboy.containers.record import read_json
 from carboy.runtime.loop import Loop
 
@@ -264,7 +265,7 @@ def test_a_full_disk_costs_the_note_and_not_the_container(stand: Stand, monkeypa
 
 
 def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
-    class Refusing:
+    class Refusing(NetworkKeeper):
         def attach(self, netns: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
             raise OSError(errno.EADDRINUSE, "Address already in use")
 
@@ -274,7 +275,7 @@ def test_a_network_that_fails_fails_the_start(tmp_path: Path) -> None:
     answers = []
     sandbox = ScriptedSandbox()
     sandbox.proceed = answers.append  # type: ignore[attr-defined]
-    keeper = Keeper(str(tmp_path), {"id": "c1"}, network=Refusing())  # type: ignore[arg-type]
+    keeper = Keeper(str(tmp_path), {"id": "c1"}, network=Refusing())
     keeper.begin(sandbox, Loop())  # type: ignore[arg-type]
     fd = os.open("/proc/self/ns/net", os.O_RDONLY)
     keeper.take(("netns", os.getpid(), fd))
