@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltFolder:
-    """What a folder became: the manifest, its layers' size in bytes, and the network that a run of it asks for."""
+    """What a folder became: the manifest, its layers' size in bytes, and the network that a run of it asks for ("": any)."""
 
     descriptor: Descriptor
     size_bytes: int
@@ -83,4 +83,4 @@ def build_any(
         context=folder, file=f"{folder}/{choice.file}", names=() if name is None else (name,), refresh=refresh
     )
     result = build_dockerfile(engine, request, progress=InTurn(progress))
-    return BuiltFolder(descriptor=result.descriptor, size_bytes=result.size_bytes, network="none")
+    return BuiltFolder(descriptor=result.descriptor, size_bytes=result.size_bytes, network="")

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.fs import translate_os_errors
+from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.indexes import redact
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
-from carboy.runtime.attend import Watcher
-from carboy.runtime.hostfiles import read_host_files
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from carboy.environments.indexes import IndexConfig
     from carboy.linux.identity import Tier
     from carboy.oci.digest import Digest
-    from carboy.runtime.loop import Loop
-    from carboy.runtime.sandbox import Event, Sandbox
+    from carboy.runtime.attend import Watcher
     from carboy.store.store import Store
 
 ENVIRONMENT = "/opt/env"
@@ -114,7 +112,7 @@ class OneLayerAssembler:
                 log(f"on the host's network: {reach.reason}")
             spec = self._plan(
                 container_id,
-                mounts=(*_host_files(reach.network), *self._mounts(work, request)),
+                mounts=(*read_step_files(network=reach.network, hostname="build"), *self._mounts(work, request)),
                 request=request,
                 root=root,
                 network=reach.network,
@@ -191,54 +189,6 @@ class OneLayerAssembler:
             mounts=mounts,
             capabilities=default_capabilities("build"),
         )
-
-
-def _host_files(network: str) -> tuple[FileMount, ...]:
-    """Return what the step knows of names: what the host knows, by the name servers that its network leads to."""
-    if network == "host":
-        return read_host_files(network="host", hostname="build")
-    from carboy.network.attachment import find_name_servers
-
-    files = read_host_files(network=network, hostname="build", name_servers=find_name_servers(), has_search=True)
-    (hosts,) = (file for file in read_host_files(network="host", hostname="build") if file.target == "/etc/hosts")
-    return (*(file for file in files if file.target != hosts.target), hosts)
-
-
-class Connection(Watcher):
-    """Gives a sandbox a private network for as long as it runs, in which nothing is published and nobody has a name."""
-
-    def __init__(self, container_id: str, *, tier: str) -> None:
-        self._id = container_id
-        self._tier = tier
-        self._sandbox: Sandbox | None = None
-
-    def begin(self, sandbox: Sandbox, loop: Loop) -> None:
-        """Stand beside a sandbox that is on its way."""
-        del loop
-        self._sandbox = sandbox
-
-    def take(self, event: Event) -> None:
-        """Connect the namespace when it is there."""
-        if event[0] != "netns":
-            return
-        from carboy.network import private
-
-        _, _, netns = event
-        problem = ""
-        try:
-            private.attach(netns, container_id=self._id, tier=self._tier)
-        except (CarboyError, OSError) as error:  # told to the stage program, which reports it as its own
-            problem = ": ".join(text for text in (str(error), getattr(error, "details", "")) if text)
-        finally:
-            os.close(netns)
-        assert self._sandbox is not None
-        self._sandbox.proceed(problem)
-
-    def end(self) -> None:
-        """Leave the network."""
-        from carboy.network import private
-
-        private.detach(self._id, tier=self._tier)
 
 
 class _Output:
