@@ -34,6 +34,10 @@ class ImageSummary:
     size_bytes: int
 
 
+class NoImageError(CarboyError):
+    """There is no image of that name here; it may be one that can be made."""
+
+
 def list_images(engine: Engine) -> list[ImageSummary]:
     """Return the named images, newest first."""
     rows = []
@@ -94,7 +98,7 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
         if near
         else "`carboy images` lists what there is; `carboy build FOLDER -t NAME` makes one"
     )
-    raise CarboyError(f"there is no image {reference.familiar} here", hint=hint, code=code)
+    raise NoImageError(f"there is no image {reference.familiar} here", hint=hint, code=code)
 
 
 def _find_unnamed(engine: Engine, name: str) -> Descriptor | None:

@@ -11,8 +11,13 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from carboy.cli.commands.container_options import Options
     from carboy.engine.containers.request import RunRequest
+
+    Result = TypeVar("Result")
 
 _RUN = """Usage: carboy run [OPTIONS] FOLDER|IMAGE [--] [COMMAND] [ARGUMENTS]
 
@@ -40,11 +45,13 @@ def run(words: list[str]) -> int:
     if not detach and request.auto_remove and "cidfile" not in options.texts and request.restart == "no":
         from carboy.engine.containers.run import run_image
 
-        return run_image(engine, options.target, request, manifest=manifest)
+        return _with_image(engine, options, lambda: run_image(engine, options.target, request, manifest=manifest))
     from carboy.engine.containers.create import create_container, start_container
     from carboy.runtime.stdio import Stdio
 
-    container_id = create_container(engine, options.target, request, manifest=manifest)
+    container_id = _with_image(
+        engine, options, lambda: create_container(engine, options.target, request, manifest=manifest)
+    )
     _write_id(options, container_id)
     stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
     try:
@@ -68,10 +75,32 @@ def create(words: list[str]) -> int:
 
     request = options.request(network=network)
     _warn(request)
-    container_id = create_container(engine, options.target, request, manifest=manifest)
+    container_id = _with_image(
+        engine, options, lambda: create_container(engine, options.target, request, manifest=manifest)
+    )
     _write_id(options, container_id)
     print(container_id)
     return 0
+
+
+def _with_image(engine: Engine, options: Options, call: Callable[[], Result]) -> Result:
+    """Do it; when the image is not here and is one that can be made, make it first, as Docker would pull it."""
+    try:
+        return call()
+    except CarboyError as error:
+        from carboy.engine.images import NoImageError
+
+        if not isinstance(error, NoImageError) or options.texts.get("pull") == "never":
+            raise
+        from carboy.engine.known import is_known, make_known
+
+        if not is_known(options.target):
+            raise
+    from carboy.cli.steps import open_steps
+
+    with open_steps(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
+        make_known(engine, options.target, progress=progress, say=lambda text: print(text, file=sys.stderr))
+    return call()
 
 
 def _warn(request: RunRequest) -> None:
