@@ -25,7 +25,8 @@ def is_known(name: str) -> bool:
 
 def make_known(engine: Engine, name: str, *, progress: GraphProgress, say: Callable[[str], None]) -> None:
     """Make the image and give it its name, having said so. Raises ``CarboyError`` when it cannot be made."""
-    from carboy.engine.dockerfile import DockerfileRequest, build_dockerfile
+    from carboy.engine.dockerfile import build_dockerfile
+    from carboy.engine.dockerfile_request import DockerfileRequest
 
     say(f"{Reference.parse(name).familiar} is not here: it is made from its distribution's signed archive")
     text = f"FROM {Reference.parse(name)}\n".encode()
