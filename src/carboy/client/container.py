@@ -225,7 +225,8 @@ def run(
 
     ``image`` is an image's name, or a folder, which is built when something in it has changed. ``volumes`` map what is
     mounted (a folder or a volume's name) to where ("/data" or "/data:ro"); ``ports`` are 8080 (any free port of the host
-    for it) or "9000:8080"; ``memory`` is "2g" or bytes. ``remove``: it goes when it ends. ``start`` False only makes it.
+    for it) or "9000:8080"; ``network`` None is private where this machine can have it, else none; ``memory`` is "2g" or bytes.
+    ``remove``: it goes when it ends. ``start`` False only makes it.
     Raises ``CarboyError``: 125 when the container cannot be made as asked, 126 or 127 for its command.
     """
     mounts = [["volume", text] for text in volume_texts(volumes)] + [["tmpfs", text] for text in tmpfs]

@@ -11,6 +11,7 @@ import os
 from carboy.errors import CarboyError
 from carboy.network.attachment import Attachment, find_name_servers, is_leading_out6
 
+_WRITTEN = ("/proc/sys/net/ipv4/ip_forward", "/run")
 _ELSE = "`--network none` (published ports work there too) and `--network host` need nothing"
 
 
@@ -41,7 +42,8 @@ def _probe_bridge() -> tuple[str | None, list[str]]:
 
     from carboy.network import netlink, nftables
 
-    missing = []
+    # Root of an outer container may have the privilege, and none of the settings.
+    missing = [f"{path} cannot be written" for path in _WRITTEN if not os.access(path, os.W_OK)]
     try:
         with netlink.Netlink() as here:
             for kind in ("bridge", "veth"):

@@ -229,3 +229,18 @@ def test_another_firewall_that_drops_what_is_forwarded_is_an_obstacle(site: Site
     first, second, third = run_in_space(site.host, probe).splitlines()
     assert (first, third) == ("bridge", "bridge")
     assert second.startswith("None the packet filter's chain FORWARD of the table filter lets nothing through")
+
+
+def test_settings_that_cannot_be_written_are_an_obstacle(site: Site) -> None:
+    script = """
+    from carboy.linux import mounts, namespaces
+    from carboy.network.private import explain_private_means, find_private_means
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    mounts.mount(None, "/", None, mounts.MS_REC | mounts.MS_PRIVATE)
+    print(find_private_means("root"))
+    settings = mounts.open_tree("/proc/sys")
+    mounts.mount_setattr(settings, attr_set=mounts.MOUNT_ATTR_RDONLY)
+    mounts.move_mount(settings, "/proc/sys")
+    print(find_private_means("root"), *explain_private_means("root"))
+    """
+    assert run_in_space(site.host, script) == "bridge\nNone /proc/sys/net/ipv4/ip_forward cannot be written\n"

@@ -234,7 +234,8 @@ def _is_there(engine: Engine, name: str) -> bool:
 def _connect(words: list[str]) -> int:
     parser = Parser(
         "network connect [OPTIONS] NETWORK CONTAINER",
-        "Put a container on one more network: at once when it runs, and at every start from now on.",
+        "Put a container on one more network: at once when it runs, and at every start from now on. One that was started "
+        "without a network, and one of gVisor's, must not run.",
     )
     parser.add_argument("--alias", action="append", default=[], metavar="NAME", help="one more name of it there")
     parser.add_argument("--ip", default="", metavar="IP", help="the address to have there")
