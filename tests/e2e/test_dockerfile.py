@@ -111,8 +111,10 @@ STEPS = "FROM small:test\nCOPY a /a\nRUN cp /a /b\nCOPY c /c\nRUN cat /b /c > /d
 
 def test_a_plan_says_what_is_cached(small_carboy: Carboy, project: Callable[..., str]) -> None:
     folder = project(STEPS, a="plan", c="2")
+    steps: list[dict[str, Any]] = []
 
     def states() -> list[bool | None]:
+        nonlocal steps
         steps = json.loads(small_carboy("plan", folder, "--json").stdout)
         assert all(step["reason"] and step["where"].startswith("Dockerfile:") for step in steps)
         return [step["cached"] for step in steps]
@@ -121,6 +123,10 @@ def test_a_plan_says_what_is_cached(small_carboy: Carboy, project: Callable[...,
     small_carboy("build", folder, "-q")
     Path(folder, "c").write_text("3")
     assert states() == [True, True, True, False, False]
+    assert [step["reason"] for step in steps[3:]] == [
+        "files that it reads have changed",
+        "what it stands on is not there yet",
+    ]
 
 
 def test_what_was_done_before_is_not_done_again(small_carboy: Carboy, project: Callable[..., str]) -> None:

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from carboy.build.graph.options import BuildOptions
     from carboy.build.running.step import StepRunner
     from carboy.build.solver.progress import GraphProgress
-    from carboy.layers.apply import LayerResult
     from carboy.linux.identity import Tier
     from carboy.oci.descriptor import Descriptor
     from carboy.runtime.native.launch import NativeRuntime
@@ -356,9 +355,6 @@ class _Solver:
         layer, cached = step.solve()
         return parent.on_top(layer), cached
 
-    def _find(self, op: Run | Copy | MakeFolder) -> LayerResult | None:
-        return self._prepare(op, lambda _: None)[1].find()
-
     def _prepare(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, Step]:
         parent = self._results[op.parent]
         assert isinstance(parent, StateResult)
@@ -467,11 +463,10 @@ class _Preview(_Solver):
         return self._look_up(op)
 
     def _look_up(self, op: Run | Copy | MakeFolder) -> tuple[bool | None, str]:
-        layer = self._find(op)
+        parent, step = self._prepare(op, lambda _: None)
+        layer = step.find()
         if layer is None:
-            return False, "this was not done before on the same files"
-        parent = self._results[op.parent]
-        assert isinstance(parent, StateResult)
+            return False, step.explain()
         self._results[op] = parent.on_top(layer)
         return True, "the same was done before, on the same files"
 

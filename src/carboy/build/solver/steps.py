@@ -14,6 +14,7 @@ from carboy.build.copying.select import Selected, Source
 from carboy.build.graph.keys import step_key
 from carboy.build.graph.ops import BindMount, Copy, MakeFolder, Run, is_linked
 from carboy.build.running.below import Below
+from carboy.build.solver.reasons import explain_step, remember_step
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
 from carboy.oci.digest import Digest
@@ -61,6 +62,7 @@ class Step:
         self._say = say
         self._check = check
         self._asked: list[tuple[View, Selected, str]] = []
+        self._inputs: tuple[str, ...] = ()
 
     def solve(self) -> tuple[LayerResult, bool]:
         """Return the step's layer, durable in the store, and whether it was there. Raises ``CarboyError``."""
@@ -83,6 +85,7 @@ class Step:
                     continue
                 value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
                 self._store.cache.put(key, "layer", value, [layer.diff_id])
+                remember_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
                 return layer, False
         raise CarboyError(
             "the files of the build context change while they are copied",
@@ -92,6 +95,10 @@ class Step:
     def find(self) -> LayerResult | None:
         """Return the step's layer where it was made before, None where it would have to be made. Raises ``CarboyError``."""
         return None if self._op.no_cache else self._look_up(f"layer:{self._key(self._select())}")
+
+    def explain(self) -> str:
+        """Return why :meth:`find` found nothing, for people."""
+        return explain_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
 
     def _wait(self) -> None:
         self._check()
@@ -131,8 +138,12 @@ class Step:
                     view = self._views[mount.origin]
                     (one,) = view.select(Source(path=mount.source, wildcards=False))
                     inputs.append(f"{one.is_folder:d} {self._digest(view, one)}")
-        parent = tuple(map(str, self._parent.chain))
-        return step_key(op, parent=parent, epoch_s=self._parent.epoch_s, inputs=tuple(inputs))
+        self._inputs = tuple(inputs)
+        return step_key(op, parent=self._parent_ids, epoch_s=self._parent.epoch_s, inputs=self._inputs)
+
+    @property
+    def _parent_ids(self) -> tuple[str, ...]:
+        return tuple(map(str, self._parent.chain))
 
     def _digest(self, view: View, selected: Selected) -> str:
         digest = view.digest(selected)
