@@ -53,7 +53,10 @@ class RemoteSandbox:
     def signal(self, number: int) -> None:
         """Ask the keeper to send a signal."""
         if self._inside:
-            os.write(self._connection.fileno(), b"%d" % number)
+            try:
+                os.write(self._connection.fileno(), b"%d" % number)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # it has ended, or was refused
         else:
             self._connection.send(("signal", number))
 
