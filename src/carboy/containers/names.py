@@ -9,6 +9,8 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from carboy.base.home import Home
 
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
@@ -132,25 +134,24 @@ def find_owner(home: Home, name: str) -> str | None:
 
 def release_name(home: Home, name: str, *, owner: str) -> None:
     """Let a name go when it is ``owner``'s; when it is not, nothing is done."""
-    folder = _lock(home)
-    try:
-        if os.readlink(f"{home.names}/{name}") == owner:
-            _unlink(home, name)
-    except OSError:
-        return
-    finally:
-        os.close(folder)
+    _release(home, [name], owner)
 
 
 def release_names(home: Home, owner: str) -> None:
     """Let go of every name of a container: a rename that was killed half-way leaves it two."""
+    _release(home, os.listdir(home.names), owner)
+
+
+def _release(home: Home, names: Iterable[str], owner: str) -> None:
     folder = _lock(home)
     try:
-        for name in os.listdir(home.names):
-            if os.readlink(f"{home.names}/{name}") == owner:
+        for name in names:
+            try:
+                is_owners = os.readlink(f"{home.names}/{name}") == owner
+            except OSError:
+                continue
+            if is_owners:
                 _unlink(home, name)
-    except OSError:
-        return
     finally:
         os.close(folder)
 

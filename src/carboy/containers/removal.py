@@ -8,10 +8,6 @@ from carboy.containers.names import read_name, release_names, remove_stale_names
 from carboy.runtime.native.cgroup import remove_cgroup
 from carboy.snapshots import snapshot
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 def remove_container(
     home: str, container_id: str, *, name: str | None, lock: int, remove_anonymous: bool = False
@@ -35,11 +31,16 @@ def remove_container(
         write_event(home, "container", "destroy", id=container_id, name=name)
 
 
-def remove_rest(home: Home, container_ids: Sequence[str]) -> None:
-    """Remove what is no file of containers whose processes were all killed at once: control groups and names. Idempotent."""
-    for container_id in container_ids:
+def remove_stale(home: Home) -> None:
+    """Remove what containers left whose processes were all killed at once: folders, control groups and names.
+
+    Any number of processes may do so at once; quick when there is nothing to do.
+    """
+    stale = snapshot.remove_stale(home)
+    for container_id in stale:
         remove_cgroup(container_id)
-    remove_stale_names(home)
+    if stale:
+        remove_stale_names(home)
 
 
 def release_volumes(home: str, container_id: str, *, remove_anonymous: bool) -> None:

@@ -18,6 +18,7 @@ from carboy.containers.names import (
     find_owner,
     read_name,
     release_name,
+    release_names,
     remove_stale_names,
     write_name,
 )
@@ -133,6 +134,17 @@ def test_only_the_owner_lets_a_name_go(home: Home) -> None:
     release_name(home, "web", owner="c1")
     assert find_owner(home, "web") is None
     release_name(home, "web", owner="c1")
+
+
+def test_all_names_of_a_container_go_whatever_else_lies_there(home: Home) -> None:
+    owner, other = add(home, "c1"), add(home, "c2")
+    for name, of in (("one", owner), ("two", owner), ("three", other)):
+        assert claim_name(home, of, name) == name
+    for number in range(20):  # no links: what cannot be read is passed over, wherever it is listed
+        Path(home.names, f"file-{number}").touch()
+    release_names(home, owner)
+    assert [name for name in ("one", "two", "three") if find_owner(home, name)] == ["three"]
+    assert not os.path.lexists(f"{home.names}/one")
 
 
 def test_names_are_made_up_until_one_is_free(home: Home) -> None:

@@ -13,7 +13,7 @@ from carboy.containers.control import Connection
 from carboy.containers.events import write_container_event
 from carboy.containers.names import claim_name, read_name, release_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
-from carboy.containers.removal import release_volumes
+from carboy.containers.removal import release_volumes, remove_stale
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.network import check_network, describe_network, find_default_network
 from carboy.engine.containers.request import plan_config
@@ -46,10 +46,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             "a container cannot both be removed and restarted at its end", hint="leave out --rm", code=125
         )
     request = settle(request, engine)
-    if stale := snapshot.remove_stale(home):
-        from carboy.containers.removal import remove_rest
-
-        remove_rest(home, stale)
+    remove_stale(home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:
         record = read_launch_record(engine, name, manifest=manifest)

@@ -9,7 +9,7 @@ from carboy.containers.events import write_event
 from carboy.containers.keeper import Keeper
 from carboy.containers.names import claim_name, release_name, write_name
 from carboy.containers.record import write_record
-from carboy.containers.removal import release_volumes
+from carboy.containers.removal import release_volumes, remove_stale
 from carboy.engine.containers.network import check_network, find_default_network, open_network
 from carboy.engine.containers.request import RunRequest, plan_config
 from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
@@ -35,10 +35,7 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
     """
     home = engine.home
     request = settle(request, engine)
-    if stale := snapshot.remove_stale(home):
-        from carboy.containers.removal import remove_rest
-
-        remove_rest(home, stale)
+    remove_stale(home)
     container_id = os.urandom(32).hex()
     with snapshot.open_container(home, container_id) as container:
         # The container's lock is held before its layers are looked up, so that a concurrent clean-up either sees
