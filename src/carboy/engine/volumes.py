@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from carboy.base.filters import has_label, parse_filters, passes
 from carboy.containers.events import write_event
 from carboy.containers.names import read_name
 from carboy.engine.containers.describe import render_time
@@ -71,8 +72,10 @@ def prune_volumes(home: Home, filters: Sequence[str] = (), *, everything: bool =
 
     Returns their names and how many bytes they had on the disk. Raises ``CarboyError`` (2) for an unknown filter.
     """
-    wanted = _parse_filters(filters, _PRUNE_TESTS)
-    names, size_bytes = VolumeStore(home).prune(all=everything, accept=lambda volume: _passes(volume, wanted))
+    wanted = parse_filters(filters, _PRUNE_TESTS)
+    names, size_bytes = VolumeStore(home).prune(
+        all=everything, accept=lambda volume: passes(volume, wanted, _PRUNE_TESTS)
+    )
     for name in names:
         write_event(home.path, "volume", "destroy", id=name, name=name, driver="local")
     return names, size_bytes
@@ -96,11 +99,6 @@ def describe_volume(volume: Volume) -> dict[str, Any]:
 # --- filters ------------------------------------------------------------------------------------------------------
 
 
-def _has_label(volume: Volume, value: str) -> bool:
-    name, has_value, text = value.partition("=")
-    return any(name == key and (not has_value or text == given) for key, given in volume.labels)
-
-
 def _is_dangling(volume: Volume, value: str) -> bool:
     wanted = {"true": True, "1": True, "false": False, "0": False}.get(value.lower())
     if wanted is None:
@@ -110,35 +108,17 @@ def _is_dangling(volume: Volume, value: str) -> bool:
 
 _TESTS: dict[str, Test] = {
     "name": lambda volume, value: value in volume.name,
-    "label": _has_label,
+    "label": lambda volume, value: has_label(volume.labels, value),
     "dangling": _is_dangling,
     "driver": lambda _, value: value == "local",
 }
-_PRUNE_TESTS: dict[str, Test] = {"label": _has_label, "label!": lambda volume, value: not _has_label(volume, value)}
-_ALL = frozenset({"label", "label!"})
+_PRUNE_TESTS: dict[str, Test] = {
+    "label": _TESTS["label"],
+    "label!": lambda volume, value: not has_label(volume.labels, value),
+}
 
 
 def filter_volumes(volumes: Iterable[Volume], filters: Sequence[str]) -> list[Volume]:
-    """Return the volumes that pass: one of the values of each key, and all of the labels, as Docker has it. Pure.
-
-    Raises ``CarboyError`` (2).
-    """
-    wanted = _parse_filters(filters, _TESTS)
-    return [volume for volume in volumes if _passes(volume, wanted)]
-
-
-def _parse_filters(filters: Sequence[str], tests: Mapping[str, Test]) -> dict[str, list[tuple[Test, str]]]:
-    wanted: dict[str, list[tuple[Test, str]]] = {}
-    for text in filters:
-        key, has_value, value = text.partition("=")
-        if not has_value or key not in tests:
-            names = ", ".join(f"{name}=" for name in tests)
-            raise CarboyError(f"there is no filter {text!r}", hint=f"there are {names}", code=2)
-        wanted.setdefault(key, []).append((tests[key], value))
-    return wanted
-
-
-def _passes(volume: Volume, wanted: Mapping[str, list[tuple[Test, str]]]) -> bool:
-    return all(
-        (all if key in _ALL else any)(test(volume, value) for test, value in tests) for key, tests in wanted.items()
-    )
+    """Return the volumes that pass. Pure. Raises ``CarboyError`` (2)."""
+    wanted = parse_filters(filters, _TESTS)
+    return [volume for volume in volumes if passes(volume, wanted, _TESTS)]

@@ -16,6 +16,8 @@ from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from carboy.base.home import Home
 
 
@@ -29,18 +31,23 @@ def inspect(arguments: list[str]) -> int:
     parser.add_argument("--type", choices=["container", "image", "volume"], default="", help="look for these only")
     parser.add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
-    template = None if options.format in {"", "json"} else parse_template(options.format)
     home = open_own_home(os.environ)
     engines: list[Engine] = []
+    return print_described(options.names, lambda name: _describe(home, engines, name, options.type), options.format)
+
+
+def print_described(names: Sequence[str], describe: Callable[[str], dict[str, Any]], form: str) -> int:
+    """Print what there is of each name, as JSON or as ``--format`` says; then what is wrong, and return 1 if anything is."""
+    template = None if form in {"", "json"} else parse_template(form)
     found: list[dict[str, Any]] = []
     errors: list[CarboyError] = []
-    for name in options.names:
+    for name in names:
         try:
-            found.append(_describe(home, engines, name, options.type))
+            found.append(describe(name))
         except CarboyError as error:
             errors.append(error)
     if template is None:
-        print(json.dumps(found, indent=None if options.format else 2))
+        print(json.dumps(found, indent=None if form else 2))
     else:
         for value in found:
             text = render_template(template, value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING
 
+from carboy.base.filters import has_label, parse_filters, passes
 from carboy.base.home import open_own_home
 from carboy.cli.commands.containers import SHORT_ID, each, print_formatted
+from carboy.cli.commands.inspect import print_described
 from carboy.cli.options import Parser
-from carboy.cli.render import printable, render_error, render_table
+from carboy.cli.render import render_table
 from carboy.engine.containers.describe import render_time
 from carboy.engine.containers.manage import list_containers, open_view
 from carboy.engine.context import Engine
@@ -153,35 +154,24 @@ def _fields(view: NetworkView, *, whole: bool) -> dict[str, str]:
     }
 
 
-def _has_label(view: NetworkView, value: str) -> bool:
-    name, has_value, text = value.partition("=")
-    return name in view.labels and (not has_value or view.labels[name] == text)
-
-
 FILTERS: dict[str, Callable[[NetworkView, str], bool]] = {
     "name": lambda view, value: value in view.name,
     "id": lambda view, value: view.id.startswith(value),
     "driver": lambda view, value: view.driver == value,
     "scope": lambda _, value: value == "local",
     "type": lambda view, value: value == ("custom" if view.record else "builtin"),
-    "label": _has_label,
+    "label": lambda view, value: has_label(view.labels.items(), value),
 }
-_EACH = {"label": all}
+_PRUNE_FILTERS: dict[str, Callable[[NetworkView, str], bool]] = {
+    "label": FILTERS["label"],
+    "label!": lambda view, value: not has_label(view.labels.items(), value),
+}
 
 
 def filter_networks(views: Sequence[NetworkView], filters: Sequence[str]) -> list[NetworkView]:
-    """Return the networks that pass: one of the values of each key, and all of the labels. Raises ``CarboyError`` (2)."""
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, has_value, value = text.partition("=")
-        if not has_value or key not in FILTERS:
-            raise CarboyError(f"there is no filter {text!r}", hint=f"use NAME=VALUE with {', '.join(FILTERS)}", code=2)
-        wanted.setdefault(key, []).append(value)
-    return [
-        view
-        for view in views
-        if all(_EACH.get(key, any)(FILTERS[key](view, value) for value in values) for key, values in wanted.items())
-    ]
+    """Return the networks that pass. Raises ``CarboyError`` (2)."""
+    wanted = parse_filters(filters, FILTERS)
+    return [view for view in views if passes(view, wanted, FILTERS)]
 
 
 def _inspect(words: list[str]) -> int:
@@ -189,26 +179,9 @@ def _inspect(words: list[str]) -> int:
     parser.add_argument("-f", "--format", default="", metavar="FORMAT", help="{{.Name}}, or {{json .Containers}}")
     parser.add_argument("names", nargs="+", metavar="NETWORK")
     options = parser.parse_args(words)
-    from carboy.cli.template import parse_template, render_template
-
-    template = None if options.format in {"", "json"} else parse_template(options.format)
     home = open_own_home(os.environ)
     running = list_containers(home)
-    found, errors = [], []
-    for name in options.names:
-        try:
-            found.append(describe_view(find_view(home, name), running))
-        except CarboyError as error:
-            errors.append(error)
-    if template is None:
-        print(json.dumps(found, indent=None if options.format else 2))
-    else:
-        for value in found:
-            text = render_template(template, value)
-            print(printable(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
-    print("".join(f"{render_error(problem)}\n" for problem in errors), end="", file=sys.stderr)
-    return 1 if errors else 0
+    return print_described(options.names, lambda name: describe_view(find_view(home, name), running), options.format)
 
 
 def _rm(words: list[str]) -> int:
@@ -269,17 +242,8 @@ def _prune(words: list[str]) -> int:
     parser.add_argument("--filter", action="append", default=[], metavar="label=NAME[=VALUE]",
                         help="remove only those that have the label; label!= those that do not")  # fmt: skip
     options = parser.parse_args(words)
-    for text in options.filter:
-        if not text.startswith(("label=", "label!=")):
-            raise CarboyError(f"there is no filter {text!r}", hint="use label=NAME[=VALUE] or label!=...", code=2)
-    wanted = [text.removeprefix("label=") for text in options.filter if text.startswith("label=")]
-    spared = [text.removeprefix("label!=") for text in options.filter if text.startswith("label!=")]
-    for name in prune(
-        Engine.open(os.environ),
-        keep=lambda view: (
-            not all(_has_label(view, text) for text in wanted) or any(_has_label(view, text) for text in spared)
-        ),
-    ):
+    wanted = parse_filters(options.filter, _PRUNE_FILTERS)
+    for name in prune(Engine.open(os.environ), keep=lambda view: not passes(view, wanted, _PRUNE_FILTERS)):
         print(name)
     return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carboy.errors import CarboyError
+from carboy.base import filters
 from carboy.linux.inotify import Watch
 
 READ_BYTES = 65_536
@@ -82,18 +82,12 @@ TESTS: dict[str, Callable[[HomeEvent, str], bool]] = {
 
 def parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of each key of ``--filter KEY=VALUE``. Raises ``CarboyError`` (2)."""
-    wanted: dict[str, list[str]] = {}
-    for text in texts:
-        key, has_value, value = text.partition("=")
-        if not has_value or key not in TESTS:
-            raise CarboyError(f"there is no filter {text!r}", hint=f"use NAME=VALUE with {', '.join(TESTS)}", code=2)
-        wanted.setdefault(key, []).append(value)
-    return wanted
+    return filters.parse_filters(texts, TESTS)
 
 
-def is_wanted(event: HomeEvent, filters: dict[str, list[str]]) -> bool:
-    """Return whether an event passes: one of the values of each key, as Docker has it."""
-    return all(any(TESTS[key](event, value) for value in values) for key, values in filters.items())
+def is_wanted(event: HomeEvent, wanted: dict[str, list[str]]) -> bool:
+    """Return whether an event passes what was read."""
+    return filters.passes(event, wanted, TESTS)
 
 
 def read_events(

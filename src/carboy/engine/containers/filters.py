@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from carboy.base.filters import has_label, parse_filters, passes
 from carboy.engine.containers.manage import ContainerView
-from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Test = Callable[[ContainerView, str], bool]
-
-
-def _has_label(view: ContainerView, value: str) -> bool:
-    name, has_value, text = value.partition("=")
-    return any(name == key and (not has_value or text == given) for key, given in view.config.labels)
 
 
 def _is_of(view: ContainerView, value: str) -> bool:
@@ -36,29 +31,16 @@ TESTS: dict[str, Test] = {
     "status": lambda view, value: view.state.status == value,
     "name": lambda view, value: value in view.name,
     "id": lambda view, value: view.id.startswith(value),
-    "label": _has_label,
+    "label": lambda view, value: has_label(view.config.labels, value),
     "ancestor": _is_of,
     "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
     "health": lambda view, value: (view.state.health or "none") == value,
     "network": lambda view, value: value in {view.config.network, *(name for name, *_ in view.config.more_networks)},
     "volume": _has_mount,
 }
-_EACH = {"label": all}
 
 
 def filter_containers(views: Sequence[ContainerView], filters: Sequence[str]) -> list[ContainerView]:
-    """Return the containers that pass: one of the values of each key, and all of the labels, as Docker has it.
-
-    Raises ``CarboyError`` (2).
-    """
-    wanted: dict[str, list[str]] = {}
-    for text in filters:
-        key, has_value, value = text.partition("=")
-        if not has_value or key not in TESTS:
-            raise CarboyError(f"there is no filter {text!r}", hint=f"use NAME=VALUE with {', '.join(TESTS)}", code=2)
-        wanted.setdefault(key, []).append(value)
-    return [
-        view
-        for view in views
-        if all(_EACH.get(key, any)(TESTS[key](view, value) for value in values) for key, values in wanted.items())
-    ]
+    """Return the containers that pass. Raises ``CarboyError`` (2)."""
+    wanted = parse_filters(filters, TESTS)
+    return [view for view in views if passes(view, wanted, TESTS)]

@@ -8,8 +8,9 @@ import sys
 
 from carboy.base.home import open_own_home
 from carboy.cli.commands.containers import each, print_formatted
+from carboy.cli.commands.inspect import print_described
 from carboy.cli.options import Parser
-from carboy.cli.render import printable, render_error, render_size, render_table
+from carboy.cli.render import render_size, render_table
 from carboy.engine import volumes as use_case
 from carboy.engine.context import Engine
 from carboy.errors import CarboyError
@@ -104,23 +105,9 @@ def inspect(words: list[str]) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(words)
     home = open_own_home(os.environ)
-    found, errors = [], []
-    for name in options.names:
-        try:
-            found.append(use_case.describe_volume(use_case.inspect_volume(home, name)))
-        except CarboyError as error:
-            errors.append(error)
-    if options.format in {"", "json"}:
-        print(json.dumps(found, indent=None if options.format else 2))
-    else:
-        from carboy.cli.template import parse_template, render_template
-
-        template = parse_template(options.format)
-        for value in found:
-            print(printable(render_template(template, value)))
-    sys.stdout.flush()
-    print("".join(f"{render_error(problem)}\n" for problem in errors), end="", file=sys.stderr)
-    return 1 if errors else 0
+    return print_described(
+        options.names, lambda name: use_case.describe_volume(use_case.inspect_volume(home, name)), options.format
+    )
 
 
 def remove(words: list[str]) -> int:
