@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from carboy.build.files import commit_files, fingerprint
 from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, step_key
+from carboy.build.progress import StepResult
 from carboy.images.assemble import BuiltLayer, assemble
-from carboy.layers.apply import LayerResult
+from carboy.images.times import format_time
+from carboy.layers.apply import LayerResult, find_layer, keep_layer
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor
@@ -26,15 +28,6 @@ if TYPE_CHECKING:
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepResult:
-    """How a step went."""
-
-    title: str
-    cached: bool
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,17 +165,12 @@ class _Execution:
         """Take a layer from the cache, or make and remember it; returns whether it was there."""
         store = self._context.store
         self._key = key
-        entry = store.cache.get(f"layer:{key}")
-        if entry is not None:
-            layer = LayerResult(diff_id=Digest.parse(entry.value["diff_id"]), size_bytes=entry.value["size_bytes"])
-            if store.blobs.has(layer.diff_id):
-                self._layers.append(BuiltLayer(layer=layer, created_by=created_by))
-                return True
-        layer = make()
-        value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
-        store.cache.put(f"layer:{key}", "layer", value, [layer.diff_id])
+        found = find_layer(store, f"layer:{key}")
+        layer = found or make()
+        if found is None:
+            keep_layer(store, f"layer:{key}", layer)
         self._layers.append(BuiltLayer(layer=layer, created_by=created_by))
-        return False
+        return found is not None
 
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
@@ -202,7 +190,7 @@ class _Execution:
             WorkingDir=step.workdir,
             Labels={"io.carboy.archive": record},
         )
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._epoch_s))
+        created = format_time(self._epoch_s)
         descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")
         value = {"digest": str(descriptor.digest), "size": descriptor.size}
         store.cache.put(key, "image", value, [descriptor.digest])

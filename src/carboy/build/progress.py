@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import IO, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """How a step went."""
+
+    title: str
+    cached: bool
+    seconds: float
 
 
 class Progress(Protocol):

@@ -140,27 +140,24 @@ def open_root(folder: str) -> int:
     """
     connection = ask(folder)
     try:
-        connection.send(("root",))
-        answer, fds = connection.receive()
+        _, fds = _talk(connection, ("root",))
     finally:
         connection.close()
-    if answer is not None and answer[0] == "refused":
-        raise refusal(answer)
-    if answer is None or len(fds) != 1:
+    if len(fds) != 1:
         for fd in fds:
             os.close(fd)
-        raise CarboyError("the process that keeps the container has ended", code=125)
+        raise _ended()
     return fds[0]
 
 
 def hold(folder: str) -> Connection:
     """Pause a running container until the connection is closed, or this process ends. Raises ``CarboyError`` (125)."""
     connection = ask(folder)
-    connection.send(("hold",))
-    answer, _ = connection.receive()
-    if answer is None or answer[0] == "refused":
+    try:
+        _talk(connection, ("hold",))
+    except CarboyError:
         connection.close()
-        raise refusal(answer or ("", "the process that keeps the container has ended", ""))
+        raise
     return connection
 
 
@@ -168,15 +165,24 @@ def request(folder: str, message: tuple[Any, ...]) -> tuple[Any, ...]:
     """Send one request and return the answer. Raises ``CarboyError`` (125) when it is refused, or nobody is there."""
     connection = ask(folder)
     try:
-        connection.send(message)
-        answer, _ = connection.receive()
+        return _talk(connection, message)[0]
     finally:
         connection.close()
+
+
+def _talk(connection: Connection, message: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[int]]:
+    """Send a message and return the answer with its descriptors. Raises ``CarboyError`` (125), as :func:`request`."""
+    connection.send(message)
+    answer, fds = connection.receive()
     if answer is None:
-        raise CarboyError("the process that keeps the container has ended", code=125)
+        raise _ended()
     if answer[0] == "refused":
         raise refusal(answer)
-    return answer
+    return answer, fds
+
+
+def _ended() -> CarboyError:
+    return CarboyError("the process that keeps the container has ended", code=125)
 
 
 def ask(folder: str) -> Connection:

@@ -119,11 +119,17 @@ def _is_short_id(name: str) -> bool:
     return len(text) >= 6 and all(c in "0123456789abcdef" for c in text)
 
 
-def tag_image(engine: Engine, name: str, new_name: str) -> None:
-    """Give the image ``name`` another name; a name that is in use moves."""
-    reference = Reference.parse(new_name)
+def parse_new_name(name: str) -> Reference:
+    """Return a name that an image is to get. Raises ``CarboyError`` for what is none, (2) for one that holds a digest."""
+    reference = Reference.parse(name)
     if reference.digest is not None:
         raise CarboyError("a new name cannot hold a digest", hint="write NAME[:TAG]", code=2)
+    return reference
+
+
+def tag_image(engine: Engine, name: str, new_name: str) -> None:
+    """Give the image ``name`` another name; a name that is in use moves."""
+    reference = parse_new_name(new_name)
     descriptor = resolve_image(engine, name)
     engine.store.refs.set(str(reference), descriptor)
     write_event(engine.home.path, "image", "tag", id=str(descriptor.digest), name=reference.familiar)

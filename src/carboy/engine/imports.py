@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.containers.events import write_event
+from carboy.engine.images import parse_new_name
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.changes import apply_changes
+from carboy.images.times import format_time
 from carboy.layers.apply import commit_tree
 from carboy.layers.compression import open_archive
 from carboy.layers.errors import LayerError
 from carboy.layers.extract import extract
 from carboy.oci.config import RunConfig
-from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
     from carboy.engine.context import Engine
@@ -38,9 +39,7 @@ def import_image(engine: Engine, stream: Readable, request: ImportRequest) -> De
 
     Raises ``CarboyError``: also for what is no archive, or a hostile one.
     """
-    reference = Reference.parse(request.name) if request.name is not None else None
-    if reference is not None and reference.digest is not None:
-        raise CarboyError("a new name cannot hold a digest", hint="write NAME[:TAG]", code=2)
+    reference = parse_new_name(request.name) if request.name is not None else None
     config = apply_changes(RunConfig(), request.changes)
     keeps_owners = engine.tier.name != "single"
     store = engine.store
@@ -59,7 +58,7 @@ def import_image(engine: Engine, stream: Readable, request: ImportRequest) -> De
             store,
             [BuiltLayer(layer=layer, created_by="carboy: import")],
             config=config,
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s)),
+            created=format_time(now_s),
             comment=request.message,
         )
         if reference is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carboy.build.solver.recipes import find_recipe
-from carboy.oci.reference import DEFAULT_REGISTRY, OFFICIAL, Reference
+from carboy.build.solver.recipes import find_recipe_of
+from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 def is_known(name: str) -> bool:
     """Return whether an image of this name can be made from a distribution's signed archive. Raises ``CarboyError``."""
-    reference = Reference.parse(name)
-    official = reference.registry == DEFAULT_REGISTRY and reference.repository.startswith(f"{OFFICIAL}/")
-    if not official or reference.digest is not None:
-        return False
-    return find_recipe(reference.repository.removeprefix(f"{OFFICIAL}/"), reference.tag or "latest") is not None
+    return find_recipe_of(Reference.parse(name)) is not None
 
 
 def make_known(engine: Engine, name: str, *, progress: GraphProgress, say: Callable[[str], None]) -> None:
@@ -28,6 +24,7 @@ def make_known(engine: Engine, name: str, *, progress: GraphProgress, say: Calla
     from carboy.engine.dockerfile import build_dockerfile
     from carboy.engine.dockerfile_request import DockerfileRequest
 
-    say(f"{Reference.parse(name).familiar} is not here: it is made from its distribution's signed archive")
-    text = f"FROM {Reference.parse(name)}\n".encode()
-    build_dockerfile(engine, DockerfileRequest(context="", text=text, names=(name,)), progress=progress)
+    reference = Reference.parse(name)
+    say(f"{reference.familiar} is not here: it is made from its distribution's signed archive")
+    request = DockerfileRequest(context="", text=f"FROM {reference}\n".encode(), names=(name,))
+    build_dockerfile(engine, request, progress=progress)

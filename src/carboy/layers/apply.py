@@ -85,6 +85,21 @@ def commit_tree(
     return LayerResult(diff_id=diff_id, size_bytes=size)
 
 
+def find_layer(store: Store, key: str) -> LayerResult | None:
+    """Return the layer that the build cache has under a key, None when it has none or the layer is gone."""
+    entry = store.cache.get(key)
+    if entry is None:
+        return None
+    layer = LayerResult(diff_id=Digest.parse(entry.value["diff_id"]), size_bytes=entry.value["size_bytes"])
+    return layer if store.blobs.has(layer.diff_id) else None
+
+
+def keep_layer(store: Store, key: str, layer: LayerResult) -> None:
+    """Put a layer into the build cache for :func:`find_layer`."""
+    value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
+    store.cache.put(key, "layer", value, [layer.diff_id])
+
+
 def verify_tree(store: Store, diff_id: Digest) -> str | None:
     """Return what is wrong with an unpacked layer that was made here, None when its tree still gives its diff id.
 

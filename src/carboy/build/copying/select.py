@@ -43,7 +43,7 @@ class Selected:
     """One thing to copy: its own name, and the place where it really is (parts without links).
 
     ``open_items`` opens the journey: of a file itself, of a folder the folder itself first (no parts), then what is below it.
-    ``keep`` is what of a folder is taken beyond the context's own rules (None: all); ``whole`` that there is no rule at all.
+    ``keep`` is what of a folder is taken beyond the context's own rules (None: all).
     """
 
     name: bytes

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import time
 from typing import TYPE_CHECKING
 
 from carboy.build.graph.ops import BaseImage
-from carboy.build.solver.recipes import find_recipe, list_names
+from carboy.build.solver.recipes import find_recipe_of, list_names
 from carboy.build.solver.state import Layer, StateResult
 from carboy.errors import CarboyError
+from carboy.images.times import format_time, parse_time
 from carboy.layers.apply import LayerResult
 from carboy.oci.config import History, ImageConfig, RunConfig, parse_config
 from carboy.oci.index import parse_index
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.platform import Platform
-from carboy.oci.reference import DEFAULT_REGISTRY, OFFICIAL, Reference
+from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 
 
 class StoreResolver:
-    """Finds images by name: in the local store, else among those that can be made here (``recipes``).
-
-    ``pull`` leaves the store out for names that can be made: their newest packages are asked for.
-    """
+    """Finds images by name: in the local store, else among those that can be made here (``recipes``)."""
 
     def __init__(self, store: Store, *, platform: Platform | None = None) -> None:
         self._store = store
@@ -50,8 +46,7 @@ class StoreResolver:
             raise
         descriptor = self._store.refs.get(str(reference))
         if descriptor is not None:
-            manifest, config, digest = read_image(self._store, descriptor.digest, wanted)
-            del manifest
+            _, config, digest = read_image(self._store, descriptor.digest, wanted)
             return BaseImage(
                 name=reference.familiar,
                 config=config.config,
@@ -62,10 +57,7 @@ class StoreResolver:
         return self._resolve_recipe(reference, wanted, location)
 
     def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:
-        official = reference.registry == DEFAULT_REGISTRY and reference.repository.startswith(f"{OFFICIAL}/")
-        recipe = None
-        if official and reference.digest is None:
-            recipe = find_recipe(reference.repository.removeprefix(f"{OFFICIAL}/"), reference.tag or "latest")
+        recipe = find_recipe_of(reference)
         if recipe is None:
             raise CarboyError(
                 f"there is no image {reference.familiar} here, and it cannot be made",
@@ -168,7 +160,7 @@ def find_base_state(
 
 def _base_state(image: BaseImage, base: BaseLayer) -> StateResult:
     result = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(base.epoch_s))
+    created = format_time(base.epoch_s)
     extra = f" with {', '.join(image.packages)}" if image.packages else ""
     line = History(created=created, created_by=f"carboy: base {image.recipe}{extra}, {len(base.packages)} packages")
     return StateResult(
@@ -191,19 +183,6 @@ class _Telling:
 
     def log(self, line: str) -> None:
         self._log(line)
-
-
-def parse_time(text: str) -> int:
-    """Return an RFC 3339 time in seconds since 1970, 0 for one that cannot be read; fractions do not count. Pure."""
-    try:
-        seconds = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
-        zone = text[19:].lstrip(".0123456789")
-        if len(zone) == 6 and zone[0] in "+-":
-            offset_s = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
-            seconds -= offset_s if zone[0] == "+" else -offset_s
-    except ValueError:
-        return 0
-    return max(0, seconds)
 
 
 def _where(location: Location | None) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from carboy.build.graph.ops import Copy, Image, MakeFolder, Run, list_chain
+from carboy.images.times import format_time
 from carboy.oci import mediatypes
 from carboy.oci.config import History, make_config
 from carboy.oci.descriptor import Descriptor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def write_image(store: Store, image: Image, state: StateResult) -> tuple[Descriptor, bool]:
     """Return the manifest's descriptor, durable, and whether it was there before."""
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(state.epoch_s))
+    created = format_time(state.epoch_s)
     config = image.config
     if state.archive:
         config = msgspec.structs.replace(config, Labels={"io.carboy.archive": state.archive, **(config.Labels or {})})

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.oci.reference import DEFAULT_REGISTRY, OFFICIAL
+
+if TYPE_CHECKING:
+    from carboy.oci.reference import Reference
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _VERSIONS = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
@@ -27,6 +33,14 @@ class BaseRecipe:
     env: tuple[str, ...]
     command: tuple[str, ...]
     reason: str
+
+
+def find_recipe_of(reference: Reference) -> BaseRecipe | None:
+    """Return how to make an image of Docker's official ones by its name ("debian:12"), None for what is not known."""
+    official = reference.registry == DEFAULT_REGISTRY and reference.repository.startswith(f"{OFFICIAL}/")
+    if not official or reference.digest is not None:
+        return None
+    return find_recipe(reference.repository.removeprefix(f"{OFFICIAL}/"), reference.tag or "latest")
 
 
 def find_recipe(repository: str, tag: str) -> BaseRecipe | None:

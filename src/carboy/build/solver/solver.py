@@ -31,6 +31,7 @@ from carboy.build.graph.ops import (
     list_inputs,
     list_ops,
 )
+from carboy.build.progress import StepResult
 from carboy.build.running.rights import check_rights
 from carboy.build.solver.bases import find_base_state, make_base, open_stored
 from carboy.build.solver.image import write_image
@@ -62,15 +63,6 @@ class BuildStoppedError(CarboyError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """How a step went."""
-
-    title: str
-    cached: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GraphResult:
     """What came of a graph: the manifest, the files behind it, and how each step went, in the order of their ends.
 
@@ -79,7 +71,7 @@ class GraphResult:
 
     descriptor: Descriptor
     state: StateResult
-    steps: tuple[StepReport, ...]
+    steps: tuple[StepResult, ...]
     cached: bool
 
     @property
@@ -143,7 +135,7 @@ class _Solver:
         self._context = context
         self._progress = OneAtATime(context.progress)
         self._results: dict[Op, Result] = {}
-        self._reports: list[StepReport] = []
+        self._reports: list[StepResult] = []
         self._trees = Trees(kind=context.store.kind)
         self._scans: list[ContextScan] = []
         self._local = threading.local()
@@ -312,7 +304,7 @@ class _Solver:
         number = self._progress.start(op.title)
         seconds = time.monotonic() - started_s
         self._progress.finish(number, cached=True, seconds=seconds)
-        self._reports.append(StepReport(title=op.title, cached=True, seconds=seconds))
+        self._reports.append(StepResult(title=op.title, cached=True, seconds=seconds))
         self._results[op] = parent.on_top(layer)
         return True
 
@@ -405,7 +397,7 @@ class _Solver:
             raise
         seconds = time.monotonic() - started_s
         self._progress.finish(number, cached=cached, seconds=seconds)
-        self._reports.append(StepReport(title=title, cached=cached, seconds=seconds))
+        self._reports.append(StepResult(title=title, cached=cached, seconds=seconds))
         return result
 
 

@@ -16,8 +16,7 @@ from carboy.build.graph.ops import BindMount, Copy, MakeFolder, Run, is_linked
 from carboy.build.running.below import Below
 from carboy.build.solver.reasons import explain_step, remember_step
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree
-from carboy.oci.digest import Digest
+from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
 from carboy.snapshots.merged import MergedRoot
 
 if TYPE_CHECKING:
@@ -71,20 +70,19 @@ class Step:
                 self._asked.clear()
                 selected = self._select()
                 key = f"layer:{self._key(selected)}"
-            found = None if self._op.no_cache else self._look_up(key)
+            found = self._look_up(key)
             if found is not None:
                 return found, True
-            with _Alone(f"{self._store.home.run}/building", key, check=self._wait):
+            with _Alone(f"{self._store.home.run}/building", key, check=self._check):
                 # Another build may have been at the same step until now.
-                found = None if self._op.no_cache else self._look_up(key)
+                found = self._look_up(key)
                 if found is not None:
                     return found, True
                 layer = self._make(selected)
                 if not all(view.is_still(one, digest) for view, one, digest in self._asked):
                     self._say("the files were changed while they were read: once more")
                     continue
-                value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
-                self._store.cache.put(key, "layer", value, [layer.diff_id])
+                keep_layer(self._store, key, layer)
                 remember_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
                 return layer, False
         raise CarboyError(
@@ -100,15 +98,8 @@ class Step:
         """Return why :meth:`find` found nothing, for people."""
         return explain_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
 
-    def _wait(self) -> None:
-        self._check()
-
     def _look_up(self, key: str) -> LayerResult | None:
-        entry = self._store.cache.get(key)
-        if entry is None:
-            return None
-        layer = LayerResult(diff_id=Digest.parse(entry.value["diff_id"]), size_bytes=entry.value["size_bytes"])
-        return layer if self._store.blobs.has(layer.diff_id) else None
+        return None if self._op.no_cache else find_layer(self._store, key)
 
     # --- what it depends on -----------------------------------------------------------------------------------------
 

@@ -15,14 +15,15 @@ from carboy.containers.events import write_container_event, write_event
 from carboy.engine.containers.create import read_config
 from carboy.engine.containers.files.root import open_layers
 from carboy.engine.containers.request import DEFAULT_PATH
+from carboy.engine.images import parse_new_name
 from carboy.errors import CarboyError
 from carboy.images.assemble import extend
 from carboy.images.changes import apply_changes
+from carboy.images.times import format_time
 from carboy.layers.apply import LayerResult
 from carboy.oci.config import History, ImageConfig, parse_config
 from carboy.oci.digest import Digest
 from carboy.oci.manifest import Manifest, parse_manifest
-from carboy.oci.reference import Reference
 from carboy.snapshots.changes import write_layer
 
 if TYPE_CHECKING:
@@ -56,16 +57,14 @@ def commit_container(engine: Engine, view: ContainerView, request: CommitRequest
 
     Raises ``CarboyError``: also when the image that the container was made of is gone.
     """
-    reference = Reference.parse(request.name) if request.name is not None else None
-    if reference is not None and reference.digest is not None:
-        raise CarboyError("a new name cannot hold a digest", hint="write NAME[:TAG]", code=2)
+    reference = parse_new_name(request.name) if request.name is not None else None
     container = read_config(view.folder)
     with engine.store.lease("commit"):
         manifest, base = _read_base(engine, view, container)
         config = apply_changes(plan_commit(base.config, container), request.changes)
         layer = _write_layer(engine, view, pause=request.pause)
         entry = History(
-            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            created=format_time(time.time()),
             created_by=" ".join(container.args),
             author=request.author,
             comment=request.message,
