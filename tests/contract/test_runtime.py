@@ -135,7 +135,10 @@ def test_processes_belong_to_no_user_of_the_host(box: Box) -> None:
 
 
 def _is_inside(pid: int) -> bool:
-    return os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user")
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user")
+    except OSError:  # a process of the runtime's that has ended
+        return False
 
 
 def _read_name(pid: int) -> str:
@@ -146,11 +149,16 @@ def _read_name(pid: int) -> str:
 
 
 def _descendants(pid: int) -> list[int]:
+    """Return what descends from a process; what has ended meanwhile, a thread or a process of the runtime's, is left out."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
     found = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+    for thread in threads:
         try:
-            children = tasks.read_text().split()
-        except OSError:  # a thread of the runtime's, which has ended meanwhile
+            children = Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
+        except OSError:
             continue
         for child in children:
             found += [int(child), *_descendants(int(child))]

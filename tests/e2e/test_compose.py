@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from containers import find_port
 from small_image import SMALL
 
 if TYPE_CHECKING:
@@ -57,14 +57,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 print("serving", flush=True)
 http.server.HTTPServer(("", 8000), Handler).serve_forever()
 """
-
-
-def find_port() -> int:
-    """Return a port of the loopback that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def fetch(port: int, path: str = "/", data: bytes | None = None) -> str:

@@ -14,20 +14,12 @@ from containers import Containers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Carboy
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
 COUNT = 10
 KEEPER_BYTES = 15 * 2**20
 EACH_BYTES = 15 * 2**20  # all processes of one container but its own: 1.5 GB for a hundred
-
-
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
 
 
 def iter_tree(pid: int) -> Iterator[int]:

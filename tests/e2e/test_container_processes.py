@@ -13,18 +13,9 @@ from containers import Containers, close_pipes, on_terminal, wait_for
 from small_image import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from conftest import Carboy
+    pass
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
-
-
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
 
 
 @pytest.fixture

@@ -29,13 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 RSS_GROWTH_BYTES = 32 * 2**20
 
 
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
-
-
 def folder_of(containers: Containers, name: str) -> Path:
     return containers.carboy.home / "containers" / str(containers.find(name)["Id"])
 

@@ -14,22 +14,14 @@ from containers import Containers, close_pipes, wait_for
 from small_image import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Carboy, Leftovers
+    from conftest import Leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
 POLITE = 'trap "echo bye; exit 3" TERM; echo ready; while :; do sleep 0.05; done'
 STUBBORN = 'trap "" TERM; echo ready; while :; do sleep 0.05; done'
-
-
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
 
 
 def test_a_container_from_its_start_to_its_removal(containers: Containers, leftovers: Leftovers) -> None:

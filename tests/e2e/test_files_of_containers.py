@@ -25,13 +25,6 @@ WAIT = "while :; do sleep 0.05; done"
 
 
 @pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
-
-
-@pytest.fixture
 def folder(containers: Containers, tmp_path: Path) -> Path:
     """Return a folder of the person's: a file, a program, a folder, a link."""
     person = containers.carboy.person

@@ -16,13 +16,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
 
 @pytest.fixture
-def containers(small_carboy: Any) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
-    names = small_carboy("volume", "ls", "-q", "--filter", f"name={made.prefix}").stdout.split()
+def containers(containers: Containers) -> Iterator[Containers]:
+    """Return the maker that all tests have; its volumes go, too."""
+    yield containers
+    containers.remove_all()
+    names = containers.carboy("volume", "ls", "-q", "--filter", f"name={containers.prefix}").stdout.split()
     if names:
-        small_carboy("volume", "rm", *names)
+        containers.carboy("volume", "rm", *names)
 
 
 def test_the_life_of_a_volume(containers: Containers) -> None:

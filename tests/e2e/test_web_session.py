@@ -9,31 +9,15 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from containers import Containers, on_terminal, wait_for
+from containers import Containers, find_port, on_terminal, wait_for
 from small_image import SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from conftest import Carboy, Leftovers
+    from conftest import Leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
 SERVER = "echo hello >/tmp/index.html; exec busybox httpd -f -vv -p 8080 -h /tmp 2>&1"
-
-
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
-
-
-def find_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def fetch(port: int) -> str:

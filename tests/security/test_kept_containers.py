@@ -18,8 +18,6 @@ from sandboxes import make_busybox_root
 from small_image import SMALL, make_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from conftest import Carboy, Leftovers
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
@@ -34,13 +32,6 @@ EXCEPTIONS = {
     ("root", 80): "setgroups is allowed: the container has many groups and needs it to drop them",
     ("subuid", 80): "setgroups is allowed: newgidmap gave the right to it with the range of ids",
 }
-
-
-@pytest.fixture
-def containers(small_carboy: Carboy) -> Iterator[Containers]:
-    made = Containers(small_carboy)
-    yield made
-    made.remove_all()
 
 
 # --- the eighty assertions ------------------------------------------------------------------------------------------

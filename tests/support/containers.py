@@ -6,11 +6,13 @@ import json
 import os
 import pty
 import select
+import socket
 import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from small_image import SMALL
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ def wait_for(call: Callable[[], object], *, patience_s: float = 20) -> None:
     while not call():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
+
+
+def find_port() -> int:
+    """Return a port of the loopback that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class Containers:
@@ -88,6 +98,14 @@ class Containers:
         names = self.carboy("ps", "-a", "--filter", f"name={self.prefix}", "--format", "{{.Names}}").stdout.split()
         if names:
             self.carboy("rm", "-f", *names)
+
+
+@pytest.fixture
+def containers(small_carboy: Carboy) -> Iterator[Containers]:
+    """Return a maker of containers for the person of each tier in turn."""
+    made = Containers(small_carboy)
+    yield made
+    made.remove_all()
 
 
 class OnTerminal:

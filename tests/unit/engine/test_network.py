@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from carboy.base.home import Home, open_home
+from carboy.base.home import Home
 from carboy.containers.record import ContainerConfig
 from carboy.engine.containers.network import (
     check_network,
@@ -18,19 +17,6 @@ from carboy.engine.containers.network import (
 )
 from carboy.errors import CarboyError
 from carboy.network import private
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """Return a home with the records of two networks."""
-    made = open_home(str(tmp_path / "home"))
-    folder = Path(made.path) / "networks"
-    folder.mkdir()
-    for number, name in enumerate(("shop", "back")):
-        record = {"name": name, "bridge": f"carboy-{number}", "subnet": f"10.90.{number}.0/24", "is_internal": False}
-        record |= {"has_ipv6": False, "created_s": 0, "labels": []}
-        (folder / f"{name}.json").write_text(json.dumps(record))
-    return made
 
 
 def config(**fields: object) -> ContainerConfig:

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
-from carboy.base.home import Home, open_home
+from carboy.base.home import Home
 from carboy.cli.commands.network import filter_networks
 from carboy.containers.record import ContainerConfig, ContainerState
 from carboy.engine.containers.manage import ContainerView
 from carboy.engine.networks import describe_view, find_view, list_views, plan_connect, plan_disconnect
 from carboy.errors import CarboyError
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """Return a home with the records of two networks."""
-    made = open_home(str(tmp_path / "home"))
-    folder = Path(made.path) / "networks"
-    folder.mkdir()
-    for number, name in enumerate(("shop", "back")):
-        record = {"name": name, "bridge": f"carboy-{number}", "subnet": f"10.90.{number}.0/24", "is_internal": False}
-        record |= {"has_ipv6": False, "created_s": 1, "labels": [["number", str(number)]]}
-        (folder / f"{name}.json").write_text(json.dumps(record))
-    return made
 
 
 def config(network: str, *aliases: str, more: tuple[tuple[str, ...], ...] = (), **fields: object) -> ContainerConfig:
