@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,12 @@ class Bench:
         self.figures.append(Figure(name=name, value=value, unit=unit, target=target, detail=detail, at_least=at_least))
         print(f"  {name}: {value:.3g} {unit}  {detail}", file=sys.stderr, flush=True)
 
+    def compare(self, name: str, ours: list[float], theirs: list[float], *, peer: str, target: float) -> None:
+        """Keep the ratio of the medians of two lists of seconds."""
+        one, other = statistics.median(ours), statistics.median(theirs)
+        detail = f"carboy {render_seconds(one)}, {peer} {render_seconds(other)}"
+        self.add(name, one / other, "x", target=target, detail=detail)
+
     def time(self, command: list[str], *, home: Path | None = None, watch: str = "") -> float:
         """Return the seconds that a command takes; raises ``SystemExit`` when it fails."""
         environ = {**self.environ, "CARBOY_HOME": str(home)} if home else self.environ
@@ -85,6 +92,11 @@ class Bench:
         """Return what a carboy command prints."""
         done = subprocess.run([*self.program, *arguments], env=self.environ, capture_output=True, text=True, check=True)
         return done.stdout
+
+
+def render_seconds(seconds: float) -> str:
+    """Return a time in the unit that it is usually told in."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def watch_memory(process: subprocess.Popen[bytes]) -> int:

@@ -63,19 +63,17 @@ class Builder:
 
 def measure_learning(bench: Bench, builders: list[Builder]) -> None:
     """Measure an image with a model server's packages: from nothing, its last file changed, and nothing changed."""
-    cold, changed, again = [], [], []
-    for number, builder in enumerate(builders):
-        folder = make_folder(bench, f"learning-{number}", LEARNING.format(base=builder.base))
+    folders = [make_folder(bench, f"learning-{n}", LEARNING.format(base=b.base)) for n, b in enumerate(builders)]
+    cold: list[list[float]] = [[] for _ in builders]
+    changed: list[list[float]] = [[] for _ in builders]
+    again: list[list[float]] = [[] for _ in builders]
+    for folder in folders:
         (folder / "requirements.txt").write_text("".join(f"{name}\n" for name in PACKAGES))
-        (folder / "app.py").write_text("print('a model')\n")
-        cold.append([builder.build(folder)])
-        rounds = 3 if bench.quick else 10
-        changes = []
-        for turn in range(rounds):
+    for turn in range(4 if bench.quick else 11):
+        for number, (builder, folder) in enumerate(zip(builders, folders, strict=True)):
             (folder / "app.py").write_text(f"print('a model, changed {turn} times')\n")
-            changes.append(builder.build(folder))
-        changed.append(changes)
-        again.append([builder.build(folder) for _ in range(rounds)])
+            (changed if turn else cold)[number].append(builder.build(folder))
+            again[number].append(builder.build(folder))
     compare(bench, "machine-learning image by a Dockerfile", cold, target=0.7)
     compare(bench, "the same, last COPY changed", changed, target=1.0)
     compare(bench, "the same, nothing changed", again, target=0.5)
@@ -119,12 +117,10 @@ def make_folder(bench: Bench, name: str, dockerfile: str) -> Path:
 
 def compare(bench: Bench, name: str, times: list[list[float]], *, target: float) -> None:
     """Add the ratio of carboy's median to docker's, or carboy's alone."""
-    medians = [statistics.median(values) for values in times]
-    if len(medians) == 1:
-        bench.add(name, medians[0], "s")
-        return
-    ours, theirs = medians
-    bench.add(name, ours / theirs, "x", target=target, detail=f"carboy {ours:.2f} s, docker {theirs:.2f} s")
+    if len(times) == 1:
+        bench.add(name, statistics.median(times[0]), "s")
+    else:
+        bench.compare(name, *times, peer="docker", target=target)
 
 
 def add_host_settings(rootfs_tar: Path, target: Path) -> Path:

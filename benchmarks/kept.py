@@ -61,7 +61,7 @@ def measure_private(bench: Bench, docker: peers.Docker) -> None:
         [*docker.client, "run", "--rm", docker.image, "true"],
         bench=bench,
     )
-    compare(bench, "start on a private network, against docker's bridge", ours, theirs, target=0.35)
+    bench.compare("start on a private network, against docker's bridge", ours, theirs, peer="docker", target=0.35)
 
 
 def measure_exec(bench: Bench, docker: peers.Docker | None) -> None:
@@ -79,7 +79,7 @@ def measure_exec(bench: Bench, docker: peers.Docker | None) -> None:
         stdout=subprocess.DEVNULL,
     )
     ours, theirs = in_turns(rounds, own, [*docker.client, "exec", "target", "true"], bench=bench)
-    compare(bench, "exec, against docker exec", ours, theirs, target=0.3)
+    bench.compare("exec, against docker exec", ours, theirs, peer="docker", target=0.3)
 
 
 def measure_ports(bench: Bench, docker: peers.Docker) -> None:
@@ -143,13 +143,6 @@ def measure_hundred(bench: Bench) -> None:
     ticks = sum(map(read_ticks, family)) - before
     percent = 100 * ticks / os.sysconf("SC_CLK_TCK") / REST_S
     bench.add(f"processor time of {count} idle containers", percent, "%", target=0, detail=f"over {REST_S} s")
-
-
-def compare(bench: Bench, name: str, ours: list[float], theirs: list[float], *, target: float) -> None:
-    """Add the ratio of the medians of two lists of seconds."""
-    one, other = statistics.median(ours), statistics.median(theirs)
-    detail = f"carboy {one * 1000:.0f} ms, docker {other * 1000:.0f} ms"
-    bench.add(name, one / other, "x", target=target, detail=detail)
 
 
 def remove_all(bench: Bench) -> None:

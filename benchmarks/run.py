@@ -48,9 +48,7 @@ def measure_start(bench: Bench) -> None:
         except peers.PeerError as error:
             bench.notes.append(f"not measured against {name}: {error}")
             continue
-        one, other = statistics.median(ours), statistics.median(theirs)
-        detail = f"carboy {one * 1000:.0f} ms, {name} {other * 1000:.0f} ms"
-        bench.add(f"start, against {name} run", one / other, "x", target=target, detail=detail)
+        bench.compare(f"start, against {name} run", ours, theirs, peer=name, target=target)
 
 
 def measure_parallel(bench: Bench) -> None:
