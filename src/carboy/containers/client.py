@@ -6,7 +6,6 @@ import os
 
 from carboy.containers import control
 from carboy.errors import CarboyError
-from carboy.runtime.attend import attend
 from carboy.runtime.passing import Passing, read_size
 
 TYPE_CHECKING = False
@@ -75,7 +74,13 @@ def attend_kept(connection: Connection, passing: Passing, *, tty: bool) -> int:
     """Stay with a kept container through an attached connection, and return its exit status."""
     if tty:
         passing.attach_remote(lambda rows, columns: connection.send(("resize", rows, columns)))
-    return attend(lambda: RemoteSandbox(connection), passing)
+    return _stay(RemoteSandbox(connection), passing)
+
+
+def _stay(sandbox: RemoteSandbox, passing: Passing) -> int:
+    from carboy.runtime.attend import attend  # while the keeper is at what it was asked for: two things at once
+
+    return attend(lambda: sandbox, passing, is_ours=False)
 
 
 def attach(folder: str, stdio: Stdio) -> int:
@@ -103,7 +108,7 @@ def execute(folder: str, process: dict[str, Any], stdio: Stdio) -> int:
         fds = [passing.child_fds.get(number, null) for number in (0, 1, 2)]
         connection.send(("exec", process), fds)
         os.close(null)
-        return attend(lambda: RemoteSandbox(connection, inside=True), passing)
+        return _stay(RemoteSandbox(connection, inside=True), passing)
 
 
 def execute_detached(folder: str, process: dict[str, Any]) -> None:

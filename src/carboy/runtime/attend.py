@@ -49,18 +49,25 @@ class Watcher:
 
 
 def attend(
-    launch: Callable[[], Sandbox], passing: Passing, *, watcher: Watcher | None = None, stop: int | None = None
+    launch: Callable[[], Sandbox],
+    passing: Passing,
+    *,
+    watcher: Watcher | None = None,
+    stop: int | None = None,
+    is_ours: bool = True,
 ) -> int:
     """Launch a sandbox, stay with it to its end, and return the exit status of its process (128 + n after signal n).
 
     Signals that reach this process meanwhile are passed on, which only its first thread can do; with ``stop``, a
     descriptor, none are caught, and the sandbox is killed when that becomes readable. An exception that comes meanwhile
-    kills it, too. Raises ``SandboxError``: 125 when the sandbox cannot be made as asked, 126 or 127 for its command.
+    kills it, too, where it ``is_ours``: one that somebody else keeps goes on as that one sees fit. Raises ``SandboxError``:
+    125 when the sandbox cannot be made as asked, 126 or 127 for its command.
     """
     signals, restore = _catch_signals() if stop is None else (-1, lambda: None)
     try:
         attention = _Attention(launch(), passing, watcher or Watcher(), signals if stop is None else stop)
         attention.can_signal = stop is None
+        attention.is_ours = is_ours
         passing.close_child_ends()
         status = attention.run()
     finally:
@@ -83,7 +90,7 @@ class _Attention:
         self._signals = signals
         self._pending: list[int] = []
         self._over = False
-        self.can_signal = True
+        self.can_signal = self.is_ours = True
         self.error: SandboxError | None = None
         self.status: int | None = None
 
@@ -97,7 +104,8 @@ class _Attention:
             while not self._over:
                 loop.step()
         except BaseException:
-            self._kill()
+            if self.is_ours:
+                self._kill()
             raise
         finally:
             status = self._sandbox.wait()

@@ -137,6 +137,20 @@ def test_a_launch_that_fails_puts_handlers_back(capfd: pytest.CaptureFixture[str
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize(("is_ours", "signals"), [(True, [signal.SIGKILL]), (False, [])])
+def test_a_sandbox_dies_of_its_caller_s_failure_unless_another_keeps_it(
+    capfd: pytest.CaptureFixture[str], is_ours: bool, signals: list[int]
+) -> None:
+    sandbox = ScriptedSandbox(("pid", 7), lambda: 1 // 0)
+    with (
+        Passing(Stdio(stdin=None, stdout=1, stderr=2), terminal=False) as passing,
+        pytest.raises(ZeroDivisionError),
+    ):
+        attend(lambda: sandbox, passing, is_ours=is_ours)
+    assert sandbox.signals == signals
+    assert sandbox.waited
+
+
 def test_errors_name_the_step_and_the_system_s_reason() -> None:
     assert str(explain(("error", "mount /proc", 1, "mount"))).endswith("mount: Operation not permitted")
     assert "unmasked /proc" in explain(("error", "mount /proc", 1, "mount")).hint
