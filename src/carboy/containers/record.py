@@ -87,6 +87,11 @@ class ContainerConfig(Record):
     log_files: int = DEFAULT_LOG_FILES
     runtime: str = "native"
 
+    @property
+    def networks(self) -> tuple[tuple[str, ...], ...]:
+        """All networks in the order in which it joins them: (network, further name there ...)."""
+        return ((self.network, *self.network_aliases), *self.more_networks)
+
 
 class ContainerState(Record):
     """What a container is doing, as the process that keeps it wrote it down.

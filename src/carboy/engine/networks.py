@@ -112,7 +112,7 @@ def describe_view(view: NetworkView, containers: Sequence[ContainerView]) -> dic
 
 
 def _network_names(config: ContainerConfig) -> list[str]:
-    return [config.network, *(name for name, *_ in config.more_networks)]
+    return [name for name, *_ in config.networks]
 
 
 def _describe_member(container: ContainerView, network: str, length: int) -> dict[str, str]:
@@ -209,9 +209,7 @@ def plan_connect(
             hint=f"make it anew: carboy run --network {network if wrong == 'host' else wrong}",
             code=125,
         )
-    asked = [(config.network, *config.network_aliases), *config.more_networks]
-    asked = [item for item in asked if item[0] != "none"]
-    first, *more = [*asked, (network, *aliases)]
+    first, *more = [*(item for item in config.networks if item[0] != "none"), (network, *aliases)]
     return _with_networks(
         config, plan_networks(first, tuple(more)), ips=(*config.network_ips, *(((network, ip),) if ip else ()))
     )
@@ -225,8 +223,7 @@ def plan_disconnect(config: ContainerConfig, network: str, *, who: str) -> Conta
     if network in {"none", "host"}:
         hint = f"make it anew: carboy run --network {'private' if network == 'none' else 'none'}"
         raise CarboyError(f"a container cannot be taken off the network {network}", hint=hint, code=125)
-    asked = [(config.network, *config.network_aliases), *config.more_networks]
-    left = [item for item in asked if item[0] != network] or [("none",)]
+    left = [item for item in config.networks if item[0] != network] or [("none",)]
     return _with_networks(config, left, ips=tuple(item for item in config.network_ips if item[0] != network))
 
 

@@ -42,7 +42,7 @@ def describe_row(view: ContainerView) -> dict[str, Any]:
         "Health": state.health,
         "Ports": list(state.ports),
         "Labels": dict(config.labels),
-        "Networks": [config.network, *(name for name, *_ in config.more_networks)],
+        "Networks": [name for name, *_ in config.networks],
     }
 
 
@@ -79,7 +79,7 @@ def describe_networks(config: ContainerConfig, state: ContainerState) -> dict[st
     """Return a container's networks by name. Addresses stand in their order in the state: one IPv4 each, IPv6 behind it."""
     found: dict[str, Any] = {}
     addresses = list(state.addresses)
-    for name, *aliases in ((config.network, *config.network_aliases), *config.more_networks):
+    for name, *aliases in config.networks:
         own = [addresses.pop(0)] if addresses else []
         while addresses and ":" in addresses[0]:
             own.append(addresses.pop(0))

@@ -35,7 +35,7 @@ TESTS: dict[str, Test] = {
     "ancestor": _is_of,
     "exited": lambda view, value: view.state.status == "exited" and str(view.state.exit_code) == value,
     "health": lambda view, value: (view.state.health or "none") == value,
-    "network": lambda view, value: value in {view.config.network, *(name for name, *_ in view.config.more_networks)},
+    "network": lambda view, value: value in {name for name, *_ in view.config.networks},
     "volume": _has_mount,
 }
 

@@ -97,11 +97,10 @@ def _check_several(config: ContainerConfig, *, home: Home, tier: str) -> None:
     """Check the networks of a container that is on one that somebody made, or on several."""
     from carboy.network.networks import check_tier, read_network
 
-    asked = ((config.network, *config.network_aliases), *config.more_networks)
-    names = [name for name, *_ in asked]
+    names = [name for name, *_ in config.networks]
     check_networks(names)
     check_tier(tier)
-    for name, *aliases in asked:
+    for name, *aliases in config.networks:
         if is_own(name):
             read_network(home, name)
         elif aliases:
@@ -156,18 +155,17 @@ def describe_network(config: ContainerConfig, *, name: str, home: Home, tier: st
     """
     if config.network in {"none", "host"} and not config.publish:
         return None
-    asked = ((config.network, *config.network_aliases), *config.more_networks)
     ips = dict(config.network_ips)
     own = [
         (network, [*([name] if name else []), *aliases], ips.get(network, ""))
-        for network, *aliases in asked
+        for network, *aliases in config.networks
         if is_own(network)
     ]
     return {
         "container_id": config.id,
         "tier": tier,
         "home": home.path,
-        "private": any(network == "private" for network, *_ in asked),
+        "private": any(network == "private" for network, *_ in config.networks),
         "own": own,
         "publish": list(config.publish),
     }
