@@ -17,6 +17,7 @@ from carboy.build.front import DOCKERFILES
 from carboy.build.graph import ops
 from carboy.build.sources import MAX_BYTES, DockerfileText, read_dockerfile, read_ignore
 from carboy.errors import CarboyError
+from carboy.layers.compression import BZIP2, GZIP, XZ, ZSTD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from carboy.layers.tarread import Readable
 
 _ARCHIVE = "context.tar"
-_HEADS = (b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00")
+_HEADS = (GZIP, BZIP2, ZSTD, XZ + b"Z\x00")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -243,9 +243,9 @@ def test_two_hundred_lines_take_no_time() -> None:
     text += b'ENV A=b C="$D e"\nCOPY --from=build a b /c/\nLABEL x=y\n' * 40
     best = float("inf")
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()
         parse(text)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     assert text.count(b"\n") > 200
     assert best < 0.01
 

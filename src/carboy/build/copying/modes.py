@@ -35,7 +35,7 @@ def parse_chmod(text: str) -> Chmod | None:
     """Return what ``--chmod=text`` asks for, None for "". Raises ``CarboyError``."""
     if not text:
         return None
-    if re.fullmatch(r"[0-7]+", text) and int(text, 8) <= 0o7777:
+    if re.fullmatch(r"[0-7]{1,12}", text) and int(text, 8) <= 0o7777:
         return Chmod(number=int(text, 8), actions=[])
     actions: list[tuple[str, str, str]] = []
     for clause in text.split(","):

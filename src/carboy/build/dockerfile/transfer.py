@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from carboy.build.copying.modes import parse_chmod
 from carboy.build.dockerfile.git import GitAddress, parse_git_address
 from carboy.build.dockerfile.paths import join_destination
 from carboy.build.dockerfile.stage import StageState
@@ -18,8 +18,6 @@ from carboy.dockerfile.instructions.model import Add, Copy, InlineSource
 from carboy.errors import CarboyError
 from carboy.oci.digest import Digest
 
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*", re.ASCII)
-_MAX_MODE = 0o7777
 _UNNAMED = "__unnamed__"
 Unpack: TypeAlias = Literal["never", "auto", "always"]
 
@@ -66,15 +64,14 @@ def plan_transfer(stage: StageState, instruction: Copy | Add, origin: ops.Origin
 
 def check_mode(text: str) -> None:
     """Refuse a ``--chmod`` that is neither octal up to 07777 nor symbolic (trap 38). Raises ``LanguageError``."""
-    if not text or _SYMBOLIC.fullmatch(text):
-        return
-    if re.fullmatch(r"[0-7]{1,12}", text, re.ASCII) and int(text, 8) <= _MAX_MODE:
-        return
-    raise LanguageError(
-        f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777",
-        word=text,
-        hint="write 0755, or u=rwX,go=rX",
-    )
+    try:
+        parse_chmod(text)
+    except CarboyError as error:
+        raise LanguageError(
+            f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777",
+            word=text,
+            hint="write 0755, or u=rwX,go=rX",
+        ) from error
 
 
 def _created_by(instruction: Copy | Add) -> str:
