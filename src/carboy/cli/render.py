@@ -53,6 +53,11 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
+def render_ports(ports: Sequence[str]) -> str:
+    """Return published ports (``127.0.0.1:8080:80/tcp``) as ``docker ps`` writes them: ``127.0.0.1:8080->80/tcp``."""
+    return ", ".join("->".join(text.rpartition(":")[::2]) for text in ports)
+
+
 def _one_line(cell: str) -> str:
     """Return a cell's text that cannot pass for two rows or two columns."""
     return printable(cell).replace("\n", "\\n").replace("\t", "\\t")

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.cli.render import printable, render_age, render_error, render_size, render_table
+from carboy.cli.render import printable, render_age, render_error, render_ports, render_size, render_table
 from carboy.errors import CarboyError
 
 
@@ -37,3 +37,8 @@ def test_a_table_is_aligned_and_has_no_trailing_blanks():
 def test_a_cell_cannot_pass_for_a_row_of_its_own() -> None:
     table = render_table(("NAME", "COMMAND"), [("web", "sh\nevil  rm\t-rf\x1b[2J")])
     assert table.splitlines() == ["NAME  COMMAND", "web   sh\\nevil  rm\\t-rf\\x1b[2J"]
+
+
+def test_ports_are_written_as_docker_does():
+    assert render_ports(["127.0.0.1:8080:80/tcp", "[::1]:53:53/udp"]) == "127.0.0.1:8080->80/tcp, [::1]:53->53/udp"
+    assert not render_ports([])

@@ -8,7 +8,7 @@ import time
 
 from carboy.base.home import open_own_home
 from carboy.cli.options import Parser
-from carboy.cli.render import printable, render_age, render_table
+from carboy.cli.render import printable, render_age, render_ports, render_table
 from carboy.engine.containers.manage import (
     ContainerView,
     delete_container,
@@ -115,7 +115,7 @@ def _row(view: ContainerView, *, whole: bool) -> tuple[str, ...]:
         command,
         render_age(time.time() - config.created_at_s),
         render_status(view),
-        ", ".join("->".join(text.rpartition(":")[::2]) for text in state.ports),
+        render_ports(state.ports),
     )
 
 

@@ -11,7 +11,7 @@ from carboy.base.home import open_own_home
 from carboy.cli.commands.compose.project import Globals, check_services, open_project
 from carboy.cli.commands.containers import render_status
 from carboy.cli.options import Parser
-from carboy.cli.render import printable, render_age, render_size, render_table
+from carboy.cli.render import printable, render_age, render_ports, render_size, render_table
 from carboy.compose.planning.container import FILES_LABEL, NUMBER_LABEL, PROJECT_LABEL, SERVICE_LABEL
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _row(view: ContainerView, *, whole: bool) -> tuple[str, ...]:
         _label(view, SERVICE_LABEL),
         render_age(time.time() - view.config.created_at_s),
         render_status(view),
-        ", ".join(view.state.ports),
+        render_ports(view.state.ports),
     )
 
 
