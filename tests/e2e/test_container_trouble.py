@@ -101,6 +101,35 @@ def test_after_a_reboot_ps_tells_the_truth(containers: Containers) -> None:
     assert containers.state(name) == "running"
 
 
+def test_what_the_end_of_the_machine_ended_is_resumed(containers: Containers) -> None:
+    names = {}
+    for policy in ("always", "unless-stopped", "on-failure", "no"):
+        for stopped in (False, True):
+            name = containers.run(f"{policy}-{stopped}", "sleep", "1000", options=("--restart", policy))
+            names[policy, stopped] = name
+            if stopped:
+                containers.carboy("stop", "-t0", name)
+            else:
+                os.kill(keeper_of(containers, name), signal.SIGKILL)
+            wait_for(lambda name=name: containers.state(name) == "exited")
+            path = folder_of(containers, name) / "state.json"
+            path.write_text(
+                json.dumps({**json.loads(path.read_text()), "boot": "00000000-0000-0000-0000-000000000000"})
+            )
+    containers.carboy("create", "--name", "never", "--restart", "always", SMALL, "sleep", "1000")
+    resumed = containers.carboy("system", "resume").stdout.split()
+    assert resumed == [names["always", False], names["always", True], names["unless-stopped", False]]
+    assert {containers.state(name) for name in resumed} == {"running"}
+    assert not containers.carboy("system", "resume").stdout
+    containers.carboy("rm", "-f", "never")
+
+
+def test_a_unit_for_the_next_boot(containers: Containers) -> None:
+    unit = containers.carboy("system", "resume", "--unit").stdout
+    assert f"CARBOY_HOME={containers.carboy.home}" in unit
+    assert " -m carboy system resume\n" in unit
+
+
 def test_a_reader_that_does_not_read_costs_no_memory(containers: Containers) -> None:
     """Row 59: `yes`, a stalled reader, and a keeper that stays small; the log is bounded."""
     carboy = containers.carboy

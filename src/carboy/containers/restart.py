@@ -34,3 +34,14 @@ def plan_restart(
     if ran_s >= STEADY_S or not last_delay_s:
         return FIRST_DELAY_S
     return min(last_delay_s * 2, LAST_DELAY_S)
+
+
+def plan_resume(policy: str, *, status: str, stopped: bool, same_boot: bool) -> bool:
+    """Return whether a container that does not run should, once the machine is up again.
+
+    As when Docker's daemon starts: always, whoever ended it, and unless-stopped, if no person did. In the boot in which a
+    person stopped a container it stays down, so that this can be asked at any time.
+    """
+    if status == "created" or policy not in {"always", "unless-stopped"}:
+        return False
+    return not stopped or (policy == "always" and not same_boot)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.containers.restart import FIRST_DELAY_S, LAST_DELAY_S, STEADY_S, check_policy, plan_restart
+from carboy.containers.restart import FIRST_DELAY_S, LAST_DELAY_S, STEADY_S, check_policy, plan_restart, plan_resume
 from carboy.errors import CarboyError
 
 POLICIES = st.sampled_from(["no", "always", "unless-stopped", "on-failure", "on-failure:0", "on-failure:3"])
@@ -58,3 +58,23 @@ def test_the_wait_doubles_up_to_a_minute() -> None:
 @given(last_delay_s=st.floats(0, LAST_DELAY_S), ran_s=st.floats(STEADY_S, 1e6))
 def test_the_wait_begins_anew_after_a_steady_run(last_delay_s: float, ran_s: float) -> None:
     assert plan("always", last_delay_s=last_delay_s, ran_s=ran_s) == FIRST_DELAY_S
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "stopped", "same_boot", "starts"),
+    [
+        ("always", "exited", False, False, True),
+        ("always", "exited", True, False, True),  # as Docker: until its daemon starts
+        ("always", "exited", True, True, False),
+        ("always", "exited", False, True, True),  # its keeper was killed
+        ("always", "created", False, False, False),
+        ("unless-stopped", "exited", False, False, True),
+        ("unless-stopped", "exited", True, False, False),
+        ("on-failure", "exited", False, False, False),
+        ("no", "exited", False, False, False),
+    ],
+)
+def test_what_is_resumed_after_a_boot(
+    policy: str, status: str, *, stopped: bool, same_boot: bool, starts: bool
+) -> None:
+    assert plan_resume(policy, status=status, stopped=stopped, same_boot=same_boot) == starts

@@ -1,10 +1,11 @@
-"""``carboy system df``, ``prune`` and ``check``."""
+"""``carboy system df``, ``prune``, ``check`` and ``resume``."""
 
 from __future__ import annotations
 
 import json
 import os
 
+from carboy.base.home import open_own_home
 from carboy.cli.options import Parser
 from carboy.cli.render import render_size, render_table
 from carboy.engine import system as use_case
@@ -15,17 +16,18 @@ _USAGE = """Usage: carboy system COMMAND
 
   df                what the store holds, and how much of it can be freed
   prune [--all]     remove what nothing needs (--all: the build cache too)
-  check [--repair]  read every byte again and name what is damaged"""
+  check [--repair]  read every byte again and name what is damaged
+  resume [--unit]   start the containers that a restart of the machine ended (--unit: print what makes systemd do it)"""
 
 
 def system(arguments: list[str]) -> int:
     """Carry out one of the store's commands."""
-    commands = {"df": _df, "prune": _prune, "check": _check}
+    commands = {"df": _df, "prune": _prune, "check": _check, "resume": _resume}
     if arguments[:1] in (["-h"], ["--help"]):
         print(_USAGE)
         return 0
     if not arguments or arguments[0] not in commands:
-        raise CarboyError("say which: df, prune or check", details=_USAGE, code=2)
+        raise CarboyError("say which: df, prune, check or resume", details=_USAGE, code=2)
     return commands[arguments[0]](arguments[1:])
 
 
@@ -72,3 +74,20 @@ def _check(arguments: list[str]) -> int:
     raise CarboyError(
         f"{len(problems)} problems found", hint="`carboy system check --repair` sets aside what is damaged"
     )
+
+
+def _resume(arguments: list[str]) -> int:
+    parser = Parser(
+        "system resume [--unit]",
+        "Start again the containers that ended with the machine and whose restart policy is always or unless-stopped.",
+    )
+    parser.add_argument("--unit", action="store_true", help="print a unit for systemd that does it at each boot")
+    options = parser.parse_args(arguments)
+    from carboy.cli.commands.containers import each
+    from carboy.engine.containers.resume import list_resumable, render_unit, resume
+
+    if options.unit:
+        print(render_unit(open_own_home(os.environ).path, root=os.geteuid() == 0), end="")
+        return 0
+    engine = Engine.open(os.environ)
+    return each([view.name or view.id for view in list_resumable(engine)], lambda name: resume(engine, name))
