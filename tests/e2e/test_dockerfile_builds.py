@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -248,3 +249,18 @@ def test_named_contexts_and_hosts(builder: Builder) -> None:
     )
     for words in ("of the other", "10.9.8.7\tfar", "buildkitsandbox"):
         assert words in built.log
+
+
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_networks_of_steps(builder: Builder) -> None:
+    text = "FROM small:test\nRUN %s echo devices: $(tail -n +3 /proc/net/dev | cut -d: -f1)\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert "devices: lo\n" in builder.build(text % "--network=none", "--no-cache").log
+        assert "devices: lo\n" in builder.build(text % "", "--no-cache", "--network", "none").log
+        knock = f"nc -w 1 127.0.0.1 {port} </dev/null && echo reached || echo closed;"
+        log = builder.build(text % knock, "--no-cache").log
+        if "eth0" in log:  # a network of its own can be had: the machine's services are not a part of it
+            assert "closed" in log
+        allowed = builder.build(text % f"--network=host {knock}", "--no-cache", "--allow", "network.host").log
+        assert "reached" in allowed

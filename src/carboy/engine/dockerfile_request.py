@@ -31,7 +31,7 @@ class DockerfileRequest:
     no_cache: bool = False
     no_cache_stages: frozenset[str] = frozenset()
     allow: frozenset[str] = frozenset()
-    network: str = "host"
+    network: str = "default"
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_bytes: int | None = None
     ulimits: tuple[tuple[str, int, int], ...] = ()

@@ -12,20 +12,21 @@ MAX_SECRET_BYTES = 500 * 2**10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """The request's part of a build; nothing of it but ``source_date_epoch`` and ``network`` is part of a key.
+    """The request's part of a build; nothing of it but ``source_date_epoch`` is part of a key.
 
-    ``contexts`` are folders by the names that ``LocalContext`` has; ``secrets`` contents by id; ``ssh`` the sockets of
-    agents by id. ``network`` is what a RUN gets that asks for no other ("host" or "none"). ``entitlements`` are those that
-    were granted ("network.host", "security.insecure"). ``add_hosts`` are (name, address). ``source_date_epoch`` (seconds
-    since 1970) is the latest time in new layers, and that of the image; None: the base's. ``context_limit_bytes`` is how
-    much of a context is read before that is an error. ``jobs`` bounds the steps at once. ``refresh`` asks the archive again
-    for a base that is made here, from ``mirror`` where one is given.
+    ``contexts`` are folders by the names that ``LocalContext`` has; ``secrets`` contents by id; ``ssh`` the sockets of agents by
+    id. ``network`` is what a RUN gets that asks for no other: "host", "none", or "default", a network of its own where one can
+    be had that leads to what is needed, else the host's. ``entitlements`` are those that were granted ("network.host",
+    "security.insecure"). ``add_hosts`` are (name, address). ``source_date_epoch`` (seconds since 1970) is the latest time in
+    new layers, and that of the image; None: the base's. ``context_limit_bytes`` is how much of a context is read before that
+    is an error. ``jobs`` bounds the steps at once. ``refresh`` asks the archive again for a base that is made here, from
+    ``mirror`` where one is given.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, str] = field(default_factory=dict)
-    network: str = "host"
+    network: str = "default"
     entitlements: frozenset[str] = frozenset()
     add_hosts: tuple[tuple[str, str], ...] = ()
     shm_bytes: int | None = None

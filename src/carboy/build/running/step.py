@@ -12,6 +12,7 @@ from carboy.build.running.host import BUNDLE, read_host_settings
 from carboy.build.running.mounts import Mounting
 from carboy.build.running.rights import check_rights
 from carboy.build.running.stubs import Stubs
+from carboy.environments.connection import Connection, read_step_files
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
 from carboy.linux.capabilities import ALL
@@ -128,8 +129,9 @@ class StepRunner:
             stubs.make(mounted.folders, mounted.files)
             root = container.prepare([stubs_tree, *below.trees], userxattr=True)
             output = Output(log, mounted.hidden)
-            spec = self._plan(op, container_id, root, mounted, below.epoch_s)
-            status = self._attend(op, spec, output)
+            network = self._choose_network(op, mounted)
+            spec = self._plan(op, container_id, root, mounted, epoch_s=below.epoch_s, network=network)
+            status = self._attend(op, spec, output, network=network)
             output.finish()
             if status:
                 raise StepFailedError(op, status, output.lines)
@@ -154,11 +156,31 @@ class StepRunner:
         mounted.mounts += apt.files
         mounted.host |= {**dict(self._host.env), **dict(apt.env)}
 
-    def _attend(self, op: Run, spec: SandboxSpec, output: Output) -> int:
+    def _choose_network(self, op: Run, mounted: Mounted) -> str:
+        """Return "none", "host" or "private": one of its own where that leads to all that is known to be needed.
+
+        As a user a network of one's own is made by a process of one thread, and steps run beside each other.
+        """
+        wanted = self._options.network if op.network == "default" else op.network
+        if wanted != "default":
+            return wanted
+        if self._tier.name != "root":
+            return "host"
+        from carboy.environments.reach import find_network
+
+        # What is asked for by itself, without an address in the step or the settings, is asked of the outside.
+        sources = [
+            m.content.decode() for m in mounted.mounts if isinstance(m, FileMount) and m.target.endswith(".list")
+        ]
+        env = {**mounted.host, "UV_NO_INDEX": "1"}
+        return find_network(self._tier, env, " ".join([*op.args, *sources])).network
+
+    def _attend(self, op: Run, spec: SandboxSpec, output: Output, *, network: str) -> int:
+        watcher = Connection(spec.id, tier=self._tier.name) if network == "private" else None
         try:
             with Passing(Stdio(capture=output.take), terminal=False) as passing:
                 launched = lambda: self._runtime.launch(self._runtime.plan(spec), passing.child_fds)  # noqa: E731
-                return attend(launched, passing, stop=self._stop)
+                return attend(launched, passing, watcher=watcher, stop=self._stop)
         except SandboxError as error:
             if error.operation == "find the user":
                 hint = "make it before, by RUN useradd or adduser, or use a number"
@@ -169,10 +191,14 @@ class StepRunner:
             # As a shell says it, so that both forms of RUN fail alike.
             raise StepFailedError(op, error.code, [*output.lines, error.brief]) from error
 
-    def _plan(self, op: Run, container_id: str, root: OverlayMount, mounted: Mounted, epoch_s: int) -> SandboxSpec:
-        network = self._options.network if op.network == "default" else op.network
+    def _plan(
+        self, op: Run, container_id: str, root: OverlayMount, mounted: Mounted, *, epoch_s: int, network: str
+    ) -> SandboxSpec:
         insecure = op.security == "insecure"
-        hosts = read_host_files(network=network, hostname=HOSTNAME)
+        if network == "none":
+            hosts = read_host_files(network=network, hostname=HOSTNAME)
+        else:
+            hosts = read_step_files(network=network, hostname=HOSTNAME)
         limits = NO_LIMITS
         if self._options.shm_bytes is not None or self._options.ulimits:
             limits = Limits(ulimits=self._options.ulimits)
@@ -188,7 +214,8 @@ class StepRunner:
             cwd=op.cwd,
             user=op.user,
             hostname=HOSTNAME,
-            network=network,
+            network="host" if network == "host" else "none",
+            announce_network=network == "private",
             mounts=(*_add_hosts(hosts, self._options.add_hosts), *mounted.mounts),
             capabilities=ALL if insecure else default_capabilities("build"),
             seccomp="unconfined" if insecure else "",

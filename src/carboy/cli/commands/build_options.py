@@ -33,7 +33,7 @@ _REPEATED = (
 )
 _ONCE = (
     ("--target", "STAGE", "the stage to build"),
-    ("--network", "MODE", "what RUN gets: host (default) or none"),
+    ("--network", "MODE", "what RUN gets: none, host, or (default) its own where it can be had"),
     ("--shm-size", "SIZE", "the size of /dev/shm of RUN"),
     ("--context-limit", "SIZE", "how much of a context is taken before that is an error (10g)"),
     ("--platform", "OS/ARCH", "the platform to build for"),
@@ -91,7 +91,9 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
     elif file == "-":
         text, file = _read_stdin(), "Dockerfile"
     if options.network not in {"", "default", "host", "none"}:
-        raise CarboyError(f"--network {options.network}: builds know host and none", hint="leave it out", code=2)
+        raise CarboyError(
+            f"--network {options.network}: builds know none, host and default", hint="leave it out", code=2
+        )
     return DockerfileRequest(
         context=context,
         file=file,
@@ -107,7 +109,7 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         no_cache=options.no_cache,
         no_cache_stages=frozenset(name.lower() for item in options.no_cache_filter for name in item.split(",")),
         allow=frozenset(options.allow),
-        network="none" if options.network == "none" else "host",
+        network=options.network or "default",
         add_hosts=tuple(_parse_host(item) for item in options.add_host),
         shm_bytes=parse_bytes(options.shm_size) if options.shm_size else None,
         ulimits=tuple(parse_ulimit(item) for item in options.ulimit),
