@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import socketserver
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -254,8 +255,9 @@ def test_named_contexts_and_hosts(builder: Builder) -> None:
 @pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
 def test_networks_of_steps(builder: Builder) -> None:
     text = "FROM small:test\nRUN %s echo devices: $(tail -n +3 /proc/net/dev | cut -d: -f1)\n"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        port = server.server_address[1]
         assert "devices: lo\n" in builder.build(text % "--network=none", "--no-cache").log
         assert "devices: lo\n" in builder.build(text % "", "--no-cache", "--network", "none").log
         knock = f"nc -w 1 127.0.0.1 {port} </dev/null && echo reached || echo closed;"
@@ -264,3 +266,4 @@ def test_networks_of_steps(builder: Builder) -> None:
             assert "closed" in log
         allowed = builder.build(text % f"--network=host {knock}", "--no-cache", "--allow", "network.host").log
         assert "reached" in allowed
+        server.shutdown()
