@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socketserver
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -253,17 +251,20 @@ def test_named_contexts_and_hosts(builder: Builder) -> None:
 
 
 @pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
-def test_networks_of_steps(builder: Builder) -> None:
-    text = "FROM small:test\nRUN %s echo devices: $(tail -n +3 /proc/net/dev | cut -d: -f1)\n"
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        port = server.server_address[1]
-        assert "devices: lo\n" in builder.build(text % "--network=none", "--no-cache").log
-        assert "devices: lo\n" in builder.build(text % "", "--no-cache", "--network", "none").log
-        knock = f"nc -w 1 127.0.0.1 {port} </dev/null && echo reached || echo closed;"
-        log = builder.build(text % knock, "--no-cache").log
-        if "eth0" in log:  # a network of its own can be had: the machine's services are not a part of it
-            assert "closed" in log
-        allowed = builder.build(text % f"--network=host {knock}", "--no-cache", "--allow", "network.host").log
-        assert "reached" in allowed
-        server.shutdown()
+def test_the_hosts_packages_are_in_nobodys_way(builder: Builder) -> None:
+    folder = builder.folder.with_name("packages-of-the-host") / "wheels"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "some.whl").write_text("canary-wheel")
+    parent = str(folder.parent)
+    text = (
+        "FROM small:test\n"
+        f"RUN ! test -e {parent} && mkdir -p {folder} && rm -r {parent}\n"
+        'RUN if test -n "$PIP_FIND_LINKS"; then ls $PIP_FIND_LINKS && ! rm $PIP_FIND_LINKS/some.whl; fi\n'
+    )
+    without = builder.build(text, "-t", "packages:1", variables={"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"})
+    again = {"PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": "/dev/null"}
+    assert builder.build(text, "-t", "packages:1", variables=again).cached
+    anew = builder.build(text, "-t", "packages:1", "--no-cache", variables=again)
+    assert "some.whl" in anew.log
+    assert anew.digest == without.digest
+    assert "carboy" not in builder.run("packages:1", "ls", "-R", "/run")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
 from carboy.build.dockerfile.convert import check_syntax, convert
 from carboy.build.dockerfile.git import parse_git_address
-from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, platform_names
+from carboy.build.dockerfile.given import NETWORK_HOST, BuildInput, NamedContext, NamedImage, platform_names
 from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
@@ -70,12 +70,17 @@ def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribedStep:
-    """A step for people: ``where`` it is written, whether it is there (None: only the build can tell), and why."""
+    """A step for people: ``where`` it is written, whether it is there (None: only the build can tell), and why.
+
+    ``network`` is the one that a RUN has, "" for what is none, and ``network_reason`` why it is not one of its own.
+    """
 
     title: str
     where: str
     cached: bool | None
     reason: str
+    network: str = ""
+    network_reason: str = ""
 
 
 def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[DescribedStep]:
@@ -86,7 +91,44 @@ def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[Desc
     read = _read(engine, request)
     image = _plan(engine, request, read)
     steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
-    return [DescribedStep(title=s.title, where=str(s.location or ""), cached=s.cached, reason=s.reason) for s in steps]
+    networks = _Networks(engine, request, read.build_args)
+    return [
+        DescribedStep(
+            title=s.title,
+            where=str(s.location or ""),
+            cached=s.cached,
+            reason=s.reason,
+            **networks.describe(s.network),
+        )
+        for s in steps
+    ]
+
+
+class _Networks:
+    """Says which network a step has; the machine is asked once, and only where a step wants to know."""
+
+    def __init__(self, engine: Engine, request: DockerfileRequest, build_args: Mapping[str, str]) -> None:
+        self._engine = engine
+        self._default = request.network
+        self._build_args = build_args
+        self._found: dict[str, str] = {}
+
+    def describe(self, wanted: str) -> dict[str, str]:
+        """Return ``network`` and ``network_reason`` of a step that asks for ``wanted``."""
+        network = self._default if wanted == "default" else wanted
+        if network != "default":
+            return {"network": network}
+        if not self._found:
+            from carboy.build.running.host import read_host_settings
+            from carboy.build.running.networks import find_default_network
+
+            given = {name: self._build_args[name] for name in self._build_args if name.lower().endswith("_proxy")}
+            settings = {**dict(read_host_settings(self._engine.environ).env), **given}
+            reach = find_default_network(self._engine.tier.name, settings)
+            self._found = {"network": reach.network}
+            if reach.network == "host":
+                self._found["network_reason"] = reach.reason
+        return self._found
 
 
 def build_dockerfile(
@@ -211,7 +253,7 @@ def _plan(engine: Engine, request: DockerfileRequest, read: _Read) -> ops.Image:
         contexts={name: _named(name, source) for name, source in request.contexts.items()},
         no_cache=request.no_cache,
         no_cache_stages=request.no_cache_stages,
-        allow=request.allow,
+        allow=request.allow | ({NETWORK_HOST} if request.network == "host" else frozenset()),
     )
     return convert(read.dockerfile, given)
 

@@ -63,6 +63,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
         _check_cgroups(report.tier),
         _check_runtimes(environ, home),
         _check_network(environ, home, report.tier),
+        _check_build_network(environ, report.tier),
         _check_certificates(environ),
         _check_proxy(environ),
         _check_disk(home, folder),
@@ -291,6 +292,22 @@ def _check_network(environ: Mapping[str, str], home: str, tier: str) -> Finding:
         detail=f"none is the default of run, because there is no private network: {'; '.join(missing)}",
         hint=_hint_network(tier),
     )
+
+
+def _check_build_network(environ: Mapping[str, str], tier: str) -> Finding:
+    """Say which network a RUN has that asks for none, and why."""
+    from carboy.build.running.host import read_host_settings
+    from carboy.build.running.networks import find_default_network
+
+    name = "network of builds"
+    try:
+        reach = find_default_network(tier, dict(read_host_settings(environ).env))
+    except CarboyError as error:
+        return Finding(name=name, status="missing", detail=error.brief, hint=error.hint)
+    if reach.network == "host":
+        detail = f"the host's, for every RUN without --network: {reach.reason}"
+        return Finding(name=name, status="note", detail=detail, hint="--network none where a step needs none")
+    return Finding(name=name, status="ok", detail=f"one of its own for every RUN: {reach.reason}")
 
 
 def _hint_network(tier: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +83,33 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     candidates += [pip["cert"]] if "cert" in pip else []
     bundle = next((path for path in (*candidates, *SYSTEM_BUNDLES) if path in existing), None)
     return IndexConfig(env=tuple(sorted(env.items())), folders=folders, ca_bundle=bundle)
+
+
+def plan_places(config: IndexConfig, below: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Return the environment with its local folders moved to places ``below`` a folder, and (folder, place) of each.
+
+    A place that no image has is in nobody's way: a step may remove /opt where the host's folder is /opt/wheels.
+    """
+    places = {folder: f"{below}/{number}" for number, folder in enumerate(config.folders)}
+    env = dict(config.env)
+    for name in ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX"):
+        if name in env:
+            is_index = name != "UV_FIND_LINKS"
+            words = env[name].split() if is_index else env[name].replace(",", " ").split()
+            env[name] = (" " if is_index else ",").join(_move(word, places, is_index=is_index) for word in words)
+    return env, tuple(places.items())
+
+
+def _move(word: str, places: Mapping[str, str], *, is_index: bool) -> str:
+    """Return a place of packages as it is to be named in the sandbox: an index lies in its folder, links are theirs."""
+    path = _local_path(word)
+    if path is None:
+        return word
+    folder, _, name = path.rpartition("/") if is_index else (path, "", "")
+    if folder not in places:
+        return word
+    moved = "/".join([places[folder], *([name] if name else [])])
+    return f"file://{quote(moved)}" if word.startswith("file://") else moved
 
 
 def _local_path(place: str) -> str | None:

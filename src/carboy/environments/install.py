@@ -107,7 +107,7 @@ class OneLayerAssembler:
             root = container.prepare(trees, userxattr=True)
             work = f"{container.path}/work"
             self._write_inputs(work, request)
-            reach = find_network(self._tier, dict(request.indexes.env), request.requirements)
+            reach = find_network(self._tier.name, dict(request.indexes.env), request.requirements)
             if reach.network == "host":
                 log(f"on the host's network: {reach.reason}")
             spec = self._plan(

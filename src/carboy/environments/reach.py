@@ -1,4 +1,4 @@
-"""Which network the installing step has: one of its own where that reaches all that it needs, else the host's.
+"""Which network an installing step has: one of its own where that reaches all that it needs, else the host's.
 
 What is needed is known beforehand: proxies, indexes, and addresses in the requirements. A proxy or an index on the machine
 itself (127.0.0.1, or an address that the machine has) is closed to a private network, and so are name servers there.
@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from carboy.linux.identity import Tier
 
 _ADDRESS = re.compile(r"(?:[a-z]+\+)?([a-z]+)://(?!/)([^\s\"',;<>]+)", re.IGNORECASE)
 _NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -102,16 +100,16 @@ def choose_network(
     return Reach(network="private", reason="all that is needed can be reached from there")
 
 
-def find_network(tier: Tier, env: Mapping[str, str], requirements: str) -> Reach:
+def find_network(tier: str, env: Mapping[str, str], requirements: str) -> Reach:
     """Return which network the installing step has on this machine. Looks names up; changes nothing."""
     from carboy.network import attachment, private
 
-    means = private.find_private_means(tier.name)
+    means = private.find_private_means(tier)
     servers = attachment.find_name_servers() if means else ()
     return choose_network(
         find_hosts(env, requirements),
         means=means,
-        missing=() if means else private.explain_private_means(tier.name),
+        missing=() if means else private.explain_private_means(tier),
         name_servers=[server for server in servers if server != attachment.RESOLVER_IP],
         resolve=_resolve,
         is_machines=attachment.is_machines,

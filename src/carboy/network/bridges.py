@@ -415,21 +415,20 @@ def _write(path: str, value: str) -> None:
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
-def unplug(container_id: str | None = None, *, bridge: str = "") -> None:
-    """Remove a container's devices (those in one bridge, with ``bridge``), and every bridge of ours that has none left.
+def unplug(*container_ids: str, bridge: str = "") -> None:
+    """Remove containers' devices (those in one bridge, with ``bridge``), and every bridge of ours that has none left.
 
     Without a container it cleans up only. Idempotent. Raises ``OSError``.
     """
     with Lock() as lock, netlink.Netlink() as here:
         links = netlink.list_links(here)
         ours = [link for link in links if is_ours(link)]
-        wanted = name_device(container_id, bridge) if container_id and bridge else ""
+        wanted = {name_device(each, bridge) for each in container_ids if bridge}
+        prefixes = tuple(map(_device_prefix, container_ids))
         gone = [
             link
             for link in links
-            if link.kind == "veth"
-            and container_id
-            and (link.name == wanted if bridge else link.name.startswith(_device_prefix(container_id)))
+            if link.kind == "veth" and (link.name in wanted if bridge else link.name.startswith(prefixes))
         ]
         names = {link.name for link in gone}
         used = {link.master for link in links if link.master and link.name not in names}

@@ -92,20 +92,21 @@ def attach(netns_fd: int, *, container_id: str, tier: str = "root", interface: s
     return Attachment(addresses=plugged.addresses, gateway=plugged.gateway, dns=find_name_servers())
 
 
-def detach(container_id: str, *, tier: str = "root", wait: bool = True) -> None:
-    """Remove what :func:`attach` made, user-defined networks of the container included; idempotent.
+def detach(*container_ids: str, tier: str = "root", wait: bool = True) -> None:
+    """Remove what :func:`attach` made, user-defined networks of the containers included; idempotent.
 
     The kernel takes some 20 ms for a device and 50 ms for a bridge: with ``wait`` false a process of its own does it.
     """
     if tier != "root":
         from carboy.network.userland import detach_userland
 
-        detach_userland(container_id)
+        for container_id in container_ids:
+            detach_userland(container_id)
         return
     from carboy.network.bridges import unplug
 
     if wait:
-        unplug(container_id)
+        unplug(*container_ids)
         return
     pid = os.fork()
     if pid:
@@ -121,7 +122,7 @@ def detach(container_id: str, *, tier: str = "root", wait: bool = True) -> None:
             for target in (0, 1, 2):
                 os.dup2(null, target)
             close_from(3)
-            unplug(container_id)
+            unplug(*container_ids)
     finally:
         os._exit(0)
 

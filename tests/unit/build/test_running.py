@@ -12,14 +12,17 @@ import pytest
 from carboy.base.home import open_home
 from carboy.build.graph.ops import CacheMount, Location, Run, Scratch
 from carboy.build.graph.options import BuildOptions
+from carboy.build.running import networks
 from carboy.build.running.agents import AgentProxy
 from carboy.build.running.apt import read_apt_settings
 from carboy.build.running.caches import CacheFolders, prune_caches
-from carboy.build.running.host import BUNDLE, read_host_settings
+from carboy.build.running.host import BUNDLE, PACKAGES, read_host_settings
 from carboy.build.running.mounts import Mounted
+from carboy.build.running.networks import StepNetworks
 from carboy.build.running.rights import check_rights
 from carboy.build.running.step import Output, StepFailedError, _merge_env
 from carboy.build.running.stubs import Stubs
+from carboy.environments.reach import Reach
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ def test_apt_asks_the_hosts_mirror(tmp_path: Path) -> None:
     ]
     assert files["/run/carboy/sources.list.d/other.list"].startswith("deb http://example.org")
     assert dict(found.env) == {"APT_CONFIG": "/run/carboy/apt.conf"}
+    assert set(found.addresses) == {"http://mirror.example/debian", "http://proxy:1"}
     # Who works on the sources means them, and with one id apt stays root whatever they are.
     words = ("sh", "-c", "sed -i s/main/contrib/ /etc/apt/sources.list.d/debian.sources && apt-get update")
     assert read_apt_settings(trees, words, environ, bundle="", single=False).files == ()
@@ -86,9 +90,10 @@ def test_what_the_host_says_of_downloads(tmp_path: Path) -> None:
     found = read_host_settings(environ)
     assert dict(found.env)["PIP_INDEX_URL"] == "https://user:pw@index.example/simple"
     assert dict(found.env)["SSL_CERT_FILE"] == BUNDLE
+    assert dict(found.env)["PIP_FIND_LINKS"] == dict(found.env)["UV_FIND_LINKS"] == f"{PACKAGES}/0"
     assert set(found.binds) == {
         (str(tmp_path / "ca.pem"), BUNDLE),
-        (str(tmp_path / "wheels"), str(tmp_path / "wheels")),
+        (str(tmp_path / "wheels"), f"{PACKAGES}/0"),
     }
     assert read_host_settings({}).env == ()
 
@@ -110,6 +115,30 @@ def test_every_right_is_asked_for_at_one_gate(changes: dict[str, str], needed: s
     with pytest.raises(CarboyError, match=needed):
         check_rights(op, BuildOptions(network="none"))
     check_rights(op, BuildOptions(network="none", entitlements=frozenset({needed})))
+
+
+def test_the_network_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, str], str]] = []
+
+    def find(tier: str, env: dict[str, str], addresses: str) -> Reach:
+        asked.append((tier, env, addresses))
+        return Reach(network="host" if "127.0.0.1" in addresses else "private", reason="because")
+
+    monkeypatch.setattr(networks, "find_network", find)
+    step = Run(parent=Scratch(), args=("curl", "http://127.0.0.1:1"), env=("HTTP_PROXY=http://127.0.0.1:2",))
+    found = StepNetworks("root", "default")
+    assert found.choose(step, {"UV_INDEX": "https://a.example"}, ()) == (
+        Reach(network="private", reason="because"),
+        True,
+    )
+    assert found.choose(step, {"UV_INDEX": "https://a.example"}, ())[1] is False
+    assert asked == [("root", {"UV_INDEX": "https://a.example"}, "")]  # no word of the step's, and once
+    assert found.choose(step, {}, ("http://127.0.0.1/debian",))[0].network == "host"
+    for own in ("none", "host"):
+        assert found.choose(Run(parent=Scratch(), args=("x",), network=own), {}, ())[0].network == own  # type: ignore[arg-type]
+        assert StepNetworks("root", own).choose(step, {}, ())[0].network == own
+    assert StepNetworks("subuid", "default").choose(step, {}, ())[0].network == "host"
+    assert len(asked) == 2
 
 
 def test_lines_without_secrets() -> None:

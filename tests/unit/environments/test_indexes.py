@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, redact
+from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, plan_places, redact
 
 PIP_FILE = (
     "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/x\n    file:///no/such\n"
@@ -35,6 +35,24 @@ def test_folders_of_the_host_are_shown_where_they_exist() -> None:
     config = plan_indexes(environ, [], existing=frozenset({"/srv/index/simple", "/srv/wheels"}))
     assert config.folders == ("/srv/index", "/srv/wheels")
     assert dict(config.env)["UV_FIND_LINKS"] == "/srv/wheels"
+
+
+def test_folders_of_the_host_can_be_shown_elsewhere() -> None:
+    environ = {
+        "PIP_INDEX_URL": "file:///srv/my%20index/simple",
+        "PIP_EXTRA_INDEX_URL": "https://a.example /srv/more/simple file:///srv/more/other",
+        "PIP_FIND_LINKS": "/srv/wheels https://b.example/links",
+    }
+    existing = frozenset({"/srv/my index/simple", "/srv/more/simple", "/srv/more/other", "/srv/wheels"})
+    env, places = plan_places(plan_indexes(environ, [], existing=existing), "/run/x")
+    assert places == (("/srv/more", "/run/x/0"), ("/srv/my index", "/run/x/1"), ("/srv/wheels", "/run/x/2"))
+    assert env["UV_DEFAULT_INDEX"] == "file:///run/x/1/simple"
+    assert env["UV_INDEX"] == "https://a.example /run/x/0/simple file:///run/x/0/other"
+    assert env["UV_FIND_LINKS"] == "/run/x/2,https://b.example/links"
+    assert plan_places(plan_indexes({"UV_INDEX": "/gone"}, [], existing=frozenset()), "/x") == (
+        {"UV_INDEX": "/gone"},
+        (),
+    )
 
 
 def test_proxies_pass_and_nothing_of_the_hosts_own_places_does() -> None:

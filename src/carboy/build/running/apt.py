@@ -31,10 +31,11 @@ _MAX_BYTES = 2**16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AptSettings:
-    """What a step gets: files, and a variable."""
+    """What a step gets: files, and a variable. ``addresses`` are those of the host's settings in them."""
 
     files: tuple[FileMount, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    addresses: tuple[str, ...] = ()
 
 
 def read_apt_settings(
@@ -53,7 +54,8 @@ def read_apt_settings(
     if not config:
         return AptSettings()
     files = (FileMount(target=_CONFIG, content=config.encode()), *files)
-    return AptSettings(files=files, env=(("APT_CONFIG", _CONFIG),))
+    addresses = () if archive is None else tuple(a for a in (archive.mirror, *dict(archive.proxies).values()) if a)
+    return AptSettings(files=files, env=(("APT_CONFIG", _CONFIG),), addresses=addresses)
 
 
 def _plan_sources(

@@ -1,7 +1,8 @@
 """What makes a download work on this machine, for every RUN: certificates, and where pip and uv look for packages.
 
-It reaches the step's environment, below whatever the Dockerfile says, and read-only mounts; never a layer, a key or the
-history. The certificates are only passed on where the host's environment names some: else an image's own count.
+It reaches the step's environment, below whatever the Dockerfile says, and read-only mounts below /run/carboy, where no
+image has anything; never a layer, a key or the history. The certificates are only passed on where the host's environment
+names some: else an image's own count.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.environments.host import read_index_config
+from carboy.environments.indexes import plan_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUNDLE = "/run/carboy/ca.pem"
+PACKAGES = "/run/carboy/packages"
 _NAMED = ("SSL_CERT_FILE", "UV_CERT", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _READERS = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS",
@@ -37,12 +40,12 @@ def read_host_settings(environ: Mapping[str, str]) -> HostSettings:
     if not environ:
         return HostSettings()
     indexes = read_index_config(environ)
-    env = dict(indexes.env)
+    env, folders = plan_places(indexes, PACKAGES)
     env |= {pip: env[uv] for uv, pip in _PIP.items() if uv in env}
     if "UV_FIND_LINKS" in env:
         env["PIP_FIND_LINKS"] = env["UV_FIND_LINKS"].replace(",", " ")
     env |= {name: environ[name] for name in _KEPT_PIP if environ.get(name)}
-    binds = [(folder, folder) for folder in indexes.folders]
+    binds = list(folders)
     if indexes.ca_bundle is not None and any(environ.get(name) for name in _NAMED):
         binds.append((os.path.realpath(indexes.ca_bundle), BUNDLE))
         env |= dict.fromkeys(_READERS, BUNDLE)

@@ -10,9 +10,10 @@ from carboy.base.fs import translate_os_errors
 from carboy.build.running.apt import read_apt_settings
 from carboy.build.running.host import BUNDLE, read_host_settings
 from carboy.build.running.mounts import Mounting
+from carboy.build.running.networks import StepNetworks
 from carboy.build.running.rights import check_rights
 from carboy.build.running.stubs import Stubs
-from carboy.environments.connection import Connection, read_step_files
+from carboy.environments.connection import read_step_files
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree
 from carboy.linux.capabilities import ALL
@@ -93,6 +94,11 @@ class StepRunner:
         self._options = options
         self._stop = stop
         self._host = read_host_settings(options.environ)
+        self._networks = StepNetworks(tier.name, options.network)
+
+    def close(self) -> None:
+        """Take away what the steps have shared. Raises ``OSError``."""
+        self._networks.close()
 
     def run(
         self,
@@ -125,11 +131,11 @@ class StepRunner:
             stubs_tree = f"{container.path}/stubs"
             os.mkdir(stubs_tree, 0o755)
             stubs = Stubs(stubs_tree, below.trees)
-            self._add_host(op, below, mounted)
+            addresses = self._add_host(op, below, mounted)
             stubs.make(mounted.folders, mounted.files)
             root = container.prepare([stubs_tree, *below.trees], userxattr=True)
             output = Output(log, mounted.hidden)
-            network = self._choose_network(op, mounted)
+            network = self._choose_network(op, addresses, log)
             spec = self._plan(op, container_id, root, mounted, epoch_s=below.epoch_s, network=network)
             status = self._attend(op, spec, output, network=network)
             output.finish()
@@ -141,8 +147,8 @@ class StepRunner:
             owners = below.owners.restrict(f"{ingest}/tree", {}) if single else None
             return commit_tree(store, ingest, mtime_cap=below.epoch_s, owners=owners)
 
-    def _add_host(self, op: Run, below: Below, mounted: Mounted) -> None:
-        """Mount what the host's settings need, where the step mounts nothing itself."""
+    def _add_host(self, op: Run, below: Below, mounted: Mounted) -> tuple[str, ...]:
+        """Mount what the host's settings need, where the step mounts nothing itself; return what apt's settings name."""
         taken = {mount.target for mount in mounted.mounts}
         for source, target in self._host.binds:
             if target not in taken:
@@ -155,28 +161,18 @@ class StepRunner:
         mounted.files += [file.target for file in apt.files]
         mounted.mounts += apt.files
         mounted.host |= {**dict(self._host.env), **dict(apt.env)}
+        return apt.addresses
 
-    def _choose_network(self, op: Run, mounted: Mounted) -> str:
-        """Return "none", "host" or "private": one of its own where that leads to all that is known to be needed.
-
-        As a user a network of one's own is made by a process of one thread, and steps run beside each other.
-        """
-        wanted = self._options.network if op.network == "default" else op.network
-        if wanted != "default":
-            return wanted
-        if self._tier.name != "root":
-            return "host"
-        from carboy.environments.reach import find_network
-
-        # What is asked for by itself, without an address in the step or the settings, is asked of the outside.
-        sources = [
-            m.content.decode() for m in mounted.mounts if isinstance(m, FileMount) and m.target.endswith(".list")
-        ]
-        env = {**mounted.host, "UV_NO_INDEX": "1"}
-        return find_network(self._tier, env, " ".join([*op.args, *sources])).network
+    def _choose_network(self, op: Run, addresses: tuple[str, ...], log: Callable[[str], None]) -> str:
+        """Return "none", "host" or "private"; why it is not a network of the step's own is said once."""
+        given = dict(item.split("=", 1) for item in op.unkeyed_env)
+        reach, is_new = self._networks.choose(op, {**dict(self._host.env), **given}, addresses)
+        if is_new and reach.network == "host" and self._tier.name == "root":
+            log(f"on the host's network: {reach.reason}")
+        return reach.network
 
     def _attend(self, op: Run, spec: SandboxSpec, output: Output, *, network: str) -> int:
-        watcher = Connection(spec.id, tier=self._tier.name) if network == "private" else None
+        watcher = self._networks.connect(spec.id) if network == "private" else None
         try:
             with Passing(Stdio(capture=output.take), terminal=False) as passing:
                 launched = lambda: self._runtime.launch(self._runtime.plan(spec), passing.child_fds)  # noqa: E731

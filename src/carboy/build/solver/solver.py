@@ -108,12 +108,16 @@ def solve(image: Image, context: GraphContext) -> GraphResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPreview:
-    """What a build would do with a step: ``cached`` None where only the build can tell. ``reason`` is for people."""
+    """What a build would do with a step: ``cached`` None where only the build can tell. ``reason`` is for people.
+
+    ``network`` is what a RUN asks for, "" for what is none.
+    """
 
     title: str
     location: Location | None
     cached: bool | None
     reason: str
+    network: str = ""
 
 
 def preview(image: Image, context: GraphContext) -> list[StepPreview]:
@@ -163,6 +167,8 @@ class _Solver:
         return self._step_runner
 
     def close(self) -> None:
+        if self._step_runner is not None:
+            self._step_runner.close()
         os.close(self._stop)
         os.close(self._stopping)
 
@@ -435,7 +441,8 @@ class _Preview(_Solver):
                 unknown.add(op)
             if not isinstance(op, Scratch | LocalContext | InlineFiles):
                 location = getattr(op, "location", None)
-                steps.append(StepPreview(title=title, location=location, cached=cached, reason=reason))
+                network = op.network if isinstance(op, Run) else ""
+                steps.append(StepPreview(title=title, location=location, cached=cached, reason=reason, network=network))
         return steps
 
     def _look(self, op: Op, unknown: set[Op]) -> tuple[bool | None, str]:

@@ -175,10 +175,15 @@ def _plan_dockerfile(options: Namespace, request: DockerfileRequest) -> int:
     steps = describe_dockerfile(Engine.open(os.environ), request)
     if options.json:
         keys = ("title", "where", "cached", "reason")
-        found = [{"step": i + 1, **{key: getattr(s, key) for key in keys}} for i, s in enumerate(steps)]
+        found = [
+            {"step": i + 1, **{key: getattr(s, key) for key in keys}, **({"network": s.network} if s.network else {})}
+            for i, s in enumerate(steps)
+        ]
         print(json.dumps(found, indent=2))
         return 0
     words = {True: "cached", False: "to do", None: "unknown"}
     rows = [(str(i + 1), printable(s.title), words[s.cached], printable(s.reason)) for i, s in enumerate(steps)]
     print(render_table(("STEP", "WHAT", "STATE", "WHY"), rows))
+    for reason in dict.fromkeys(s.network_reason for s in steps if s.network_reason):
+        print(printable(f"RUN is on the host's network: {reason}"), file=sys.stderr)
     return 0
