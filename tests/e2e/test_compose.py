@@ -347,3 +347,67 @@ networks: {{front: , back: {{internal: true}}}}
     finally:
         compose("down", "-t", "0")
     assert leftovers.find() == []
+
+
+BUILDS = """
+services:
+  lib:
+    image: {tag}-lib
+    build: {{dockerfile_inline: "FROM small:test\\nRUN echo of-the-library > /lib.txt\\n"}}
+  app:
+    image: {tag}-app
+    network_mode: none
+    build:
+      dockerfile: app.Dockerfile
+      target: wanted
+      args: [WHO]
+      labels: {{kind: test}}
+      tags: ["{tag}-other"]
+      network: none
+      shm_size: 8m
+      ulimits: {{nofile: {{soft: 71, hard: 72}}}}
+      extra_hosts: [far=10.9.8.7]
+      secrets: [token, {{source: key, target: id}}]
+      additional_contexts: {{lib: "service:lib", docs: ./docs}}
+secrets:
+  token: {{environment: TOKEN}}
+  key: {{file: ./key}}
+"""
+BUILT = """FROM small:test AS wanted
+ARG WHO
+COPY --from=lib /lib.txt /lib.txt
+COPY --from=docs text /docs.txt
+RUN --mount=type=secret,id=token --mount=type=secret,id=id,env=KEY \
+    (echo "$WHO"; cat /run/secrets/token | wc -c; echo ${#KEY}; ulimit -n; grep far /etc/hosts; \
+     df -m /dev/shm | tail -1 | grep -o ' 8 ' | head -1; ls /sys/class/net 2>/dev/null; cat /lib.txt /docs.txt) > /said
+FROM wanted
+RUN exit 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.root
+@pytest.mark.userns
+def test_all_keys_of_a_build(small_carboy: Carboy) -> None:
+    folder = small_carboy.home.parent / f"builds-{os.urandom(4).hex()}"
+    (folder / "docs").mkdir(parents=True)
+    files = {"compose.yaml": BUILDS.format(tag=folder.name), "app.Dockerfile": BUILT, "docs/text": "of-the-docs\n"}
+    for name, text in {**files, "key": "canary-of-the-file"}.items():
+        (folder / name).write_text(text)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, small_carboy.person.uid, small_carboy.person.gid)
+    compose = Compose(small_carboy, folder, TOKEN="canary-of-the-variable", WHO="you")
+    compose("build")
+    app = f"{folder.name}-app"
+    said = small_carboy("run", "--rm", app, "cat", "/said").stdout.split()
+    assert said[:6] == ["you", "22", "18", "71", "10.9.8.7", "far"]
+    assert "8" in said
+    assert said[-2:] == ["of-the-library", "of-the-docs"]
+    inspected = json.loads(small_carboy("inspect", app).stdout)[0]
+    assert inspected["Config"]["Labels"]["kind"] == "test"
+    assert any(name.startswith(f"{folder.name}-other") for name in inspected["RepoTags"])
+    for path in (small_carboy.home / "store").rglob("*"):
+        assert not path.is_file() or b"canary-of-the" not in path.read_bytes(), path
+    refused = small_carboy.using(small_carboy.home)("compose", "build", cwd=folder, expect=1)
+    assert "the variable TOKEN, which holds token, is not set" in refused.stderr
+    shutil.rmtree(folder)

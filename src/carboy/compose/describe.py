@@ -31,7 +31,8 @@ def describe_project(project: Project, services: tuple[Service, ...]) -> dict[st
     used = {
         "networks": {item.network for service in services for item in service.networks},
         "volumes": {item.source for service in services for item in service.mounts if item.kind == "volume"},
-        "secrets": {item.source for service in services for item in service.secrets},
+        "secrets": {item.source for service in services for item in service.secrets}
+        | {item.source for service in services if service.build for item in service.build.secrets},
         "configs": {item.source for service in services for item in service.configs},
     }
     described = _filled(
@@ -166,6 +167,14 @@ def _build(build: Build) -> dict[str, Any]:
             "no_cache": build.no_cache,
             "pull": build.pull,
             "platforms": list(build.platforms),
+            "no_cache_filter": list(build.no_cache_filter),
+            "secrets": [{"source": secret.source, "target": secret.id} for secret in build.secrets],
+            "ssh": [f"{name}={path}" if path else name for name, path in build.ssh],
+            "additional_contexts": dict(build.additional_contexts),
+            "entitlements": list(build.entitlements),
+            "extra_hosts": list(build.extra_hosts),
+            "shm_size": build.shm_size_bytes,
+            "ulimits": {item.name: {"soft": item.soft, "hard": item.hard} for item in build.ulimits},
         }
     )
 

@@ -22,8 +22,20 @@ DEFAULT_NETWORK = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSecret:
+    """A secret that steps of a build can mount under ``id``; ``source`` is its key in the project."""
+
+    source: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """How an image is built: ``context`` is an absolute folder or an address, ``dockerfile`` relative to it."""
+    """How an image is built: ``context`` is an absolute folder or an address, ``dockerfile`` relative to it.
+
+    ``ssh`` are ids of agents and the paths of their sockets ("": SSH_AUTH_SOCK's), ``additional_contexts`` names and what
+    they stand for: an absolute folder, an address, or "service:" and the name of one. ``extra_hosts`` are "name=address".
+    """
 
     context: str
     dockerfile: str = ""
@@ -34,8 +46,16 @@ class Build:
     tags: tuple[str, ...] = ()
     network: str = ""
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
     pull: bool = False
     platforms: tuple[str, ...] = ()
+    secrets: tuple[BuildSecret, ...] = ()
+    ssh: Pairs = ()
+    additional_contexts: Pairs = ()
+    entitlements: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    shm_size_bytes: int | None = None
+    ulimits: tuple[Ulimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from carboy.compose.document.dotenv import parse_dotenv, parse_raw_env
 from carboy.compose.document.files import FileReader
 from carboy.compose.document.load import SECTIONS, LoadedTree, LoadRequest, load_tree
+from carboy.compose.document.paths import SERVICE
 from carboy.compose.errors import ComposeError, Report
 from carboy.compose.fields import Fields
 from carboy.compose.model import DEFAULT_NETWORK, Attachment, Dependency, Material, Network, Project, Service, Volume
@@ -213,8 +214,24 @@ def _check_references(root: Fields, project: Project) -> None:
             for grant in service.secrets if section == "secrets" else service.configs:
                 if grant.source not in keys:
                     fields.error(section, f"there is no {section[:-1]} {grant.source}: declare it under {section}")
+        _check_build(fields.fields("build"), service, names=names, secrets=known["secrets"])
         for dependency in service.depends_on:
             if dependency.service not in names and dependency.required:
                 fields.error("depends_on", f"there is no service {dependency.service}")
             elif dependency.service == service.name:
                 fields.error("depends_on", "the service depends on itself")
+
+
+def _check_build(fields: Fields, service: Service, *, names: set[str], secrets: set[str]) -> None:
+    """Report names in a build that nothing in the project has."""
+    if service.build is None:
+        return
+    for secret in service.build.secrets:
+        if secret.source not in secrets:
+            fields.error("secrets", f"there is no secret {secret.source}: declare it under secrets")
+    for name, value in service.build.additional_contexts:
+        wanted = value.removeprefix(SERVICE)
+        if not value:
+            fields.error("additional_contexts", f"{name} has no value")
+        elif value != wanted and (wanted not in names or wanted == service.name):
+            fields.error("additional_contexts", f"{name}: there is no other service {wanted}")

@@ -16,10 +16,10 @@ from carboy.compose.attachments import (
     parse_networks,
     parse_ports,
 )
+from carboy.compose.build import parse_build
 from carboy.compose.document.nodes import List, Node, Scalar, describe_kind, issue_at, scalar_text
-from carboy.compose.document.paths import is_remote
 from carboy.compose.fields import Fields
-from carboy.compose.model import CONDITIONS, Build, Dependency, Healthcheck, Pairs, Service
+from carboy.compose.model import CONDITIONS, Dependency, Healthcheck, Pairs, Service
 from carboy.compose.resources import (
     agree,
     finish_deploy,
@@ -80,26 +80,11 @@ _IGNORED = {
     "mem_reservation": "memory is not reserved; use mem_limit for a limit",
     "pull_refresh_after": "images are pulled when they are missing or always",
 }
-_BUILD_REFUSED = {
-    "additional_contexts": "copy the files into the context",
-    "entitlements": "builds have no privileges",
-    "privileged": "builds have no privileges",
-    "secrets": "builds have no secrets yet",
-    "ssh": "builds reach no SSH agent",
-}
-_BUILD_IGNORED = {
-    "cache_from": "the build cache is local",
-    "cache_to": "the build cache is local",
-    "extra_hosts": "builds use the machine's names",
-    "isolation": "it is for Windows",
-    "shm_size": "builds have a fixed size",
-    "ulimits": "builds have fixed limits",
-}
 
 
 def parse_service(name: str, fields: Fields, *, variables: Mapping[str, str]) -> Service:
     """Return a service; what is wrong is reported through ``fields``. ``environment`` lacks what ``env_file`` adds."""
-    build = _build(fields, variables) if "build" in fields else None
+    build = parse_build(fields, variables) if "build" in fields else None
     fields.take("build")
     image = fields.text("image")
     if not image and build is None:
@@ -174,31 +159,6 @@ def _with_resources(service: Service, fields: Fields, deploy: Fields) -> Service
         gpus=parse_gpus(fields, deploy),
     )
     finish_deploy(deploy, limits)
-    return made
-
-
-def _build(fields: Fields, variables: Mapping[str, str]) -> Build:
-    build = fields.fields("build")
-    context = build.text("context")
-    if is_remote(context):
-        build.error("context", "a context on another machine is not fetched: clone it and name the folder")
-    dockerfile, inline = build.text("dockerfile"), build.text("dockerfile_inline")
-    if dockerfile and inline:
-        build.error("dockerfile_inline", "dockerfile is given as well")
-    made = Build(
-        context=context,
-        dockerfile=dockerfile,
-        dockerfile_inline=inline,
-        args=tuple((name, variables.get(name) if value is None else value) for name, value in build.pairs("args")),
-        target=build.text("target"),
-        labels=build.valued("labels"),
-        tags=build.strings("tags"),
-        network=build.text("network"),
-        no_cache=build.switch("no_cache"),
-        pull=build.switch("pull"),
-        platforms=build.strings("platforms"),
-    )
-    build.finish(refused=_BUILD_REFUSED, ignored=_BUILD_IGNORED)
     return made
 
 

@@ -327,8 +327,11 @@ def _read_secret(secret: SecretSource, environ: Mapping[str, str]) -> bytes:
             raise CarboyError(f"{what}: the variable {secret.env} is not set", hint="set it, or leave it out", code=2)
         return os.fsencode(environ[secret.env])
     try:
-        with open(secret.path, "rb") as stream:
-            data = stream.read(MAX_SECRET_BYTES + 1)
+        if secret.value is not None:
+            data = secret.value
+        else:
+            with open(secret.path, "rb") as stream:
+                data = stream.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise CarboyError(

@@ -17,6 +17,7 @@ from carboy.compose.execution.resources import check_build, check_network, reque
 from carboy.compose.model import Build, Project
 from carboy.compose.parse import load_project
 from carboy.compose.planning.container import ServiceContainer, service_container
+from carboy.compose.planning.lifecycle import plan_builds
 from carboy.compose.planning.oneoff import RunOptions, oneoff_container
 from carboy.compose.planning.steps import BuildImage
 from carboy.engine.containers.request import RunRequest
@@ -210,12 +211,78 @@ def test_what_means_nothing_for_a_folder_of_python_is_remarked() -> None:
 
 def test_a_build_with_a_dockerfile() -> None:
     step = build(args=(("A", "b"), ("NONE", None)), target="t", labels=(("l", "v"),), tags=("other",), network="none")
-    request = request_build(step, Choice(front="dockerfile", file="docker/web", reason="-f names it"))
+    request = request_build(step, Choice(front="dockerfile", file="docker/web", reason="-f names it"), {})
     assert (request.context, request.file, request.text) == ("/w", "/w/docker/web", None)
     assert (request.names, request.build_args, request.labels) == (("web", "other"), {"A": "b"}, {"l": "v"})
     assert (request.target, request.network, request.no_cache) == ("t", "none", False)
-    inline = request_build(build(dockerfile_inline="FROM x\n"), DOCKERFILE)
-    assert (inline.file, inline.text) == ("dockerfile_inline", b"FROM x\n")
+    inline = request_build(build(dockerfile_inline="FROM x\n"), DOCKERFILE, {})
+    assert (inline.file, inline.text, inline.network) == ("dockerfile_inline", b"FROM x\n", "default")
+
+
+def read_project(text: str, *, variables: dict[str, str] | None = None) -> Project:
+    request = LoadRequest(cwd="/p", environment=variables or {})
+    return load_project(request, MemoryReader({"/p/compose.yaml": text}))
+
+
+BUILDING = """
+services:
+  lib: {build: ./lib}
+  web:
+    build:
+      context: https://example.com/app.git#main
+      dockerfile: docker/Dockerfile
+      secrets: [token, {source: key, target: id}]
+      ssh: [default, git=./agent.sock]
+      additional_contexts: [docs=../docs, base=docker-image://debian, "lib=service:lib", far=https://example.com/x.git]
+      entitlements: network.host
+      extra_hosts: {far: 10.0.0.5}
+      shm_size: 64m
+      ulimits: {nofile: {soft: 10, hard: 20}, core: -1}
+      no_cache_filter: [Tests]
+      network: host
+secrets: {token: {environment: TOKEN}, key: {file: ./id}}
+"""
+
+
+def test_all_of_a_build() -> None:
+    project = read_project(BUILDING, variables={"TOKEN": "geheim"})
+    first, second = plan_builds(project, services=("web",)).steps
+    assert isinstance(first, BuildImage)
+    assert isinstance(second, BuildImage)
+    assert (first.service, second.service) == ("lib", "web")
+    assert "geheim" not in repr(second)
+    asked = request_build(
+        second, Choice(front="dockerfile", file=second.build.dockerfile, reason=""), {"SSH_AUTH_SOCK": "/run/agent"}
+    )
+    assert (asked.context, asked.file) == ("https://example.com/app.git#main", "docker/Dockerfile")
+    assert [(item.id, item.path, item.value) for item in asked.secrets] == [
+        ("token", "", b"geheim"),
+        ("id", "/p/id", None),
+    ]
+    assert asked.ssh == {"default": "/run/agent", "git": "/p/agent.sock"}
+    assert {name: (item.kind, item.value) for name, item in asked.contexts.items()} == {
+        "docs": ("folder", "/docs"),
+        "base": ("image", "debian"),
+        "lib": ("image", "p-lib"),
+        "far": ("git", "https://example.com/x.git"),
+    }
+    assert (asked.allow, asked.network, asked.add_hosts) == (
+        frozenset({"network.host"}),
+        "host",
+        (("far", "10.0.0.5"),),
+    )
+    assert (asked.shm_bytes, asked.no_cache_stages) == (64 * 2**20, frozenset({"tests"}))
+    assert set(asked.ulimits) == {("nofile", 10, 20), ("core", -1, -1)}
+    unset = plan_builds(read_project(BUILDING), services=("web",)).steps[1]
+    assert isinstance(unset, BuildImage)
+    with pytest.raises(CarboyError, match="the variable TOKEN, which holds token, is not set"):
+        check_build(unset, DOCKERFILE, platform="linux/amd64")
+
+
+def test_builds_that_stand_on_each_other() -> None:
+    text = "services: {a: {build: {additional_contexts: {x: service:b}}}, b: {build: {additional_contexts: {x: service:a}}}}"
+    with pytest.raises(ComposeError, match="a -> b -> a"):
+        plan_builds(read_project(text))
 
 
 def test_a_oneoff_is_one_more_container_without_the_services_names() -> None:

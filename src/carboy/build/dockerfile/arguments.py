@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from carboy.build.dockerfile.git import parse_git_address
@@ -23,11 +23,12 @@ class ContextSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSource:
-    """Where the content of a secret is: in the file ``path``, or in the variable ``env``."""
+    """Where the content of a secret is: in the file ``path``, in the variable ``env``, or it is ``value``."""
 
     id: str
     path: str = ""
     env: str = ""
+    value: bytes | None = field(default=None, repr=False)
 
 
 def parse_build_args(items: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

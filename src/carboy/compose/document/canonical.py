@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.compose.document.nodes import OVERRIDE, RESET, List, Map, Node, Position, Scalar, issue_at, scalar_text
-from carboy.compose.document.paths import is_path, is_remote, resolve_path
+from carboy.compose.document.paths import SERVICE, is_path, is_remote, resolve_path
 from carboy.compose.document.short import ShortFormError, parse_port, parse_volume
 
 if TYPE_CHECKING:
@@ -99,6 +99,18 @@ def _strings(node: Node, _canon: Canon, _where: str) -> Node:
 
 def _path(node: Node, canon: Canon, _where: str) -> Node:
     return canon.resolve(node)
+
+
+def _named_paths(node: Node, canon: Canon, path: str) -> Node:
+    """Return names with what they stand for: a path, where it is not the name of a service or an address."""
+    named = _pairs(node, canon, path)
+    if not isinstance(named, Map):
+        return named
+    entries = {
+        name: value if isinstance(value, Scalar) and str(value.value).startswith(SERVICE) else canon.resolve(value)
+        for name, value in named.entries.items()
+    }
+    return replace(named, entries=entries)
 
 
 def _hosts(node: Node, canon: Canon, path: str) -> Node:
@@ -301,9 +313,14 @@ _BUILD: dict[str, Callable[[Node, Canon, str], Node]] = {
     "context": _path,
     "args": _pairs,
     "labels": _pairs,
-    "additional_contexts": _pairs,
+    "additional_contexts": _named_paths,
+    "entitlements": _strings,
     "extra_hosts": _hosts,
+    "no_cache_filter": _strings,
+    "secrets": _grants,
+    "ssh": _named_paths,
     "tags": _strings,
+    "ulimits": _each_whole,
 }
 _SERVICE: dict[str, Callable[[Node, Canon, str], Node]] = {
     "annotations": _pairs,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 
+# What ``additional_contexts`` writes before the name of a service whose image is meant.
+SERVICE = "service:"
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/|[\w.-]+@[\w.-]+:", re.IGNORECASE | re.ASCII)
 
 

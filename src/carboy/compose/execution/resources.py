@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from carboy.build.front import Choice
 from carboy.build.progress import Progress
 from carboy.build.sources import read_front
+from carboy.compose.document.paths import is_remote
 from carboy.compose.model import Build, Network
 from carboy.compose.planning.steps import BuildImage, CreateNetwork, CreateVolume
 from carboy.engine.build import build_folder
@@ -46,7 +47,10 @@ class EngineResources:
         """Build a service's image: with its Dockerfile, or as a folder of Python (``build.front``)."""
         build, path = step.build, f"services.{step.service}.build"
         try:
-            choice = read_front(build.context, file=build.dockerfile or None)
+            if is_remote(build.context):
+                choice = Choice(front="dockerfile", file=build.dockerfile, reason="its context is elsewhere")
+            else:
+                choice = read_front(build.context, file=build.dockerfile or None)
             if build.dockerfile_inline:
                 choice = Choice(front="dockerfile", file="", reason=f"{path}.dockerfile_inline")
             for text in check_build(step, choice, platform=str(Platform.current())):
@@ -57,7 +61,7 @@ class EngineResources:
 
                 build_dockerfile(
                     self._engine,
-                    request_build(step, choice),
+                    request_build(step, choice, self._engine.environ),
                     progress=InTurn(self._progress),
                     warn=lambda warning: self._warn(f"{warning.file}: {warning}"),
                 )
@@ -155,37 +159,69 @@ def check_build(step: BuildImage, choice: Choice, *, platform: str) -> tuple[str
     known = {"", "host", "default"} | ({"none"} if choice.front == "dockerfile" else set())
     if build.network not in known:
         raise CarboyError(f"{path}.network: builds are not on the network {build.network}", hint="leave it out")
+    for id_, material in step.secrets:
+        if material.environment and material.value is None:
+            raise CarboyError(
+                f"{path}.secrets: the variable {material.environment}, which holds {id_}, is not set", hint="set it"
+            )
     if choice.front == "dockerfile":
         return ()
     return tuple(f"{path}.{key} has no effect: {why} ({choice.reason})" for key, why in _without_effect(build))
 
 
-def request_build(step: BuildImage, choice: Choice) -> DockerfileRequest:
-    """Return the build with a Dockerfile that a service asks for. Pure."""
+def request_build(step: BuildImage, choice: Choice, environ: Mapping[str, str]) -> DockerfileRequest:
+    """Return the build with a Dockerfile that a service asks for. Raises ``CarboyError`` for what no build can have. Pure."""
+    from carboy.build.dockerfile.arguments import SecretSource, parse_contexts, parse_ssh
     from carboy.engine.dockerfile_request import DockerfileRequest
 
     build = step.build
     inline = build.dockerfile_inline
+    file = choice.file if is_remote(build.context) else os.path.join(build.context, choice.file)
     return DockerfileRequest(
         context=build.context,
-        file="dockerfile_inline" if inline else os.path.join(build.context, choice.file),
+        file="dockerfile_inline" if inline else file,
         text=inline.encode() if inline else None,
         names=(step.image, *build.tags),
         build_args={name: value for name, value in build.args if value is not None},
         labels=dict(build.labels),
         target=build.target,
+        contexts=parse_contexts(f"{name}={value}" for name, value in build.additional_contexts),
+        secrets=tuple(
+            SecretSource(
+                id=id_, path=material.file, value=None if material.value is None else os.fsencode(material.value)
+            )
+            for id_, material in step.secrets
+        ),
+        ssh=parse_ssh((f"{name}={path}" if path else name for name, path in build.ssh), environ),
         no_cache=build.no_cache,
-        network="none" if build.network == "none" else "host",
+        no_cache_stages=frozenset(name.lower() for name in build.no_cache_filter),
+        allow=frozenset(build.entitlements),
+        network=build.network or "default",
+        add_hosts=tuple((name, address) for name, _, address in (text.partition("=") for text in build.extra_hosts)),
+        shm_bytes=build.shm_size_bytes,
+        ulimits=_ulimits(build, f"services.{step.service}.build"),
         refresh=build.pull,
     )
 
 
+def _ulimits(build: Build, path: str) -> tuple[tuple[str, int, int], ...]:
+    from carboy.runtime.limits import parse_ulimit
+
+    try:
+        return tuple(parse_ulimit(f"{item.name}={item.soft}:{item.hard}") for item in build.ulimits)
+    except ValueError as error:
+        raise CarboyError(f"{path}.ulimits: {error}", hint="write it as nofile: {soft: 1024, hard: 2048}") from error
+
+
+_FOR_DOCKERFILES = (
+    "args", "target", "secrets", "ssh", "additional_contexts", "entitlements", "extra_hosts", "no_cache_filter", "ulimits",
+)  # fmt: skip
+
+
 def _without_effect(build: Build) -> list[tuple[str, str]]:
-    found = []
-    if build.args:
-        found.append(("args", "they are for a Dockerfile"))
-    if build.target:
-        found.append(("target", "it is for a Dockerfile"))
+    found = [(key, "it is for a Dockerfile") for key in _FOR_DOCKERFILES if getattr(build, key)]
+    if build.shm_size_bytes is not None:
+        found.append(("shm_size", "it is for a Dockerfile"))
     if build.labels:
         found.append(("labels", "a project's image has carboy's own"))
     if build.no_cache:

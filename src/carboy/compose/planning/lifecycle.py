@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from carboy.compose.errors import ComposeError
 from carboy.compose.model import HEALTHY, STARTED, Dependency, Project
 from carboy.compose.planning.container import image_name
 from carboy.compose.planning.graph import check_names, start_order
+from carboy.compose.planning.images import ImageBuilds
 from carboy.compose.planning.state import Existing, ExistingContainer
-from carboy.compose.planning.steps import BuildImage, Plan, PlanBuilder, StartContainer, StopContainer, WaitFor
+from carboy.compose.planning.steps import Plan, PlanBuilder, StartContainer, StopContainer, WaitFor
 from carboy.compose.planning.teardown import plan_removal, plan_stop
 
 
@@ -18,18 +17,16 @@ def plan_builds(
 ) -> Plan:
     """Return the builds of services (none: of all that are active and are built), each image once."""
     check_names(project, services)
-    builder, done = PlanBuilder(), set()
+    builder, done, reason = PlanBuilder(), set(), "it was asked for"
+    # As in Docker Compose, what a build takes files from is built as well; what is the same comes from the cache.
+    builds = ImageBuilds(builder, project, why=lambda _: "others take files from it", pull=pull, no_cache=no_cache)
     for service in project.services:
         wanted = service.name in services if services else project.is_active(service)
         image = image_name(project, service)
         if service.build is None or not wanted or image in done:
             continue
         done.add(image)
-        build = replace(service.build, pull=service.build.pull or pull, no_cache=service.build.no_cache or no_cache)
-        step = BuildImage(
-            service=service.name, image=image, build=build, platform=service.platform, reason="it was asked for"
-        )
-        builder.add(step)
+        builds.add(service, reason)
     return builder.finish()
 
 

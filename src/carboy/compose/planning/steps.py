@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from carboy.compose.model import HEALTHY, STARTED, Build, Network, Pairs, Volume
+from carboy.compose.model import HEALTHY, STARTED, Build, Material, Network, Pairs, Volume
 from carboy.compose.planning.container import ServiceContainer
 
 
@@ -38,13 +38,18 @@ class CreateVolume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildImage:
-    """Build the image of a service and give it the name ``image`` (and ``build.tags``)."""
+    """Build the image of a service and give it the name ``image`` (and ``build.tags``).
+
+    ``secrets`` are where the build's secrets come from, by their ids. The contexts of ``build`` that were services are
+    images.
+    """
 
     service: str
     image: str
     build: Build
     platform: str
     reason: str
+    secrets: tuple[tuple[str, Material], ...] = ()
 
     @property
     def what(self) -> str:
