@@ -14,6 +14,7 @@ from carboy.build.dockerfile.given import NETWORK_HOST, BuildInput, NamedContext
 from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
+from carboy.build.solver.bases import StoreResolver
 from carboy.build.sources import read_ignore
 from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
 from carboy.dockerfile.errors import LanguageError, Span
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from carboy.build.graph.options import BuildOptions
     from carboy.build.solver.progress import GraphProgress
     from carboy.build.solver.solver import GraphContext, GraphResult
+    from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.context import Engine
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -56,16 +58,17 @@ class _Read:
     ignore: Ignore | None
     platform: Platform
     build_args: Mapping[str, str]
+    resolver: StoreResolver
 
 
 def check_dockerfile(engine: Engine, request: DockerfileRequest) -> CheckReport:
     """Return what the build checks find; nothing is built. Raises ``CarboyError``."""
-    return _check(engine, request, _read(engine, request))
+    return _check(request, _read(engine, request))
 
 
 def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
     """Return the graph of a build; nothing is run, fetched or written. Raises ``CarboyError``."""
-    return _plan(engine, request, _read(engine, request))
+    return _plan(request, _read(engine, request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,7 @@ def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[Desc
     from carboy.build.solver.solver import preview
 
     read = _read(engine, request)
-    image = _plan(engine, request, read)
+    image = _plan(request, read)
     steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
     networks = _Networks(engine, request, read.build_args)
     return [
@@ -137,8 +140,11 @@ def build_dockerfile(
     *,
     progress: GraphProgress,
     warn: Callable[[CheckWarning], None] = lambda _: None,
+    recorder: BuildRecorder | None = None,
 ) -> GraphResult:
     """Build an image, under the request's names, and return what came of it; ``warn`` gets what the checks find.
+
+    ``recorder`` notes what it depends on, for the same build to be told again.
 
     Raises ``CarboyError``: for what is wrong with the file, for a step that fails, and for a finding that ``#
     check=error=true`` makes an error, before anything is built.
@@ -148,13 +154,13 @@ def build_dockerfile(
 
     references = [Reference.parse(name) for name in request.names]
     read = _read(engine, request)
-    report = _check(engine, request, read)
+    report = _check(request, read)
     for warning in report.warnings:
         warn(warning)
     if report.warnings and report.options.error:
         rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
         raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
-    image = _plan(engine, request, read)
+    image = _plan(request, read)
     with engine.store.lease("build"):  # until it has its names
         try:
             result = solve(image, _context(engine, request, read, progress))
@@ -163,6 +169,15 @@ def build_dockerfile(
             raise
         for reference in references:
             engine.store.refs.set(str(reference), result.descriptor)
+        if recorder is not None:
+            recorder.note(
+                engine,
+                request,
+                text=read.located.text,
+                bases=read.resolver.asked,
+                result=result,
+                warnings=map(str, report.warnings),
+            )
     if references or not result.cached:
         name = references[0].familiar if references else ""
         write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=name)
@@ -194,6 +209,7 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
         ignore=_compile(text.ignore, text.ignore_name),
         platform=platform,
         build_args=args,
+        resolver=StoreResolver(engine.store),
     )
 
 
@@ -202,14 +218,10 @@ def _compile(text: str, name: str) -> Ignore | None:
     return compile_ignore(patterns) if patterns else None
 
 
-def _check(engine: Engine, request: DockerfileRequest, read: _Read) -> CheckReport:
-    from carboy.build.solver.bases import StoreResolver
-
-    resolver = StoreResolver(engine.store)
-
+def _check(request: DockerfileRequest, read: _Read) -> CheckReport:
     def facts(name: str) -> BaseFacts | None:
         try:
-            image = resolver.resolve(name, platform=None)
+            image = read.resolver.resolve(name, platform=None)
         except CarboyError:
             return None
         config = image.config
@@ -234,16 +246,14 @@ def _check(engine: Engine, request: DockerfileRequest, read: _Read) -> CheckRepo
     )
 
 
-def _plan(engine: Engine, request: DockerfileRequest, read: _Read) -> ops.Image:
-    from carboy.build.solver.bases import StoreResolver
-
+def _plan(request: DockerfileRequest, read: _Read) -> ops.Image:
     ignore = read.ignore
     context = read.located.context
     if context is None:
         context = ops.LocalContext(ignore=ignore, patterns=ignore.patterns if ignore is not None else ())
     given = BuildInput(
         context=context,
-        resolver=StoreResolver(engine.store),
+        resolver=read.resolver,
         platform=read.platform,
         build_platform=Platform.current(),
         platform_given=bool(request.platform),

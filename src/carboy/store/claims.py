@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 
@@ -79,9 +80,14 @@ class Claims:
 
     def touch(self, path: str) -> bool:
         """Mark ``path`` as used now and return whether it is there."""
+        return self.touch_all((path,))
+
+    def touch_all(self, paths: Iterable[str]) -> bool:
+        """Mark all of ``paths`` as used now and return whether all are there; one that is not ends it."""
         with self.gate(exclusive=False):
             try:
-                os.utime(path)
+                for path in paths:
+                    os.utime(path)
             except FileNotFoundError:
                 return False
         return True

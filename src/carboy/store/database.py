@@ -98,9 +98,14 @@ class RefStore:
         self._home = home
 
     def set(self, name: str, descriptor: Descriptor) -> None:
-        """Give ``name`` (a full reference) to a manifest that is in the store; durable when this returns."""
-        row = (name, str(descriptor.digest), descriptor.media_type, descriptor.size, time.time())
-        self._db.execute("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?, ?)", row)
+        """Give ``name`` (a full reference) to a manifest that is in the store; durable when this returns.
+
+        A name that it has already stays as old as it is.
+        """
+        row = (name, str(descriptor.digest), descriptor.media_type, descriptor.size)
+        own = self._db.execute("SELECT name, digest, media_type, size FROM refs WHERE name = ?", (name,)).fetchone()
+        if own != row:
+            self._db.execute("INSERT OR REPLACE INTO refs VALUES (?, ?, ?, ?, ?)", (*row, time.time()))
         self._write_index()
 
     def find_digest(self, name: str) -> str | None:
@@ -146,9 +151,19 @@ class RefStore:
             for name, descriptor, _ in self.list():
                 annotations = {"org.opencontainers.image.ref.name": Reference.parse(name).familiar}
                 entries.append(msgspec.structs.replace(descriptor, annotations=annotations))
-            write_durable(f"{self._home.store}/index.json", make_index(tuple(entries)).raw)
+            path, data = f"{self._home.store}/index.json", make_index(tuple(entries)).raw
+            if _read_file(path) != data:
+                write_durable(path, data)
         finally:
             os.close(fd)
+
+
+def _read_file(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 class CacheEntry:
@@ -179,6 +194,11 @@ class CacheStore:
         row = self._db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def get_bytes(self, key: str) -> bytes | None:
+        """Return the bytes of an entry that :meth:`put_bytes` made, or None."""
+        row = self._db.execute("SELECT value FROM cache WHERE key = ?", (key,)).fetchone()
+        return row[0] if row is not None and isinstance(row[0], bytes) else None
+
     def put(self, key: str, kind: str, value: dict[str, Any], digests: Sequence[Digest]) -> None:
         """Keep a result, in place of an older one, with the content that it refers to."""
         import json
@@ -187,10 +207,17 @@ class CacheStore:
 
     def put_text(self, key: str, kind: str, text: str, digests: Sequence[Digest]) -> None:
         """Keep a result as :meth:`put` does, in a form of the caller's own."""
+        self._put(key, kind, text, digests)
+
+    def put_bytes(self, key: str, kind: str, data: bytes) -> None:
+        """Keep a result as :meth:`put_text` does, one that keeps no content alive."""
+        self._put(key, kind, data, ())
+
+    def _put(self, key: str, kind: str, value: str | bytes, digests: Sequence[Digest]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
-            self._db.execute("INSERT INTO cache VALUES (?, ?, ?, ?)", (key, kind, text, time.time()))
+            self._db.execute("INSERT INTO cache VALUES (?, ?, ?, ?)", (key, kind, value, time.time()))
             rows = {(key, str(digest)) for digest in digests}
             self._db.executemany("INSERT INTO cache_digests VALUES (?, ?)", sorted(rows))
         except BaseException:

@@ -25,11 +25,6 @@ Entry: TypeAlias = "tuple[str, int, int, int, int, int]"
 Remembered: TypeAlias = "tuple[bytes, bytes, bytes]"
 
 
-def pack(entries: list[Entry]) -> bytes:
-    """Return a folder's entries as bytes: equal lists, equal bytes."""
-    return marshal.dumps(entries, _MARSHAL)
-
-
 def unpack(data: bytes) -> list[Entry]:
     """Return the entries that :func:`pack` packed."""
     entries: list[Entry] = marshal.loads(data)  # noqa: S302  from the caller's own home

@@ -16,14 +16,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carboy.build.context.memory import Memory, pack, unpack
+from carboy.build.context.memory import Memory, unpack
+from carboy.build.context.observed import Observed, pack
 from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
 from carboy.errors import CarboyError
 from carboy.layers.attributes import Attributes
 from carboy.snapshots.merged import Folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from carboy.build.context.memory import Entry
     from carboy.build.graph.ops import Ignore
@@ -46,6 +47,7 @@ class _Listed:
     contents: bytes = b""  # 32 bytes each
     leaves: bytes = b""
     digest: bytes = b""
+    ignored: tuple[tuple[str, bool], ...] = ()
 
 
 class ContextScan:
@@ -67,6 +69,8 @@ class ContextScan:
         self._listed: dict[str, _Listed] = {}
         self._lock = threading.RLock()
         self._began_ns = 0
+        self._seen: dict[str, Entry] = {}
+        self._fresh = False
         self.size_bytes = 0
         self.files = 0
 
@@ -112,6 +116,9 @@ class ContextScan:
                     content = _read_content(folder.fileno(), entry)
                     if max(entry[3], entry[4]) <= began_ns - _FRESH_NS:
                         self._memory.put_file(path, entry, content)
+                    else:
+                        self._fresh = True
+                self._seen[path] = entry
             return hashlib.sha256(_header("", entry) + content).hexdigest()
 
     def save(self) -> None:
@@ -119,6 +126,22 @@ class ContextScan:
         if self._cache_dir:
             with self._lock:
                 self._memory.write()
+
+    def observe(self, names: Iterable[tuple[str, tuple[str, ...]]]) -> Observed | None:
+        """Return what was seen of the files whose digests were asked for, and ``names``, which the caller saw.
+
+        None when some changed so shortly before they were read that a later change need not show.
+        """
+        with self._lock:
+            if self._fresh:
+                return None
+            return Observed(
+                folder=self.folder,
+                device=os.stat(self.folder).st_dev,
+                files=tuple(self._seen.items()),
+                folders=tuple((path, pack(one.entries), one.ignored) for path, one in self._listed.items()),
+                names=tuple(names),
+            )
 
     # --- walking ----------------------------------------------------------------------------------------------------
 
@@ -155,6 +178,7 @@ class ContextScan:
         above = f"{path}/" if path else ""
         entries: list[Entry] = []
         folders: list[Entry] = []
+        ignored: list[tuple[str, bool]] = []
         ignore = self.ignore
         size_bytes = 0
         with os.scandir(fd) as found:
@@ -164,10 +188,12 @@ class ContextScan:
                 mode = status.st_mode
                 if mode & 0o170000 == 0o040000:
                     if ignore is not None and self._is_shut(ignore, above + name):
+                        ignored.append((name, True))
                         continue
                     entry = (name, mode, 0, 0, 0, 0)
                     folders.append(entry)
                 elif ignore is not None and ignore.matches(above + name, is_folder=False):
+                    ignored.append((name, False))
                     continue
                 elif mode & 0o170000 in {0o100000, 0o120000}:
                     size = status.st_size
@@ -180,7 +206,7 @@ class ContextScan:
         self.files += len(entries) - len(folders)
         entries.sort()
         folders.sort()
-        new.append(_Listed(path, entries, folders))
+        new.append(_Listed(path, entries, folders, ignored=tuple(ignored)))
         for entry in folders:
             inner = os.open(entry[0], _FOLDER, dir_fd=fd)
             try:
@@ -237,7 +263,9 @@ class ContextScan:
             if not stat.S_ISDIR(entry[1]):
                 leaves.update(_header(entry[0], entry) + content)
         listed.contents, listed.leaves = b"".join(contents), leaves.digest()
-        if not fresh:
+        if fresh:
+            self._fresh = True
+        else:
             self._memory.put(listed.path, (packed, listed.contents, listed.leaves))
 
     def _digest(self, listed: _Listed) -> bytes:

@@ -104,7 +104,7 @@ def select(source: Source, open_root: Callable[[], Folder], *, where: str) -> li
     """
     if source.parents:
         return _select_parents(source, open_root, where=where)
-    path = _clean(source.path)
+    path = clean_path(source.path)
     names = [path]
     if source.wildcards and has_wildcards(path):
         with open_root() as root:
@@ -170,7 +170,7 @@ def _select_parents(source: Source, open_root: Callable[[], Folder], *, where: s
     above, has_pivot, rest = source.path.partition("/./")
     if not has_pivot:
         above, rest = "", source.path
-    path, pattern = _clean(above), _clean(rest)
+    path, pattern = clean_path(above), clean_path(rest)
     with open_root() as root:
         try:
             with find(root, os.fsencode(path) or b".") as place:
@@ -242,7 +242,7 @@ def _match(folder: Folder, pattern: str) -> list[bytes]:
     return [name for name in folder.names() if regex.fullmatch(os.fsdecode(name))]
 
 
-def _clean(path: str) -> str:
+def clean_path(path: str) -> str:
     """Return a path from the origin's root on: leading "/" and ".." are cut there, as BuildKit does (trap 41)."""
     return posixpath.normpath(f"/{path}").lstrip("/")
 
@@ -259,7 +259,7 @@ def _show(parts: tuple[bytes, ...] | list[bytes]) -> str:
 
 
 def _missing(source: Source, where: str) -> CarboyError:
-    path = _clean(source.path)
+    path = clean_path(source.path)
     hidden = _is_hidden(source.ignore, split(os.fsencode(path)))
     details = "the .dockerignore leaves it out" if hidden else ""
     return CarboyError(

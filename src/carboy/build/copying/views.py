@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from carboy.build.copying.select import Selected, Source, select
+from carboy.build.copying.select import Selected, Source, clean_path, select
+from carboy.build.copying.wildcards import has_wildcards
 from carboy.errors import CarboyError
 from carboy.layers import tarread
 from carboy.layers.tarread import Member
@@ -21,6 +22,7 @@ from carboy.snapshots.transfer import Item, Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from carboy.build.context.observed import Observed
     from carboy.build.context.scan import ContextScan
     from carboy.build.copying.owners import Owners
     from carboy.snapshots.merged import Folder
@@ -59,14 +61,43 @@ class ContextView:
     def __init__(self, scan: ContextScan, *, where: str = "the build context") -> None:
         self._scan = scan
         self._name = where
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._is_plain = True
 
     def select(self, source: Source) -> list[Selected]:
         """Return what a source means in the context, without what it ignores."""
+        above = self._note_names(source)
         own = Source(
             path=source.path, wildcards=source.wildcards, parents=source.parents, excluded=source.excluded,
             ignore=self._scan.ignore,
         )  # fmt: skip
-        return select(own, self._scan.open, where=self._name)
+        found = select(own, self._scan.open, where=self._name)
+        # What a link leads to depends on more than is noted.
+        if above is None or not all(_is_in(one, above) for one in found):
+            self._is_plain = False
+        return found
+
+    def _note_names(self, source: Source) -> str | None:
+        """Note what the meaning of a source depends on beside the files that it means: the names beside a wildcard.
+
+        Return the folder of what it means; None when it depends on more.
+        """
+        path = clean_path(source.path)
+        above, _, _ = path.rpartition("/")
+        if source.parents:
+            return None
+        if source.wildcards and has_wildcards(path):
+            if has_wildcards(above):
+                return None
+            try:
+                self._names.setdefault(above, tuple(sorted(os.listdir(f"{self._scan.folder}/{above}"))))
+            except OSError:
+                return None  # that it is not there may change
+        return above
+
+    def observe(self) -> Observed | None:
+        """Return what was seen of the context, None when that does not suffice to tell whether a build would see the same."""
+        return self._scan.observe(self._names.items()) if self._is_plain else None
 
     def digest(self, selected: Selected) -> str:
         """Return the digest, from what is known of the files' status where that is enough."""
@@ -90,7 +121,14 @@ class ContextView:
             same = False
         if not same:
             self._scan = again
+            self._is_plain = False
         return same
+
+
+def _is_in(selected: Selected, folder: str) -> bool:
+    """Return whether a thing is where it was looked for, by its name in that folder: no link led to it."""
+    *above, name = selected.parts or (b"",)
+    return name == selected.name and os.fsdecode(b"/".join(above)) == folder
 
 
 def _digest_context(scan: ContextScan, selected: Selected) -> str:

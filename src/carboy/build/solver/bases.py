@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
 
 class StoreResolver:
-    """Finds images by name: in the local store, else among those that can be made here (``recipes``)."""
+    """Finds images by name: in the local store, else among those that can be made here (``recipes``).
+
+    ``asked`` has the full names that were asked for, with the digest of what the store has under each, None for nothing.
+    """
 
     def __init__(self, store: Store, *, platform: Platform | None = None) -> None:
         self._store = store
         self._platform = platform or Platform.current()
+        self.asked: dict[str, str | None] = {}
 
     def resolve(self, name: str, *, platform: Platform | None, location: Location | None = None) -> BaseImage:
         """Return the image that ``name`` means. Raises ``CarboyError`` with where it was asked for, when there is none."""
@@ -45,6 +49,7 @@ class StoreResolver:
             error.details = _where(location) or error.details
             raise
         descriptor = self._store.refs.get(str(reference))
+        self.asked[str(reference)] = None if descriptor is None else str(descriptor.digest)
         if descriptor is not None:
             _, config, digest = read_image(self._store, descriptor.digest, wanted)
             return BaseImage(

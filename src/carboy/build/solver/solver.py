@@ -43,10 +43,11 @@ from carboy.oci.digest import Digest
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from carboy.base.home import Home
+    from carboy.build.context.observed import Observed
     from carboy.build.graph.ops import Location
     from carboy.build.graph.options import BuildOptions
     from carboy.build.running.step import StepRunner
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from carboy.runtime.native.launch import NativeRuntime
 
 Result = StateResult | View
+EXPORT = "exporting to image"
 
 
 class BuildStoppedError(CarboyError):
@@ -66,13 +68,15 @@ class BuildStoppedError(CarboyError):
 class GraphResult:
     """What came of a graph: the manifest, the files behind it, and how each step went, in the order of their ends.
 
-    ``cached`` says that nothing at all was made.
+    ``cached`` says that nothing at all was made. ``observed`` is what it depends on of contexts; None when it depends on more
+    than can be told by looking at files, bases of the store, and the request.
     """
 
     descriptor: Descriptor
     state: StateResult
     steps: tuple[StepResult, ...]
     cached: bool
+    observed: tuple[Observed, ...] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -142,6 +146,7 @@ class _Solver:
         self._reports: list[StepResult] = []
         self._trees = Trees(kind=context.store.kind)
         self._scans: list[ContextScan] = []
+        self._contexts: list[ContextView] = []
         self._local = threading.local()
         self._local.store = context.store
         self._stopped = threading.Event()
@@ -185,13 +190,29 @@ class _Solver:
         state = self._results[self._image.state]
         assert isinstance(state, StateResult)
         started_s = time.monotonic()
-        number = self._progress.start("exporting to image")
+        number = self._progress.start(EXPORT)
         descriptor, known = write_image(self._context.store, self._image, state)
         for scan in self._scans:
             scan.save()
         self._progress.finish(number, cached=known, seconds=time.monotonic() - started_s)
         cached = known and all(report.cached for report in self._reports)
-        return GraphResult(descriptor=descriptor, state=state, steps=tuple(self._reports), cached=cached)
+        return GraphResult(
+            descriptor=descriptor,
+            state=state,
+            steps=tuple(self._reports),
+            cached=cached,
+            observed=self._observe(ops),
+        )
+
+    def _observe(self, ops: Iterable[Op]) -> tuple[Observed, ...] | None:
+        """Return what was seen of contexts, None where more was asked than files and the store."""
+        if any(isinstance(op, Http | Git) or getattr(op, "no_cache", False) for op in ops):
+            return None
+        if any(isinstance(op, Base) and op.image.digest is None for op in ops):
+            return None
+        seen = [view.observe() for view in self._contexts]
+        known = [one for one in seen if one is not None]
+        return tuple(known) if len(known) == len(seen) else None
 
     # --- what is there at once --------------------------------------------------------------------------------------
 
@@ -255,7 +276,9 @@ class _Solver:
             limit_bytes=self._context.options.context_limit_bytes,
         )
         self._scans.append(scan)
-        return ContextView(scan, where="the build context" + ("" if op.name == "context" else f" {op.name!r}"))
+        view = ContextView(scan, where="the build context" + ("" if op.name == "context" else f" {op.name!r}"))
+        self._contexts.append(view)
+        return view
 
     # --- what is work -----------------------------------------------------------------------------------------------
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from carboy.build.sources import read_front
 from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
 from carboy.cli.options import Parser
-from carboy.cli.render import printable, render_size, render_table
+from carboy.cli.render import printable, render_table
+from carboy.cli.report import print_result, print_warnings
 from carboy.engine.context import Engine
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from carboy.dockerfile.rules import CheckWarning
+    from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.dockerfile import CheckReport
     from carboy.engine.dockerfile_request import DockerfileRequest
 
@@ -38,12 +40,32 @@ def build(arguments: list[str]) -> int:
     _complete(parser, options)
     if options.progress not in {"auto", "plain", "tty", "quiet"}:
         parser.error(f"--progress {options.progress}: auto, plain, tty and quiet are there")
+    recorder = _make_recorder(arguments, options)
     file, reason = _choose(options)
     if not file:
         check_python(options, reason)
         return _build_python(options)
     request = read_request(options, file=file, names=tuple(options.tag))
-    return _check_dockerfile(request) if options.check else _build_dockerfile(options, request)
+    return _check_dockerfile(request) if options.check else _build_dockerfile(options, request, recorder)
+
+
+def _make_recorder(arguments: list[str], options: Namespace) -> BuildRecorder | None:
+    """Return what notes this build for the next time, None where there is more to do than to show how it went."""
+    if options.json or options.iidfile or options.check:
+        return None
+    from carboy.engine.builds.recorder import BuildRecorder
+
+    try:
+        return BuildRecorder(
+            arguments,
+            folder=options.folder,
+            file=options.file or "",
+            variables=[item for item in options.build_arg if "=" not in item],
+            environ=os.environ,
+            mode="quiet" if options.quiet else options.progress,
+        )
+    except OSError:
+        return None  # the build says what cannot be read
 
 
 def plan(arguments: list[str]) -> int:
@@ -116,24 +138,19 @@ def _report(options: Namespace, digest: str, size_bytes: int, steps: list[dict[s
     if options.json:
         print(json.dumps({"digest": digest, "name": name, "size_bytes": size_bytes, "steps": steps}, indent=2))
         return
-    print(digest)
-    if name and not options.quiet:
-        print(f"built {', '.join(options.tag)}, {render_size(size_bytes)}", file=sys.stderr)
+    print_result(digest, tags=options.tag, size_bytes=size_bytes, quiet=options.quiet)
 
 
-def _build_dockerfile(options: Namespace, request: DockerfileRequest) -> int:
+def _build_dockerfile(options: Namespace, request: DockerfileRequest, recorder: BuildRecorder | None) -> int:
     from carboy.cli.steps import open_steps
     from carboy.engine.dockerfile import build_dockerfile
 
     engine = Engine.open(os.environ)
     warnings: list[CheckWarning] = []
     with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
-        result = build_dockerfile(engine, request, progress=progress, warn=warnings.append)
-    if warnings and not options.quiet:
-        count = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
-        print(f"{count} (carboy build --check shows where):", file=sys.stderr)
-        for warning in warnings:
-            print(printable(f" - {warning}"), file=sys.stderr)
+        result = build_dockerfile(engine, request, progress=progress, warn=warnings.append, recorder=recorder)
+    if not options.quiet:
+        print_warnings([str(warning) for warning in warnings])
     steps: list[dict[str, object]] = [
         {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
     ]

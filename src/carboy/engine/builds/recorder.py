@@ -1,0 +1,124 @@
+"""Notes what a build depended on, for ``replay``: only of a build whose result that decides, all of it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from carboy.build.front import DOCKERFILES, SETTINGS
+from carboy.build.solver.solver import EXPORT
+from carboy.engine.builds.replay import BuildRecord, digest_bytes, digest_file, digest_variables, make_key
+from carboy.oci.manifest import parse_manifest
+from carboy.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from carboy.build.solver.solver import GraphResult
+    from carboy.build.sources import DockerfileText
+    from carboy.engine.context import Engine
+    from carboy.engine.dockerfile_request import DockerfileRequest
+
+MAX_BYTES = 4 * 2**20
+
+
+class BuildRecorder:
+    """Makes the record of one command line's build. Made before anything is read, so that a change meanwhile shows later.
+
+    ``file`` is the Dockerfile that the command line names, "" when the front end is to find one; ``variables`` are those
+    that it names without a value, ``mode`` how the
+    steps are shown. Raises ``OSError`` when one of the files that it looks at cannot be read.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: str,
+        file: str,
+        variables: Iterable[str],
+        environ: Mapping[str, str],
+        mode: str = "auto",
+    ) -> None:
+        self._key = make_key(arguments)
+        self._variables = tuple(variables)
+        self._environ = digest_variables(environ, self._variables)
+        self._found = {} if file else {name: digest_file(f"{folder}/{name}") for name in (SETTINGS, *DOCKERFILES)}
+        self._folder = folder
+        self._mode = mode
+
+    def note(
+        self,
+        engine: Engine,
+        request: DockerfileRequest,
+        *,
+        text: DockerfileText,
+        bases: Mapping[str, str | None],
+        result: GraphResult,
+        warnings: Iterable[str],
+    ) -> bool:
+        """Keep the record of a build that has its names, and return whether there is one to keep.
+
+        ``text`` is the Dockerfile that was built, ``bases`` the images that were asked for, by full name, with their digests.
+        """
+        if not _decides(request, self._folder) or result.observed is None:
+            return False
+        store = engine.store
+        references = [Reference.parse(name) for name in request.names]
+        manifest = parse_manifest(store.blobs.read(result.descriptor.digest))
+        blobs = [result.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+        record = BuildRecord(
+            texts=self._list_texts(request, text),
+            variables=self._variables,
+            environ=self._environ,
+            observed=result.observed,
+            bases=bases,
+            names=[str(reference) for reference in references],
+            shown=references[0].familiar if references else "",
+            blobs=[digest.hex for digest in blobs],
+            digest=str(result.descriptor.digest),
+            size_bytes=result.size_bytes,
+            titles=[*(step.title for step in result.steps), EXPORT],
+            warnings=list(warnings),
+            tags=request.names,
+            mode=self._mode,
+        )
+        data = record.encode()
+        if len(data) > MAX_BYTES:
+            return False
+        if data != store.cache.get_bytes(self._key):
+            store.cache.put_bytes(self._key, "build", data)
+        return True
+
+    def _list_texts(self, request: DockerfileRequest, text: DockerfileText) -> dict[str, str | None]:
+        """Return the digests of what was read before the build began, by path."""
+        texts: dict[str, str | None] = {}
+        for name, digest in self._found.items():
+            texts[f"{self._folder}/{name}"] = digest
+            if digest is not None and name != SETTINGS:
+                break
+        texts[request.file] = digest_bytes(text.data)
+        ignore = digest_bytes(text.ignore.encode("utf-8", "surrogateescape")) if text.ignore_name else None
+        beside = f"{request.file}.dockerignore"
+        if text.ignore_name == os.path.basename(beside):
+            texts[beside] = ignore
+        else:
+            texts |= {beside: None, f"{request.context}/.dockerignore": ignore}
+        return texts
+
+
+def _decides(request: DockerfileRequest, folder: str) -> bool:
+    """Return whether a request's own files, bases and variables decide what comes of it: nothing fetched, nothing asked."""
+    return (
+        request.context == folder
+        and os.path.isdir(folder)
+        and bool(request.file)
+        and request.text is None
+        and request.archive is None
+        and not request.contexts
+        and not request.secrets
+        and not request.ssh
+        and not request.no_cache
+        and not request.no_cache_stages
+        and not request.refresh
+    )
