@@ -31,7 +31,9 @@ def _number(text: bytes) -> int | None:
 def resolve_user(user: str, passwd: bytes, group: bytes) -> tuple[int, int, list[int], str]:
     """Return (uid, gid, supplementary gids, home directory) for Docker's ``USER`` form.
 
-    A number is never looked up as a name (CVE-2016-3697); one that has no entry has gid 0 and home "/".
+    A number is never looked up as a name (CVE-2016-3697); one that has no entry has gid 0 and home "/". The gid is one of
+    the supplementary ones, too: else a program with a set-group-id bit takes the process out of the group, and permissions
+    that shut the group out no longer hold (CVE-2022-36109).
     Raises ``UnknownUserError``.
     """
     name, has_group, group_name = user.encode("utf-8", "surrogateescape").partition(b":")
@@ -49,10 +51,11 @@ def resolve_user(user: str, passwd: bytes, group: bytes) -> tuple[int, int, list
     home = row[5].decode("utf-8", "surrogateescape") if row is not None and row[5] else "/"
     groups = _records(group, 3)
     if has_group and group_name:
-        return uid, _resolve_group(group_name, groups), [], home
+        gid = _resolve_group(group_name, groups)
+        return uid, gid, [gid], home
     login = row[0] if row is not None else None
     member_of = [_safe(g[2]) for g in groups if len(g) > 3 and login is not None and login in g[3].split(b",")]
-    return uid, gid, sorted({g for g in member_of if g is not None and g != gid}), home
+    return uid, gid, sorted({gid, *(g for g in member_of if g is not None)}), home
 
 
 def resolve_groups(names: list[str], group: bytes) -> list[int]:

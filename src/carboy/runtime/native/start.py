@@ -84,7 +84,7 @@ def _prepare(plan: dict[str, Any], *, console: int | None) -> None:
         os.close(console)
     uid, gid, groups, home = resolve_user(plan["user"], _read_own("/etc/passwd"), _read_own("/etc/group"))
     if plan["groups"]:
-        groups = sorted({*groups, *resolve_groups(plan["groups"], _read_own("/etc/group"))} - {gid})
+        groups = sorted({*groups, *resolve_groups(plan["groups"], _read_own("/etc/group"))})
     if "\n" not in home and not any(item.startswith("HOME=") for item in plan["env"]):
         plan["env"].append(f"HOME={home}")
     process.join_new_session_keyring()

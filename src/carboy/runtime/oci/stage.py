@@ -237,7 +237,7 @@ def complete_process(own: dict[str, Any], passwd: bytes, group: bytes, *, deny_s
     """Return the specification's ``process``, its user looked up in the image's files. Raises ``UnknownUserError``."""
     uid, gid, groups, home = resolve_user(own["user"], passwd, group)
     if own["groups"]:
-        groups = sorted({*groups, *resolve_groups(own["groups"], group)} - {gid})
+        groups = sorted({*groups, *resolve_groups(own["groups"], group)})
     if "\n" not in home and not any(item.startswith("HOME=") for item in own["env"]):
         own = {**own, "env": [*own["env"], f"HOME={home}"]}
     return plan_process(own, uid=uid, gid=gid, groups=groups, deny_setgroups=deny_setgroups)

@@ -1,0 +1,3 @@
+FROM small:test
+RUN ['echo', 'no'] || echo "shell" > /words
+CMD ['single', 'quotes']

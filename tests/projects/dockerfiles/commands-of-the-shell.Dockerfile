@@ -1,0 +1,3 @@
+FROM small:test
+ENTRYPOINT exec cat $HOME
+CMD echo one   two

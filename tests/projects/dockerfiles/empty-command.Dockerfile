@@ -1,0 +1,3 @@
+FROM small:test
+ENTRYPOINT ["cat"]
+CMD []

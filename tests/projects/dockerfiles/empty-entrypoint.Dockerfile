@@ -1,0 +1,5 @@
+FROM small:test AS parent
+ENTRYPOINT ["cat"]
+CMD ["word"]
+FROM parent
+ENTRYPOINT []

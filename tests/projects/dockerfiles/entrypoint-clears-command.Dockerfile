@@ -1,0 +1,4 @@
+FROM small:test AS parent
+CMD ["inherited"]
+FROM parent
+ENTRYPOINT ["cat"]

@@ -1,0 +1,2 @@
+FROM small:test
+HEALTHCHECK CMD cat /etc/passwd || exit 1

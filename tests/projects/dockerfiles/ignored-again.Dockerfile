@@ -1,0 +1,2 @@
+FROM small:test
+COPY . /all

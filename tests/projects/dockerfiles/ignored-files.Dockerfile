@@ -1,0 +1,3 @@
+FROM small:test
+COPY . /all
+COPY sub /sub

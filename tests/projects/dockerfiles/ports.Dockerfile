@@ -1,0 +1,3 @@
+FROM small:test
+EXPOSE 80 443/tcp 53/UDP 9000-9003/udp
+EXPOSE 80/tcp 8080

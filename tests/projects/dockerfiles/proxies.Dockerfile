@@ -1,0 +1,2 @@
+FROM small:test
+RUN echo "$http_proxy $NO_PROXY" > /words

@@ -1,0 +1,4 @@
+FROM small:test
+USER ana
+WORKDIR /made/here
+RUN pwd && id -u > /tmp/id
