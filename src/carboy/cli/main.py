@@ -53,6 +53,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),
+    "save": ("files.images", "save", "Write images as an archive that other tools load, too"),
+    "load": ("files.images", "load", "Take images from an archive"),
     "import": ("files.archive", "import_", "Make an image of an archive of all its files"),
     "tag": ("images", "tag", "Give an image another name"),
     "rmi": ("images", "rmi", "Remove images"),

@@ -74,9 +74,7 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
     """
     listed = engine.store.refs.list()
     by_id = {
-        d.digest: d
-        for _, d, _ in listed
-        if _is_short_id(name) and d.digest.hex.startswith(name.removeprefix("sha256:"))
+        d.digest: d for _, d, _ in listed if is_short_id(name) and d.digest.hex.startswith(name.removeprefix("sha256:"))
     }
     if len(by_id) == 1:
         return next(iter(by_id.values()))
@@ -103,7 +101,7 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
 
 def _find_unnamed(engine: Engine, name: str) -> Descriptor | None:
     """Return the image with this whole digest ("sha256:..."), which need not have a name."""
-    if not name.startswith("sha256:") or len(name) != len("sha256:") + 64 or not _is_short_id(name):
+    if not name.startswith("sha256:") or len(name) != len("sha256:") + 64 or not is_short_id(name):
         return None
     digest = Digest.parse(name)
     try:
@@ -114,7 +112,8 @@ def _find_unnamed(engine: Engine, name: str) -> Descriptor | None:
     return Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(data))
 
 
-def _is_short_id(name: str) -> bool:
+def is_short_id(name: str) -> bool:
+    """Return whether ``name`` can be a digest, or its first letters."""
     text = name.removeprefix("sha256:")
     return len(text) >= 6 and all(c in "0123456789abcdef" for c in text)
 
@@ -144,7 +143,7 @@ def remove_image(engine: Engine, name: str, *, force: bool = False) -> list[str]
     descriptor = resolve_image(engine, name)
     all_names = [n for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
     names = all_names
-    if not _is_short_id(name) or str(Reference.parse(name)) in names:
+    if not is_short_id(name) or str(Reference.parse(name)) in names:
         names = [str(Reference.parse(name))]
     if not force and set(names) == set(all_names):
         _check_unused(engine, descriptor, Reference.parse(names[0]).familiar)

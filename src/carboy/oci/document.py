@@ -19,14 +19,27 @@ T = TypeVar("T")
 
 def parse_json(data: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object in ``data``. Raises ``InvalidDocumentError``: size, UTF-8, duplicate keys, depth, not an object."""
+    value = _parse(data, what)
+    if not isinstance(value, dict):
+        raise InvalidDocumentError(f"the {what} is not a JSON object")
+    return value
+
+
+def parse_json_array(data: bytes, what: str) -> list[dict[str, Any]]:
+    """Return the JSON array of objects in ``data``. Raises ``InvalidDocumentError`` as :func:`parse_json` does."""
+    value = _parse(data, what)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InvalidDocumentError(f"the {what} is not a JSON array of objects")
+    return value
+
+
+def _parse(data: bytes, what: str) -> Any:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidDocumentError(f"the {what} is larger than {MAX_DOCUMENT_BYTES} bytes")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidDocumentError(f"the {what} is not valid JSON", details=str(error)[:200]) from error
-    if not isinstance(value, dict):
-        raise InvalidDocumentError(f"the {what} is not a JSON object")
     _check_depth(value, what)
     return value
 

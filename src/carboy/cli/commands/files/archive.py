@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from carboy.base.fs import open_durable, translate_os_errors
 from carboy.cli.commands.files.copy import Stream, check_no_terminal
@@ -11,6 +13,11 @@ from carboy.cli.options import Parser
 from carboy.engine.containers.manage import open_view
 from carboy.engine.context import Engine
 from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carboy.layers.tarwrite import Writable
 
 
 def export(words: list[str]) -> int:
@@ -28,24 +35,34 @@ def export(words: list[str]) -> int:
 
     engine = Engine.open(os.environ)
     view = open_view(engine.home, options.container)
-    if not options.output:
-        export_container(engine, view, Stream(1))
-        return 0
-    path = os.path.realpath(options.output)
-    with translate_os_errors(f"write {options.output}"):
+    with open_output(options.output) as out:
+        export_container(engine, view, out)
+    return 0
+
+
+@contextmanager
+def open_output(name: str) -> Iterator[Writable]:
+    """Give what an archive is written to: a file that is there as a whole or not at all, or standard output for "".
+
+    A pipe or a device is written to, not replaced. Raises ``CarboyError``.
+    """
+    if not name:
+        yield Stream(1)
+        return
+    path = os.path.realpath(name)
+    with translate_os_errors(f"write {name}"):
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             if os.path.isdir(path):
-                raise CarboyError(f"{options.output} is a folder", hint=f"name a file in it: -o {options.output}/FILE")
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a pipe or a device is written to, not replaced
+                raise CarboyError(f"{name} is a folder", hint=f"name a file in it: -o {name}/FILE")
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
-                export_container(engine, view, Stream(fd))
+                yield Stream(fd)
             finally:
                 os.close(fd)
-            return 0
-        # There as a whole or not at all; for its owner alone, as it may hold what nobody else can read in the container.
+            return
+        # For its owner alone, as it may hold what nobody else can read in the container.
         with open_durable(path) as file:
-            export_container(engine, view, file)
-    return 0
+            yield file
 
 
 def import_(words: list[str]) -> int:

@@ -1,0 +1,114 @@
+"""Archives of images: an OCI image layout that is a docker-archive as well, as ``docker save`` has written it since version 25.
+
+::
+
+    oci-layout, index.json      the layout: a manifest for each name
+    manifest.json               Docker's list: configuration, names and layers of each image
+    repositories                names to top layers, for what is older than that
+    blobs/sha256/<hex>          manifests, configurations and layers, each once
+
+Sources: OCI image-spec, image-layout.md; moby, image/tarexport.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from carboy.layers.tarread import DIRECTORY, REGULAR, Member
+from carboy.layers.tarwrite import TarWriter
+from carboy.oci.index import make_index
+from carboy.oci.manifest import parse_manifest
+from carboy.store.store import LAYOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.layers.tarwrite import Writable
+    from carboy.oci.descriptor import Descriptor
+    from carboy.oci.digest import Digest
+    from carboy.oci.manifest import Manifest
+    from carboy.oci.reference import Reference
+    from carboy.store.store import Store
+
+BLOBS = "blobs/sha256"
+NAME = "io.containerd.image.name"
+TAG = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedImage:
+    """An image that goes into an archive, with the names that it has there."""
+
+    descriptor: Descriptor
+    names: tuple[Reference, ...]
+
+
+def write_archive(store: Store, images: Sequence[SavedImage], out: Writable) -> None:
+    """Write the images as one tar; the same images give the same bytes.
+
+    What is small comes first, so that who reads it as a stream knows what follows. Each blob is verified while it is read.
+    Raises ``MissingBlobError``, ``CorruptBlobError``, ``LayerError``, ``OSError``; what was written is then no archive.
+    """
+    manifests = [parse_manifest(store.blobs.read(image.descriptor.digest)) for image in images]
+    writer = TarWriter(out)
+    _add(writer, "oci-layout", LAYOUT)
+    _add(writer, "index.json", make_index(tuple(_entries(images))).raw)
+    _add(writer, "manifest.json", _write_list(images, manifests))
+    _add(writer, "repositories", _write_repositories(images, manifests))
+    for folder in ("blobs/", f"{BLOBS}/"):
+        writer.add(Member(name=folder.encode(), kind=DIRECTORY, mode=0o755))
+    done: set[Digest] = set()
+    for image, manifest in zip(images, manifests, strict=True):
+        for blob in (image.descriptor, manifest.config, *manifest.layers):
+            if blob.digest not in done:
+                done.add(blob.digest)
+                _add_blob(writer, store, blob.digest)
+    writer.finish()
+
+
+def _entries(images: Sequence[SavedImage]) -> list[Descriptor]:
+    found = []
+    for image in images:
+        if not image.names:
+            found.append(image.descriptor)
+        for name in image.names:
+            annotations = {NAME: str(name), TAG: name.tag or ""}
+            found.append(msgspec.structs.replace(image.descriptor, annotations=annotations))
+    return found
+
+
+def _write_list(images: Sequence[SavedImage], manifests: Sequence[Manifest]) -> bytes:
+    value = [
+        {
+            "Config": f"{BLOBS}/{manifest.config.digest.hex}",
+            "RepoTags": [name.familiar for name in image.names] or None,
+            "Layers": [f"{BLOBS}/{layer.digest.hex}" for layer in manifest.layers],
+        }
+        for image, manifest in zip(images, manifests, strict=True)
+    ]
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _write_repositories(images: Sequence[SavedImage], manifests: Sequence[Manifest]) -> bytes:
+    value: dict[str, dict[str, str]] = {}
+    for image, manifest in zip(images, manifests, strict=True):
+        for name in image.names:
+            if name.tag is not None and manifest.layers:
+                repository = name.familiar.removesuffix(f":{name.tag}")
+                value.setdefault(repository, {})[name.tag] = manifest.layers[-1].digest.hex
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _add(writer: TarWriter, name: str, data: bytes) -> None:
+    writer.add(Member(name=name.encode(), kind=REGULAR, size=len(data)), data)
+
+
+def _add_blob(writer: TarWriter, store: Store, digest: Digest) -> None:
+    member = Member(name=f"{BLOBS}/{digest.hex}".encode(), kind=REGULAR, size=store.blobs.size(digest))
+    with store.blobs.open(digest) as reader:
+        writer.add_stream(member, reader.read)
+        reader.read(1)  # its end, where the digest is compared
