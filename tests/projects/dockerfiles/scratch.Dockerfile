@@ -2,6 +2,6 @@ FROM scratch
 COPY sub /sub
 COPY a.txt /
 ENV A=b
-WORKDIR /work/here
+WORKDIR /place/here
 USER 1:2
 CMD ["/nothing"]
