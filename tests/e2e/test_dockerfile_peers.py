@@ -310,6 +310,17 @@ def test_what_only_buildkit_builds(peers: Peers, text: str, expected: dict[str, 
     assert base.keys() <= built.keys()
 
 
+def test_docker_loads_and_runs_what_is_saved(peers: Peers, tmp_path: Path) -> None:
+    (peers.context / "Dockerfile").write_text('FROM small:test\nRUN echo here > /word\nCMD ["cat", "/word"]\n')
+    peers.carboy("build", "-t", "peer:saved", str(peers.context))
+    peers.carboy("save", "-o", str(tmp_path / "saved.tar"), "peer:saved")
+    assert "Loaded image: peer:saved" in peers.call("load", "-i", str(tmp_path / "saved.tar"))
+    assert peers.call("run", "--rm", "--network", "none", "peer:saved") == "here\n"
+    peers.call("save", "-o", str(tmp_path / "back.tar"), "peer:saved")
+    assert peers.carboy("load", "-i", str(tmp_path / "back.tar")).stdout == "Loaded image: peer:saved\n"
+    assert peers.carboy("run", "--rm", "peer:saved").stdout == "here\n"
+
+
 # --- the two sides --------------------------------------------------------------------------------------------------
 
 
