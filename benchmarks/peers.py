@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import resource
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = "localhost/peer:1"
+GROUPS = "/peer-of-a-test"
 
 
 class PeerError(Exception):
@@ -72,7 +74,11 @@ def open_docker(folder: Path, rootfs_tar: Path) -> Iterator[list[str]]:
 
 @contextmanager
 def open_dockerd(folder: Path, rootfs_tar: Path, *, bridge: bool) -> Iterator[Docker]:
-    """Start a daemon, with its usual bridge or without any network, and give it the root file system as an image."""
+    """Start a daemon, with its usual bridge or without any network, and give it the root file system as an image.
+
+    What it mounts is in a mount namespace of its own, and its control groups below one that goes with it: whoever works
+    beside it sees neither.
+    """
     daemon = shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin:" + os.environ.get("PATH", ""))
     if daemon is None:
         raise PeerError("dockerd is not installed (Debian: docker.io)")
@@ -88,6 +94,7 @@ def open_dockerd(folder: Path, rootfs_tar: Path, *, bridge: bool) -> Iterator[Do
             _call(*client, "run", "--rm", "--network", "bridge" if bridge else "none", IMAGE, "true")
         except PeerError:
             _stop(process)
+            _remove_groups(process.pid)
             if driver == "vfs":
                 raise
             continue
@@ -98,6 +105,7 @@ def open_dockerd(folder: Path, rootfs_tar: Path, *, bridge: bool) -> Iterator[Do
             if running:
                 subprocess.run([*client, "rm", "-f", *running], capture_output=True, check=False)
             _stop(process)
+            _remove_groups(process.pid)
         return
 
 
@@ -105,9 +113,22 @@ def _start_daemon(daemon: str, folder: Path, address: str, driver: str, *, bridg
     folder.mkdir(parents=True)
     places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
     network = [] if bridge else ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+    daemon_words = [
+        daemon,
+        "--host",
+        address,
+        "--exec-opt",
+        "native.cgroupdriver=cgroupfs",
+        *places,
+        *network,
+        "--storage-driver",
+        driver,
+    ]
+    # The shell's process becomes unshare's and then the daemon's: its number is the name of the group.
+    start = f'exec unshare --mount --propagation private "$@" --cgroup-parent "{GROUPS}/$$"'
     with open(f"{folder}/log", "wb") as log:
         return subprocess.Popen(
-            [daemon, "--host", address, *places, *network, "--storage-driver", driver],
+            ["/bin/sh", "-c", start, "sh", *daemon_words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -130,6 +151,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _remove_groups(pid: int) -> None:
+    """Remove the control groups of the daemon that was this process, of every hierarchy."""
+    for parent in [*glob.glob(f"/sys/fs/cgroup{GROUPS}"), *glob.glob(f"/sys/fs/cgroup/*{GROUPS}")]:
+        for folder, _, _ in os.walk(f"{parent}/{pid}", topdown=False):
+            with suppress(OSError):  # a process that is still going: the group is empty, and stays
+                os.rmdir(folder)
+        with suppress(OSError):  # another daemon's is in it
+            os.rmdir(parent)
 
 
 @contextmanager

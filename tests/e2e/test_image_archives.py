@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import tarfile
@@ -11,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 from small_image import SMALL
 
 if TYPE_CHECKING:
@@ -89,6 +92,38 @@ def test_the_archive_of_dockers_alone_is_loaded(small_carboy: Carboy, place: Pat
     assert small_carboy("run", "--rm", "old:1", "echo", "here").stdout == "here\n"
 
 
+def test_a_compressed_archive_is_loaded_from_a_pipe(small_carboy: Carboy, place: Path) -> None:
+    with (place / "images.tar").open("wb") as out:  # and is written to one
+        with small_carboy.start("save", SMALL, stdout=out) as process:
+            assert process.wait(60) == 0
+    data = (place / "images.tar").read_bytes()
+    assert read(place / "images.tar").keys() >= {"oci-layout", "index.json", "manifest.json"}
+    for compress in (gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress):
+        (place / "packed").write_bytes(compress(data))
+        with (place / "packed").open("rb") as packed, small_carboy.start("load", "-q", stdin=packed) as process:
+            stdout, stderr = process.communicate(timeout=60)
+        assert stdout == f"{digest(small_carboy, SMALL)}\n", stderr
+
+
+def test_an_oci_layout_alone_is_loaded(small_carboy: Carboy, place: Path) -> None:
+    small_carboy("save", "-o", str(place / "images.tar"), SMALL)
+    files = read(place / "images.tar")
+    del files["manifest.json"], files["repositories"]
+    index = json.loads(files["index.json"])
+    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": "layout:1"}
+    files["index.json"] = json.dumps(index).encode()
+    write(place / "layout.tar", files)
+    assert small_carboy("load", "-i", str(place / "layout.tar")).stdout == "Loaded image: layout:1\n"
+    assert digest(small_carboy, "layout:1") == digest(small_carboy, SMALL)
+
+
+def test_nothing_is_left_of_an_archive_that_fails(small_carboy: Carboy, place: Path) -> None:
+    (place / "images.tar").write_text("what was there")
+    assert small_carboy("save", "-o", str(place / "images.tar"), SMALL, "absent:1", expect=1).stdout == ""
+    assert (place / "images.tar").read_text() == "what was there"
+    assert [path.name for path in place.iterdir()] == ["images.tar"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -109,29 +144,40 @@ def test_a_list_that_lies_is_refused(small_carboy: Carboy, place: Path, change: 
     assert "evil" not in small_carboy("images").stdout
 
 
-def test_hostile_archives_are_refused(small_carboy: Carboy, place: Path) -> None:
-    def add(name: str, kind: bytes, link: str = "") -> Callable[[tarfile.TarFile], None]:
-        member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, link
-        return lambda stream: stream.addfile(member)
+def _add(name: str, kind: bytes, link: str = "") -> Callable[[tarfile.TarFile], None]:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return lambda stream: stream.addfile(member)
 
-    evil = place / "evil.tar"
-    for files, more, said in (
+
+@pytest.mark.parametrize(
+    ("files", "more", "said"),
+    [
         ({"../outside": b"x"}, None, "leads out"),
         ({"blobs/sha256/" + "0" * 64: b"x"}, None, "not what was announced"),
         ({"blobs/sha256/../../x": b"x"}, None, "leads out"),
         ({"blobs/sha512/" + "0" * 128: b"x"}, None, "not a digest"),
-        ({"a": b"x"}, add("device", tarfile.BLKTYPE), "neither file nor link"),
-        ({"a": b"x"}, add("link", tarfile.SYMTYPE, "../../etc/passwd"), "leads out"),
-        ({"a": b"x"}, add("a", tarfile.REGTYPE), "twice"),
+        ({"a": b"x"}, _add("device", tarfile.BLKTYPE), "neither file nor link"),
+        ({"a": b"x"}, _add("link", tarfile.SYMTYPE, "../../etc/passwd"), "leads out"),
+        ({"a": b"x"}, _add("a", tarfile.REGTYPE), "twice"),
         ({"manifest.json": b" " * (4 * 2**20 + 1)}, None, "larger than"),
         ({"manifest.json": b'[{"Config": "a", "Config": "b"}]'}, None, "not valid JSON"),
         ({"a": b"x"}, None, "holds no images"),
-    ):
-        write(evil, files, more=more)
-        assert said in small_carboy("load", "-i", str(evil), expect=1).stderr, said
-    evil.write_bytes(b"no archive at all" * 100)
-    assert "no archive of images" in small_carboy("load", "-i", str(evil), expect=1).stderr
+    ],
+    ids=["outside", "wrong", "dots", "sha512", "device", "link", "twice", "large", "keys", "nothing"],
+)
+def test_a_hostile_archive_is_refused(
+    small_carboy: Carboy, place: Path, files: dict[str, bytes], more: Callable[[tarfile.TarFile], Any] | None, said: str
+) -> None:
+    write(place / "evil.tar", files, more=more)
+    assert said in small_carboy("load", "-i", str(place / "evil.tar"), expect=1).stderr
+
+
+def test_a_bomb_is_refused(small_carboy: Carboy, place: Path) -> None:
+    (place / "evil.tar").write_bytes(zstandard.ZstdCompressor().compress(bytes(280 * 2**20)))
+    assert "bomb" in small_carboy("load", "-i", str(place / "evil.tar"), expect=1).stderr
+    (place / "evil.tar").write_bytes(b"no archive at all" * 100)
+    assert "no archive of images" in small_carboy("load", "-i", str(place / "evil.tar"), expect=1).stderr
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
