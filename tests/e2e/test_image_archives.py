@@ -93,9 +93,8 @@ def test_the_archive_of_dockers_alone_is_loaded(small_carboy: Carboy, place: Pat
 
 
 def test_a_compressed_archive_is_loaded_from_a_pipe(small_carboy: Carboy, place: Path) -> None:
-    with (place / "images.tar").open("wb") as out:  # and is written to one
-        with small_carboy.start("save", SMALL, stdout=out) as process:
-            assert process.wait(60) == 0
+    with (place / "images.tar").open("wb") as out, small_carboy.start("save", SMALL, stdout=out) as process:
+        assert process.wait(60) == 0
     data = (place / "images.tar").read_bytes()
     assert read(place / "images.tar").keys() >= {"oci-layout", "index.json", "manifest.json"}
     for compress in (gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress):
