@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -334,6 +335,30 @@ def test_contexts_that_are_elsewhere(small_carboy: Carboy, served: str) -> None:
     assert run(small_carboy, "git:1", "cat", "/word") == "repository\n"
     small_carboy("build", f"{served}/context.tgz", "-t", "url:1")
     assert run(small_carboy, "url:1", "cat", "/word") == "archive\n"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_time_of_a_source(small_carboy: Carboy, served: str, project: Callable[..., str]) -> None:
+    """SOURCE_DATE_EPOCH may name what an image is made of: a repository's commit has a time."""
+    folder = project("FROM small:test\n")
+    epoch = ("--build-arg", "SOURCE_DATE_EPOCH=%s")
+    source = f"FROM scratch AS source\nADD {served}/bare.git#main /\n"
+    text = f"{source}FROM small:test\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /at\n"
+    Path(folder, "Dockerfile").write_text(text)
+    created = set()
+    for name, options in (
+        ("context", [f"{served}/bare.git#main", "-t", "dated:1"]),
+        ("source", [folder, "-t", "dated:2"]),
+        ("named", [folder, "--build-context", f"named={served}/bare.git#main", "-t", "dated:3"]),
+    ):
+        small_carboy("build", *options, epoch[0], epoch[1] % name)
+        created.add(small_carboy("inspect", "-f", "{{.Created}}", options[-1]).stdout)
+    assert len(created) == 1
+    at = int(run(small_carboy, "dated:2", "cat", "/at"))
+    assert at == int(run(small_carboy, "dated:3", "cat", "/at"))
+    assert datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") == created.pop().strip()
+    said = small_carboy("build", folder, epoch[0], epoch[1] % "context", expect=1).stderr
+    assert "neither a number of seconds nor a source that has a time: context" in said
 
 
 def test_a_file_of_another_language(small_carboy: Carboy, project: Callable[..., str]) -> None:

@@ -16,6 +16,7 @@ from carboy.build.dockerfile.given import MainContext
 from carboy.build.front import DOCKERFILES
 from carboy.build.graph import ops
 from carboy.build.sources import MAX_BYTES, DockerfileText, read_dockerfile, read_ignore
+from carboy.dockerfile.instructions.model import Add, Dockerfile
 from carboy.errors import CarboyError
 from carboy.layers.compression import BZIP2, GZIP, XZ, ZSTD
 
@@ -33,11 +34,15 @@ _HEADS = (GZIP, BZIP2, ZSTD, XZ + b"Z\x00")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
     """A context and its Dockerfile: ``context`` None is the ``folder``, which a .dockerignore may cut down; else the files come
-    from an operation, or (without both) there are none."""
+    from an operation, or (without both) there are none.
+
+    ``time_s`` is when what is elsewhere was made, in seconds since 1970; None where nobody says so.
+    """
 
     text: DockerfileText
     context: MainContext | None = None
     folder: str = ""
+    time_s: int | None = None
 
 
 def is_archive(data: bytes) -> bool:
@@ -80,6 +85,7 @@ def git_operation(address: GitAddress, *, title: str) -> ops.Git:
         subdir=address.subdir,
         checksum=address.checksum,
         keep_git_dir=bool(address.keep_git_dir),
+        submodules=address.submodules,
         title=title,
     )
 
@@ -94,11 +100,12 @@ def _with_text(request: DockerfileRequest, read: Callable[[], DockerfileText]) -
 
 def _locate_repository(engine: Engine, request: DockerfileRequest, address: GitAddress) -> Located:
     from carboy.build.graph.options import BuildOptions
-    from carboy.build.solver.checkouts import fetch_folder
+    from carboy.build.solver.checkouts import fetch_checkout
 
     operation = git_operation(address, title=f"[internal] load git source {request.context}")
     options = BuildOptions(environ=engine.environ, ssh=request.ssh)
-    folder, _ = fetch_folder(operation, engine.store, options, say=_silence, check=_go_on)
+    found = fetch_checkout(operation, engine.store, options, say=_silence, check=_go_on)
+    folder = found.folder
 
     def read() -> DockerfileText:
         names = os.listdir(folder)
@@ -108,7 +115,8 @@ def _locate_repository(engine: Engine, request: DockerfileRequest, address: GitA
             raise CarboyError(f"{path} of the repository is a symbolic link", hint="name the Dockerfile itself with -f")
         return read_dockerfile(folder, file=f"{folder}/{path}")
 
-    return Located(text=_with_text(request, read), context=ops.LocalContext(title=operation.title), folder=folder)
+    context = ops.LocalContext(title=operation.title)
+    return Located(text=_with_text(request, read), context=context, folder=folder, time_s=found.time_s)
 
 
 def _locate_url(engine: Engine, request: DockerfileRequest) -> Located:
@@ -122,10 +130,48 @@ def _locate_url(engine: Engine, request: DockerfileRequest) -> Located:
         stream.seek(0)
         if is_archive(head):
             text = _with_text(request, lambda: _read_member(stream, request.file, where=where))
-            return Located(text=text, context=_unpacked(origin, _ARCHIVE))
+            return Located(text=text, context=_unpacked(origin, _ARCHIVE), time_s=view.time_of(_ARCHIVE))
         data = stream.read(MAX_BYTES + 1)
     empty = ops.InlineFiles(files=(), title="[internal] no build context")
-    return Located(text=DockerfileText(name=where, data=data), context=empty)
+    return Located(text=DockerfileText(name=where, data=data), context=empty, time_s=view.time_of(_ARCHIVE))
+
+
+def find_time(
+    engine: Engine, request: DockerfileRequest, located: Located, dockerfile: Dockerfile, *, name: str
+) -> int | None:
+    """Return when a source was made, in seconds since 1970: what SOURCE_DATE_EPOCH is when it names one.
+
+    ``name`` is "context", a named context, or a stage that is one ADD from elsewhere on scratch: a repository's commit has a
+    time, and what a server sends with Last-Modified. None where it is none of these, or has no time. Raises ``CarboyError``.
+    """
+    if name == "context":
+        return located.time_s
+    source = request.contexts.get(name.lower())
+    if source is not None:
+        return _find_address_time(engine, request, source.value) if source.kind == "git" else None
+    for stage in dockerfile.stages:
+        if stage.name != name.lower() or stage.start.image != "scratch" or len(stage.instructions) != 1:
+            continue
+        (only,) = stage.instructions
+        if isinstance(only, Add) and len(only.sources) == 1:
+            return _find_address_time(engine, request, only.sources[0])
+    return None
+
+
+def _find_address_time(engine: Engine, request: DockerfileRequest, text: str) -> int | None:
+    from carboy.build.graph.options import BuildOptions
+    from carboy.build.solver.checkouts import fetch_checkout
+    from carboy.build.solver.downloads import fetch_file
+
+    address = parse_git_address(text)
+    if address is not None:
+        operation = git_operation(address, title="")
+        options = BuildOptions(environ=engine.environ, ssh=request.ssh)
+        return fetch_checkout(operation, engine.store, options, say=_silence, check=_go_on).time_s
+    if not text.startswith(("http://", "https://")):
+        return None
+    view, _ = fetch_file(ops.Http(url=text, filename=_ARCHIVE), engine.store, engine.environ, check=_go_on)
+    return view.time_of(_ARCHIVE)
 
 
 def _unpacked(origin: ops.Origin, name: str) -> ops.Copy:

@@ -23,7 +23,7 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
-from carboy.engine.contexts import Located, git_operation, locate
+from carboy.engine.contexts import Located, find_time, git_operation, locate
 from carboy.engine.dockerfile_request import DockerfileRequest
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
@@ -202,6 +202,7 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
     args |= request.build_args
     if EPOCH in engine.environ:
         args.setdefault(EPOCH, engine.environ[EPOCH])
+    _date(engine, request, located, dockerfile, args)
     check_syntax(dockerfile, args)
     return _Read(
         located=located,
@@ -211,6 +212,23 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
         build_args=args,
         resolver=StoreResolver(engine.store),
     )
+
+
+def _date(
+    engine: Engine, request: DockerfileRequest, located: Located, dockerfile: Dockerfile, args: dict[str, str]
+) -> None:
+    """Put a number where SOURCE_DATE_EPOCH names a source. Raises ``LanguageError`` for what has no time."""
+    text = args.get(EPOCH, "")
+    if not text or (text.isascii() and text.isdecimal()):
+        return
+    found = find_time(engine, request, located, dockerfile, name=text)
+    if found is None:
+        wrong = LanguageError(
+            f"{EPOCH} is neither a number of seconds nor a source that has a time: {text}",
+            hint="write it as 1700000000, or as the context, named context or stage that is a repository",
+        )
+        raise dockerfile.source.error(wrong, Span(0, 0))
+    args[EPOCH] = str(found)
 
 
 def _compile(text: str, name: str) -> Ignore | None:

@@ -250,6 +250,10 @@ class FilesView:
         """Return where the bytes of a file that was downloaded are."""
         return self._files[name].path
 
+    def time_of(self, name: str) -> int | None:
+        """Return when a file was changed, in seconds since 1970, None where nobody said."""
+        return self._files[name].mtime_s
+
     def select(self, source: Source) -> list[Selected]:
         """Return the file of that name."""
         file = self._files.get(source.path.lstrip("/"))

@@ -142,6 +142,7 @@ def _git_item(
         subdir=git.subdir,
         checksum=instruction.checksum or git.checksum,
         keep_git_dir=bool(asked if keep is None else keep),
+        submodules=git.submodules,
         title=title,
         location=location,
     )

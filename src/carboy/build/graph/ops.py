@@ -120,7 +120,8 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class Git(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A checkout of ``url`` at ``ref`` ("": the remote's default), of its folder ``subdir``; files are 0644 or 0755, root's.
 
-    ``checksum`` is the commit, or the beginning of its name, that the ref must lead to. ``keep_git_dir`` leaves .git in it.
+    ``checksum`` is the commit, or the beginning of its name, that the ref must lead to. ``keep_git_dir`` leaves .git in it;
+    ``submodules`` are fetched as well, and theirs.
     """
 
     url: str
@@ -128,6 +129,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     subdir: str = ""
     checksum: str = ""
     keep_git_dir: bool = False
+    submodules: bool = True
     title: str = ""
     location: Location | None = None
 

@@ -1,0 +1,129 @@
+"""Runs the machine's git, which gets nothing of the person's but proxies, certificates and the agent that a build was given.
+
+No configuration, no hooks, no helper, no template, no other protocols: CVE-2026-33748, CVE-2019-13139.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from carboy.base import proc
+from carboy.environments.indexes import redact
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from carboy.build.graph.options import BuildOptions
+
+PROTOCOLS = "http:https:ssh:git"
+MAX_OUTPUT_BYTES = 2**20
+MAX_RECORD_BYTES = 2**16
+_CONFIG = (
+    "core.hooksPath=/dev/null",
+    "credential.helper=",
+    "core.fsmonitor=false",
+    "core.protectNTFS=false",
+    "gc.auto=0",
+    "pack.threads=1",
+)
+_CHUNK_BYTES = 65_536
+
+
+class GitProgram:
+    """git with a small environment of its own. Raises ``CarboyError`` where the machine has none."""
+
+    def __init__(self, options: BuildOptions) -> None:
+        program = shutil.which("git")
+        if program is None:
+            raise CarboyError("git is not on this machine", hint="install git, or ADD an archive of the repository")
+        self._program = program
+        environ = options.environ
+        self._env = {
+            **proc.DEFAULT_ENV,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+            self._env |= {key: environ[key] for key in (name, name.lower()) if environ.get(key)}
+        bundle = environ.get("GIT_SSL_CAINFO") or environ.get("SSL_CERT_FILE")
+        if bundle:
+            self._env["GIT_SSL_CAINFO"] = bundle
+        if "default" in options.ssh:
+            self._env["SSH_AUTH_SOCK"] = options.ssh["default"]
+
+    def ask(self, *arguments: str) -> bool:
+        """Return whether a command succeeds."""
+        with _Started(self._argv(arguments), self._environ(PROTOCOLS), with_errors=True) as started:
+            started.read()
+        return started.status == 0
+
+    def run(self, *arguments: str, protocols: str = "", index: str = "") -> str:
+        """Run a command and return what it printed. Raises ``CarboyError`` with that when it fails.
+
+        ``protocols`` are allowed in place of those of the network; ``index`` is a file for the state of the checkout.
+        """
+        env = self._environ(protocols or PROTOCOLS) | ({"GIT_INDEX_FILE": index} if index else {})
+        with _Started(self._argv(arguments), env, with_errors=True) as started:
+            output = started.read().decode("utf-8", "replace")
+        if started.status:
+            command = next(word for word in arguments if not word.startswith(("-", "/")))
+            raise CarboyError(
+                f"git {command} ended with status {started.status}",
+                details=redact(output.strip()),
+                hint="check the address",
+            )
+        return output
+
+    def records(self, *arguments: str) -> Iterator[bytes]:
+        """Yield what a command prints, cut at its NUL bytes; a command that fails yields what it printed until then.
+
+        Raises ``CarboyError`` for a record of more than ``MAX_RECORD_BYTES``.
+        """
+        with _Started(self._argv(arguments), self._environ(PROTOCOLS), with_errors=False) as started:
+            rest = b""
+            while chunk := os.read(started.fd, _CHUNK_BYTES):
+                *whole, rest = (rest + chunk).split(b"\0")
+                yield from whole
+                if len(rest) > MAX_RECORD_BYTES:
+                    raise CarboyError("the repository has names that are too long", hint="check the address")
+
+    def _argv(self, arguments: tuple[str, ...]) -> list[str]:
+        return [self._program, *(word for item in _CONFIG for word in ("-c", item)), *arguments]
+
+    def _environ(self, protocols: str) -> dict[str, str]:
+        return {**self._env, "GIT_ALLOW_PROTOCOL": protocols}
+
+
+class _Started:
+    """A command that runs, its output at ``fd``; ``status`` is there afterwards."""
+
+    def __init__(self, argv: list[str], env: Mapping[str, str], *, with_errors: bool) -> None:
+        self.status = -1
+        self.fd, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = proc.spawn(argv, env=env, fds={1: write, **({2: write} if with_errors else {})})
+        except BaseException:
+            os.close(self.fd)
+            raise
+        finally:
+            os.close(write)
+
+    def __enter__(self) -> _Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)  # git ends when nobody listens
+        self.status = proc.wait(self._pid)
+
+    def read(self) -> bytes:
+        """Return what it prints, to its end, as much as is kept of that."""
+        output = b""
+        while chunk := os.read(self.fd, _CHUNK_BYTES):
+            output += chunk[: MAX_OUTPUT_BYTES - len(output)]
+        return output
