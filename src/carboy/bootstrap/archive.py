@@ -1,4 +1,4 @@
-"""Where the archive is and how to reach it: an option, else the host's own apt, else a public mirror."""
+"""Where an archive is and how to reach it: an option, config.toml, the host's own apt, else a public mirror."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from carboy.bootstrap.recipe import ALIASES, DEBIAN_SUITES
+from carboy.bootstrap.distributions import DISTRIBUTIONS, find_distribution
+from carboy.bootstrap.errors import BootstrapError
+from carboy.bootstrap.recipe import ArchiveSettings, Recipe
 from carboy.bootstrap.sources import Source, parse_apt_conf, parse_deb822_sources, parse_sources_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.distributions import Distribution
 
-PUBLIC_MIRROR = "https://mirrors.edge.kernel.org/debian"
+PUBLIC_MIRROR = DISTRIBUTIONS["debian"].mirror
+NO_SETTINGS = ArchiveSettings()
+_DEBIAN = Recipe()
 _FILE_LIMIT = 1 << 20
 _KINDS = ("", "-updates", "-security")
+_ASKED, _CONFIGURED = "as asked for", "as config.toml has it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +44,10 @@ class ArchiveConfig:
     """How an archive is reached.
 
     ``mirror`` and ``security_mirror`` are addresses without a trailing slash (``security_mirror`` None: the neighbour
-    of ``mirror``); ``security`` asks for the suites SUITE-updates and SUITE-security; ``keyrings`` are files (none:
-    Debian's keys, which carboy brings); ``proxies`` maps "http", "https" or a host's name to a proxy's address ("" for
-    direct); ``ca_file`` and ``ca_dir`` are the certificates to trust; ``reason`` says where the address is from.
+    of ``mirror``, or itself); ``security`` asks for the suites SUITE-updates and SUITE-security; ``keyrings`` are files,
+    for Alpine folders (none: Debian's keys, which carboy brings); ``proxies`` maps "http", "https" or a host's name to a
+    proxy's address ("" for direct); ``ca_file`` and ``ca_dir`` are the certificates to trust; ``explicit`` says that
+    somebody named the address, ``reason`` where it is from.
     """
 
     mirror: str = PUBLIC_MIRROR
@@ -62,7 +68,10 @@ class ArchiveConfig:
         main = Suite(uri=self.mirror, name=recipe.suite, components=self.components, primary=True)
         if not self.security:
             return (main,)
-        security = self.security_mirror or derive_security_mirror(self.mirror)
+        if not recipe.known.security:
+            return (main,)
+        beside = recipe.known.security == "beside"
+        security = self.security_mirror or (derive_security_mirror(self.mirror) if beside else self.mirror)
         return (
             main,
             replace(main, name=f"{recipe.suite}-updates", primary=False),
@@ -75,13 +84,16 @@ def derive_security_mirror(mirror: str) -> str:
     return f"{mirror.rstrip('/')}-security"
 
 
-def choose_source(sources: Sequence[Source], suite: str, *, kind: str = "") -> Source | None:
-    """Return the host's source that is Debian's archive, preferring one that already has ``suite``. Pure.
+def choose_source(
+    sources: Sequence[Source], suite: str, *, kind: str = "", known: Distribution = DISTRIBUTIONS["debian"]
+) -> Source | None:
+    """Return the host's source that is the distribution's archive, preferring one that already has ``suite``. Pure.
 
     ``kind`` is "" or "-security". A foreign archive may carry a Debian suite's name ("stable main" is popular), so that
-    an alias counts only at an address that ends in Debian's own directory name, and component main is needed always.
+    an alias counts only at an address that ends in the archive's own directory name, and component main is needed always.
     """
-    directory = "debian-security" if kind else "debian"
+    beside = "-security" if kind and known.security == "beside" else ""
+    directories = {f"{name}{beside}" for name in known.directories}
     found: list[tuple[int, Source]] = []
     for source in sources:
         named = (
@@ -89,9 +101,9 @@ def choose_source(sources: Sequence[Source], suite: str, *, kind: str = "") -> S
         )
         ending = next((k for k in reversed(_KINDS) if k and named.endswith(k)), "")
         base = named.removesuffix(ending)
-        usual = source.uri.rpartition("/")[2] == directory
-        known = base in DEBIAN_SUITES or (usual and (base in ALIASES or base in {"testing", "sid", "unstable"}))
-        if source.uri.startswith(("http://", "https://")) and ending == kind and known and "main" in source.components:
+        usual = source.uri.rpartition("/")[2] in directories
+        fits = base in known.suites or (usual and (base in known.aliases or base in known.unversioned))
+        if source.uri.startswith(("http://", "https://")) and ending == kind and fits and "main" in source.components:
             found.append(((base == suite) * 2 + usual, source))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -100,41 +112,71 @@ def read_archive_config(
     environ: Mapping[str, str],
     etc_apt: str = "/etc/apt",
     *,
-    suite: str = "bookworm",
+    recipe: Recipe = _DEBIAN,
     mirror: str | None = None,
     security: bool = True,
-    keyrings: tuple[str, ...] = (),
+    settings: ArchiveSettings = NO_SETTINGS,
 ) -> ArchiveConfig:
-    """Return how this host reaches Debian's archive; ``mirror`` (an option) goes before what the host's apt says.
+    """Return how this host reaches the archive of a recipe.
 
-    The environment's proxies and certificates are honoured as apt, curl and pip do: a proxy of apt's own configuration
-    goes first. Files that cannot be read are left out.
+    ``mirror`` (an option) goes before what ``settings`` (of config.toml) say, these before what the host's apt says, and
+    that before the distribution's public mirror. The environment's proxies and certificates are honoured as apt, curl and
+    pip do: a proxy of apt's own configuration goes first. Files that cannot be read are left out.
     """
-    settings = _read_apt_conf(etc_apt)
-    sources = _read_sources(etc_apt)
-    address, beside, reason = PUBLIC_MIRROR, None, "the public mirror"
-    chosen = choose_source(sources, suite)
-    mirror = mirror or environ.get("CARBOY_MIRROR") or None
-    if mirror:
-        address, reason = mirror.rstrip("/"), "as asked for"
-    elif chosen is not None:
-        address, reason = chosen.uri, "the host's apt sources"
-        source = choose_source(sources, suite, kind="-security")
-        beside = source.uri if source else None
+    known = find_distribution(recipe.distribution)
+    conf = _read_apt_conf(etc_apt)
+    address, beside, reason = _choose_address(environ, etc_apt, recipe=recipe, mirror=mirror, settings=settings)
     return ArchiveConfig(
         mirror=address,
         security_mirror=beside,
-        security=security,
-        keyrings=keyrings,
-        proxies=_find_proxies(environ, settings),
+        security=security and settings.security,
+        components=settings.components or known.components,
+        keyrings=settings.keyrings or _find_keyrings(known),
+        proxies=_find_proxies(environ, conf),
         no_proxy=_find_no_proxy(environ),
         ca_file=_first(environ, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-        or settings.get("acquire::https::cainfo"),
+        or conf.get("acquire::https::cainfo"),
         ca_dir=environ.get("SSL_CERT_DIR") or None,
-        check_valid_until=settings.get("acquire::check-valid-until", "true").lower() not in {"false", "no", "0", "off"},
-        explicit=bool(mirror),
+        check_valid_until=conf.get("acquire::check-valid-until", "true").lower() not in {"false", "no", "0", "off"},
+        explicit=reason in {_ASKED, _CONFIGURED},
         reason=reason,
     )
+
+
+def _choose_address(
+    environ: Mapping[str, str], etc_apt: str, *, recipe: Recipe, mirror: str | None, settings: ArchiveSettings
+) -> tuple[str, str | None, str]:
+    """Return the archive's address, that of its security updates (None: as the distribution has it), and why."""
+    known = recipe.known
+    # The variable names one address, and has always been Debian's.
+    mirror = mirror or (environ.get("CARBOY_MIRROR") if known.name == "debian" else None)
+    if mirror:
+        return mirror.rstrip("/"), None, _ASKED
+    if settings.mirror:
+        beside = settings.security_mirror
+        return settings.mirror.rstrip("/"), beside.rstrip("/") if beside else None, _CONFIGURED
+    if known.format == "deb" and (not known.ports_mirror or known.find_mirror(recipe.architecture) == known.mirror):
+        sources = _read_sources(etc_apt)
+        chosen = choose_source(sources, recipe.suite, known=known)
+        if chosen is not None:
+            source = choose_source(sources, recipe.suite, kind="-security", known=known)
+            return chosen.uri, source.uri if source else None, "the host's apt sources"
+    return known.find_mirror(recipe.architecture), None, "the public mirror"
+
+
+def _find_keyrings(known: Distribution) -> tuple[str, ...]:
+    """Return the host's own keys of a distribution whose keys carboy does not bring."""
+    if known.brought:
+        return ()
+    if not os.path.exists(known.keyring):
+        what = "a folder of its public keys" if known.format == "apk" else "a file of its keys"
+        raise BootstrapError(
+            f"the keys that {known.title}'s archive is signed with are not known here",
+            details=f"there is no {known.keyring}",
+            hint=f"install the package {known.keyring_package}, or name {what} in config.toml of the home:\n"
+            f'[archives.{known.name}]\nkeyring = "/path/of/it"',
+        )
+    return (known.keyring,)
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str | None:

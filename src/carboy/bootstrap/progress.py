@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 
@@ -23,3 +24,24 @@ class Silence:
 
     def log(self, line: str) -> None:
         """Take nothing of it."""
+
+
+class DownloadCount:
+    """Adds up what several threads fetch and tells a progress of it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._done_bytes = 0
+        self._total_bytes: int | None = None
+
+    def begin(self, total_bytes: int) -> None:
+        """Count from nothing on, of ``total_bytes``."""
+        with self._lock:
+            self._done_bytes, self._total_bytes = 0, total_bytes
+
+    def add(self, count: int) -> None:
+        """Take the bytes of one piece; fewer than none when they have to be fetched again."""
+        with self._lock:
+            self._done_bytes += count
+            self._progress.step_progress(self._done_bytes, self._total_bytes)

@@ -103,11 +103,19 @@ class _Execution:
         from carboy.bootstrap.archive import read_archive_config
         from carboy.bootstrap.bootstrap import bootstrap
         from carboy.bootstrap.recipe import parse_recipe
+        from carboy.build.solver.recipes import read_archive_settings
+        from carboy.oci.platform import Platform
 
         context = self._context
-        recipe = parse_recipe(step.base, packages=step.packages)
+        settings = read_archive_settings(context.home.path, step.base.partition(":")[0])
+        recipe = parse_recipe(
+            step.base,
+            packages=step.packages,
+            architecture=Platform.current().architecture,
+            any_suite=bool(settings.keyrings),
+        )
         archive = read_archive_config(
-            context.environ, suite=recipe.suite, mirror=context.mirror, security=context.security
+            context.environ, recipe=recipe, mirror=context.mirror, security=context.security, settings=settings
         )
         base = bootstrap(
             recipe,

@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from carboy.bootstrap.distributions import find_distribution
 from carboy.build.settings import Settings, parse_procfile, parse_settings
 from carboy.errors import CarboyError
 
@@ -136,7 +137,10 @@ def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:
     steps = (
         BaseStep(base=base, packages=packages, reason="it was asked for"),
         ConfigStep(
-            command=("bash",), env=(f"PATH={_SYSTEM_PATH}",), workdir="/", reason="a shell, as in other base images"
+            command=(find_distribution(base.partition(":")[0]).command,),
+            env=(f"PATH={_SYSTEM_PATH}",),
+            workdir="/",
+            reason="a shell, as in other base images",
         ),
     )
     return Plan(folder="", steps=steps)

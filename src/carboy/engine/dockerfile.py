@@ -15,6 +15,7 @@ from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
 from carboy.build.solver.bases import StoreResolver
+from carboy.build.solver.recipes import Bases
 from carboy.build.sources import read_ignore
 from carboy.dockerfile.checks import BaseFacts, CheckInput, check, read_check_options
 from carboy.dockerfile.errors import LanguageError, Span
@@ -210,7 +211,7 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
         ignore=_compile(text.ignore, text.ignore_name),
         platform=platform,
         build_args=args,
-        resolver=StoreResolver(engine.store),
+        resolver=StoreResolver(engine.store, Bases(engine.home.path)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carboy.build.solver.recipes import find_recipe_of
+from carboy.build.solver.recipes import Bases
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from carboy.engine.context import Engine
 
 
-def is_known(name: str) -> bool:
+def is_known(engine: Engine, name: str) -> bool:
     """Return whether an image of this name can be made from a distribution's signed archive. Raises ``CarboyError``."""
-    return find_recipe_of(Reference.parse(name)) is not None
+    return Bases(engine.home.path).find(Reference.parse(name)) is not None
 
 
 def make_known(engine: Engine, name: str, *, progress: GraphProgress, say: Callable[[str], None]) -> None:

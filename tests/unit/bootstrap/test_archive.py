@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carboy.bootstrap.deb.index import PackageIndex, parse_package
+from carboy.bootstrap.deb.release import check_release, parse_date, parse_release
+from carboy.bootstrap.deb.resolve import resolve
+from carboy.bootstrap.deb.signature import read_keyring, verify_inrelease
+from carboy.bootstrap.deb.version import is_satisfied, version_key
 from carboy.bootstrap.errors import ArchiveDataError, ResolveError, SignatureError
-from carboy.bootstrap.index import PackageIndex, parse_package
-from carboy.bootstrap.release import check_release, parse_date, parse_release
-from carboy.bootstrap.resolve import resolve
-from carboy.bootstrap.signature import read_keyring, verify_inrelease
 from carboy.bootstrap.sources import parse_deb822_sources, parse_sources_list
-from carboy.bootstrap.version import is_satisfied, version_key
 
 ASCENDING = [
     "1~~",

@@ -25,7 +25,6 @@ from carboy.build.graph.ops import (
 )
 from carboy.build.solver.bases import parse_time
 from carboy.build.solver.downloads import show_url
-from carboy.build.solver.recipes import find_recipe
 from carboy.errors import CarboyError
 from carboy.layers.compression import open_archive, open_decompressed
 from carboy.layers.errors import LayerError
@@ -162,23 +161,6 @@ def test_a_linked_copy_does_not_depend_on_its_parent() -> None:
     assert key(copy(link=True), ("p",)) == key(copy(link=True), ("q",))
     assert key(copy(), ("p",)) != key(copy(), ("q",))
     assert key(copy(link=True, chmod="600"), ("p",)) != key(copy(link=True, chmod="600"), ("q",))
-
-
-def test_recipes() -> None:
-    suites = {
-        tag: find_recipe("debian", tag)
-        for tag in ("bookworm", "12", "12-slim", "bookworm-slim", "latest", "12.4", "sid")
-    }
-    assert {tag: recipe and recipe.suite for tag, recipe in suites.items()} == {
-        "bookworm": "bookworm", "12": "bookworm", "12-slim": "bookworm", "bookworm-slim": "bookworm", "latest": "trixie",
-        "12.4": None, "sid": None,
-    }  # fmt: skip
-    python = find_recipe("python", "3.11-slim-bookworm")
-    assert python is not None
-    assert (python.suite, "python3-pip" in python.packages) == ("bookworm", True)
-    assert [find_recipe("python", tag) for tag in ("3.12", "3.11-trixie", "3.11-alpine")] == [None] * 3
-    assert find_recipe("python", "slim") == find_recipe("python", "latest")
-    assert find_recipe("ubuntu", "24.04") is None
 
 
 def test_times_of_other_tools() -> None:

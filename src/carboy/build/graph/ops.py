@@ -17,13 +17,16 @@ Sources: moby/buildkit, solver/pb/ops.proto; reference of the Dockerfile languag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
 from carboy.oci.config import RunConfig
 from carboy.oci.digest import Digest
 from carboy.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from carboy.bootstrap.recipe import ArchiveSettings
 
 Network: TypeAlias = Literal["default", "none", "host"]
 Security: TypeAlias = Literal["sandbox", "insecure"]
@@ -62,7 +65,7 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``name`` is what people call it ("debian:bookworm"); ``config`` is how its containers start, ``author`` and ``platform``
     as its document has them. ``digest`` is the manifest's, of an image in the local store. ``recipe`` names a base that is
-    made when the build comes to it, with ``packages``, and ``note`` tells people so.
+    made when the build comes to it, with ``packages`` from its ``archive``, and ``note`` tells people so.
     """
 
     name: str
@@ -72,6 +75,7 @@ class BaseImage(msgspec.Struct, frozen=True, kw_only=True):
     digest: Digest | None = None
     recipe: str = ""
     packages: tuple[str, ...] = ()
+    archive: ArchiveSettings | None = None
     note: str = ""
 
 

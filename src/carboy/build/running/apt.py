@@ -63,22 +63,22 @@ def _plan_sources(
 ) -> tuple[ArchiveConfig | None, tuple[FileMount, ...]]:
     """Return the host's archive and its sources as files; None when the image's are others, or the host has none."""
     from carboy.bootstrap.archive import PUBLIC_MIRROR, read_archive_config
-    from carboy.bootstrap.bootstrap import SOURCES_MIRROR
     from carboy.bootstrap.recipe import Recipe
     from carboy.bootstrap.sources import parse_deb822_sources
 
+    own_mirror = PUBLIC_MIRROR.replace("https://", "http://")  # as bases have it: they have no certificates yet
     found = parse_deb822_sources(own.get(BASE, b"").decode("utf-8", "replace"))
-    sources = [source for source in found if source.uri.removesuffix("-security") == SOURCES_MIRROR]
+    sources = [source for source in found if source.uri.removesuffix("-security") == own_mirror]
     if not sources:
         return None, ()
-    suite = sources[0].suite
-    archive = read_archive_config(environ, suite=suite)
+    recipe = Recipe(suite=sources[0].suite)
+    archive = read_archive_config(environ, recipe=recipe)
     if archive.mirror == PUBLIC_MIRROR and not archive.proxies:
         return None, ()
     wanted = {source.suite for source in sources}
     lines = [
         f"deb [signed-by={_KEYRING}] {item.uri} {item.name} {' '.join(item.components)}\n"
-        for item in archive.plan_suites(Recipe(suite=suite))
+        for item in archive.plan_suites(recipe)
         if item.name in wanted
     ]
     others = [FileMount(target=f"{_PARTS}/{name}", content=data) for name, data in sorted(own.items()) if name != BASE]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.build.graph.ops import BaseImage
-from carboy.build.solver.recipes import find_recipe_of, list_names
 from carboy.build.solver.state import Layer, StateResult
 from carboy.errors import CarboyError
 from carboy.images.times import format_time, parse_time
@@ -21,24 +20,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carboy.base.home import Home
-    from carboy.bootstrap.bootstrap import BaseLayer
+    from carboy.bootstrap.archive import ArchiveConfig
+    from carboy.bootstrap.layer import BaseLayer
+    from carboy.bootstrap.recipe import Recipe
     from carboy.build.graph.ops import Location
+    from carboy.build.solver.recipes import Bases
     from carboy.linux.identity import Tier
     from carboy.oci.digest import Digest
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
 
 
+class Registries(Protocol):
+    """Where images are that are not here: the registries of the configuration, and their mirrors."""
+
+    def find(self, reference: Reference, *, platform: Platform) -> BaseImage | None:
+        """Return the image, with its layers in the store, or None where nobody has it. Raises ``CarboyError``."""
+        ...
+
+
 class StoreResolver:
-    """Finds images by name: in the local store, else among those that can be made here (``recipes``).
+    """Finds images by name: in the local store, else in registries, else among those that can be made here (``recipes``).
 
     ``asked`` has the full names that were asked for, with the digest of what the store has under each, None for nothing.
     """
 
-    def __init__(self, store: Store, *, platform: Platform | None = None) -> None:
+    def __init__(
+        self, store: Store, bases: Bases, *, platform: Platform | None = None, registries: Registries | None = None
+    ) -> None:
         self._store = store
+        self._bases = bases
         self._platform = platform or Platform.current()
         self.asked: dict[str, str | None] = {}
+        self._registries = registries  # None: there is no client for them yet
 
     def resolve(self, name: str, *, platform: Platform | None, location: Location | None = None) -> BaseImage:
         """Return the image that ``name`` means. Raises ``CarboyError`` with where it was asked for, when there is none."""
@@ -59,15 +73,17 @@ class StoreResolver:
                 author=config.author,
                 digest=digest,
             )
-        return self._resolve_recipe(reference, wanted, location)
+        found = self._registries.find(reference, platform=wanted) if self._registries is not None else None
+        return found or self._resolve_recipe(reference, wanted, location)
 
     def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:
-        recipe = find_recipe_of(reference)
+        recipe = self._bases.find(reference)
         if recipe is None:
+            names = self._bases.list_names(reference)
             raise CarboyError(
                 f"there is no image {reference.familiar} here, and it cannot be made",
                 details=_where(location),
-                hint=f"build or load it first; these can be made here: {', '.join(list_names())}",
+                hint=f"build or load it first; these can be made here: {', '.join(names)}",
             )
         if platform.architecture != self._platform.architecture:
             raise CarboyError(
@@ -77,10 +93,17 @@ class StoreResolver:
             )
         return BaseImage(
             name=reference.familiar,
-            config=RunConfig(Env=list(recipe.env), Cmd=list(recipe.command)),
+            config=RunConfig(
+                Env=list(recipe.env),
+                Cmd=list(recipe.command) or None,
+                Entrypoint=list(recipe.entrypoint) or None,
+                WorkingDir=recipe.workdir,
+                User=recipe.user,
+            ),
             platform=self._platform,
-            recipe=f"debian:{recipe.suite}",
+            recipe=recipe.base,
             packages=recipe.packages,
+            archive=recipe.archive,
             note=f"{reference.familiar} is not in the store and is made here: {recipe.reason}",
         )
 
@@ -130,12 +153,9 @@ def make_base(
 
     For the first thread only: the sandbox takes the process's signals. Raises what bootstrapping raises.
     """
-    from carboy.bootstrap.archive import read_archive_config
     from carboy.bootstrap.bootstrap import bootstrap
-    from carboy.bootstrap.recipe import parse_recipe
 
-    recipe = parse_recipe(image.recipe, packages=image.packages, architecture=image.platform.architecture)
-    archive = read_archive_config(environ, suite=recipe.suite, mirror=mirror)
+    recipe, archive = _read_archive(image, environ, mirror=mirror)
     base = bootstrap(
         recipe,
         store=store,
@@ -153,14 +173,21 @@ def find_base_state(
     image: BaseImage, *, store: Store, environ: Mapping[str, str], mirror: str | None = None
 ) -> StateResult | None:
     """Return the layers of a base that was made here before, None when it would have to be made. Asks nobody."""
-    from carboy.bootstrap.archive import read_archive_config
     from carboy.bootstrap.bootstrap import find_base
-    from carboy.bootstrap.recipe import parse_recipe
 
-    recipe = parse_recipe(image.recipe, packages=image.packages, architecture=image.platform.architecture)
-    archive = read_archive_config(environ, suite=recipe.suite, mirror=mirror)
+    recipe, archive = _read_archive(image, environ, mirror=mirror)
     base = find_base(recipe, store=store, archive=archive)
     return None if base is None else _base_state(image, base)
+
+
+def _read_archive(image: BaseImage, environ: Mapping[str, str], *, mirror: str | None) -> tuple[Recipe, ArchiveConfig]:
+    from carboy.bootstrap.archive import NO_SETTINGS, read_archive_config
+    from carboy.bootstrap.recipe import parse_recipe
+
+    recipe = parse_recipe(
+        image.recipe, packages=image.packages, architecture=image.platform.architecture, any_suite=True
+    )
+    return recipe, read_archive_config(environ, recipe=recipe, mirror=mirror, settings=image.archive or NO_SETTINGS)
 
 
 def _base_state(image: BaseImage, base: BaseLayer) -> StateResult:

@@ -15,16 +15,24 @@ from carboy.engine.context import Engine
 def bootstrap(arguments: list[str]) -> int:
     """Make a base image from a signed archive and name it."""
     parser = Parser(
-        "bootstrap [OPTIONS] [debian:SUITE]",
-        "Make a base image from Debian's signed archive: essential packages, apt, and what --include names.",
+        "bootstrap [OPTIONS] [DISTRIBUTION:SUITE]",
+        "Make a base image from the signed archive of debian or ubuntu: what is essential, and what --include names.",
     )
     parser.add_argument(
-        "base", nargs="?", default="debian:bookworm", metavar="debian:SUITE", help="default: debian:bookworm"
+        "base",
+        nargs="?",
+        default="debian:bookworm",
+        metavar="DISTRIBUTION:SUITE",
+        help="ubuntu:24.04, ... (default: debian:bookworm)",
     )
     parser.add_argument(
         "--include", action="append", default=[], metavar="PACKAGE", help="one more package; may be repeated"
     )
-    parser.add_argument("--mirror", metavar="URL", help="the archive's address (default: the host's apt sources)")
+    parser.add_argument(
+        "--mirror",
+        metavar="URL",
+        help="the archive's address (default: config.toml, the host's apt sources, a public mirror)",
+    )
     parser.add_argument("--no-security", action="store_true", help="leave the security and updates suites out")
     parser.add_argument("--refresh", action="store_true", help="ask the archive again, though the base is here")
     parser.add_argument("-t", "--tag", metavar="NAME", help="the image's name (default: the base's)")

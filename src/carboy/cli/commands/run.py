@@ -94,7 +94,7 @@ def _with_image(engine: Engine, options: Options, call: Callable[[], Result]) ->
             raise
         from carboy.engine.known import is_known, make_known
 
-        if not is_known(options.target):
+        if not is_known(engine, options.target):
             raise
     from carboy.cli.steps import open_steps
 

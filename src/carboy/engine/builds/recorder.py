@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from carboy.base.config import FILE
+from carboy.base.home import find_home
 from carboy.build.front import DOCKERFILES, SETTINGS
 from carboy.build.solver.solver import EXPORT
 from carboy.engine.builds.replay import BuildRecord, digest_bytes, digest_file, digest_variables, make_key
@@ -44,6 +46,9 @@ class BuildRecorder:
         self._variables = tuple(variables)
         self._environ = digest_variables(environ, self._variables)
         self._found = {} if file else {name: digest_file(f"{folder}/{name}") for name in (SETTINGS, *DOCKERFILES)}
+        # [bases] and [archives]: which names are made here, and of what.
+        config = f"{find_home(environ, os.getuid())}/{FILE}"
+        self._config = {config: digest_file(config)}
         self._folder = folder
         self._mode = mode
 
@@ -92,7 +97,7 @@ class BuildRecorder:
 
     def _list_texts(self, request: DockerfileRequest, text: DockerfileText) -> dict[str, str | None]:
         """Return the digests of what was read before the build began, by path."""
-        texts: dict[str, str | None] = {}
+        texts: dict[str, str | None] = dict(self._config)
         for name, digest in self._found.items():
             texts[f"{self._folder}/{name}"] = digest
             if digest is not None and name != SETTINGS:

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.bootstrap.deb import iter_decompressed
+from carboy.bootstrap.deb.index import PackageIndex
+from carboy.bootstrap.deb.release import check_release, parse_release
+from carboy.bootstrap.deb.signature import verify_inrelease
 from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError
 from carboy.bootstrap.fetch import Download
-from carboy.bootstrap.index import PackageIndex
-from carboy.bootstrap.release import check_release, parse_release
-from carboy.bootstrap.signature import verify_inrelease
+from carboy.bootstrap.streams import iter_decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Executor
 
     from carboy.bootstrap.archive import ArchiveConfig, Suite
+    from carboy.bootstrap.deb.release import Release
+    from carboy.bootstrap.deb.signature import Keyring
     from carboy.bootstrap.fetch import Fetcher
     from carboy.bootstrap.recipe import Recipe
-    from carboy.bootstrap.release import Release
-    from carboy.bootstrap.signature import Keyring
 
 _INRELEASE_LIMIT = 8 * 2**20
 # Debian's main index has 50 MB; the hash is checked before anything is decompressed, so this is no defence but a check.

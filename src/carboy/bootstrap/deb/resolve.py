@@ -7,13 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.bootstrap.deb.version import is_satisfied
 from carboy.bootstrap.errors import ResolveError
-from carboy.bootstrap.version import is_satisfied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from carboy.bootstrap.index import Package, PackageIndex
+    from carboy.bootstrap.deb.index import Package, PackageIndex
 
 # apt is what makes the base extensible; usr-is-merged (where there is one) says that the tree needs no usrmerge, which
 # would pull in all of perl.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pysequoia import Cert
 
-KEYS = os.path.join(os.path.dirname(__file__), "keys")
+KEYS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "keys")
 _KEYRING_LIMIT = 8 * 2**20
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.control import parse_paragraph
+from carboy.bootstrap.deb.version import is_satisfied, version_key
 from carboy.bootstrap.errors import ArchiveDataError
-from carboy.bootstrap.version import is_satisfied, version_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from carboy.bootstrap.errors import ArchiveDataError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from carboy.bootstrap.deb import ChunkReader
+    from carboy.bootstrap.streams import ChunkReader
 
 BLOCK = 512
 MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")

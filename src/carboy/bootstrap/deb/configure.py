@@ -6,30 +6,16 @@ the packages) is written by :func:`plan_script`.
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from carboy.bootstrap.errors import ConfigureError
-from carboy.runtime.native.launch import Stdio
-from carboy.runtime.spec import DirectoryRoot, SandboxSpec, default_capabilities
-from carboy.snapshots.snapshot import open_container
+from carboy.bootstrap.sandbox import TreeCommand, run_in_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from carboy.base.home import Home
-    from carboy.bootstrap.database import Unpacked
-    from carboy.bootstrap.progress import Progress
-    from carboy.linux.identity import Tier
-
-
-class Runtime(Protocol):
-    """Runs sandboxes."""
-
-    def run(self, spec: SandboxSpec, stdio: Stdio) -> int:
-        """Run one sandbox to its end and return its exit status."""
+    from carboy.bootstrap.deb.database import Unpacked
+    from carboy.bootstrap.layer import Making
 
 
 # Everyone's account data comes from base-passwd, before any other script may ask for a name.
@@ -101,66 +87,10 @@ def plan_environment(*, epoch_s: int) -> tuple[str, ...]:
     )
 
 
-def configure_tree(
-    tree_dir: str,
-    packages: Sequence[Unpacked],
-    *,
-    home: Home,
-    runtime: Runtime,
-    tier: Tier,
-    epoch_s: int,
-    progress: Progress,
-) -> None:
+def configure_tree(tree_dir: str, packages: Sequence[Unpacked], *, making: Making, epoch_s: int) -> None:
     """Configure the packages unpacked in ``tree_dir``, in place, without a network.
 
-    Raises ``ConfigureError`` when a script fails. What the scripts print goes to ``progress`` line by line, and
-    its end into the error.
+    Raises ``ConfigureError`` when a script fails.
     """
-    output = _Output(progress)
-    container_id = os.urandom(32).hex()
-    with open_container(home, container_id):
-        spec = SandboxSpec(
-            id=container_id,
-            root=DirectoryRoot(path=tree_dir),
-            args=("/bin/sh", "-c", plan_script(packages)),
-            env=plan_environment(epoch_s=epoch_s),
-            cwd="/",
-            user="0:0",
-            hostname="localhost",
-            network="none",
-            capabilities=default_capabilities("build"),
-            tier=tier.name,
-            id_count=tier.id_count,
-        )
-        status = runtime.run(spec, Stdio(capture=output.write))
-    output.flush()
-    if status:
-        raise ConfigureError(
-            "the base's packages could not be configured",
-            details="\n".join([*output.tail, f"exit status {status}"]),
-            hint=output.find_hint(),
-        )
-
-
-class _Output:
-    """What the scripts print: passed on by lines, the last ones kept."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.tail: deque[str] = deque(maxlen=30)
-        self._progress = progress
-        self._rest = b""
-
-    def write(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            text = line.decode("utf-8", "replace").rstrip()
-            self.tail.append(text)
-            self._progress.log(text)
-
-    def flush(self) -> None:
-        if self._rest:
-            self.write(b"\n")
-
-    def find_hint(self) -> str:
-        full = any("No space left on device" in line or "Disk quota exceeded" in line for line in self.tail)
-        return "the disk is full: free some space, or `carboy system prune`" if full else ""
+    command = TreeCommand(args=("/bin/sh", "-c", plan_script(packages)), env=plan_environment(epoch_s=epoch_s))
+    run_in_tree(tree_dir, command, making=making)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from carboy.bootstrap.database import Unpacked, iter_database, parse_conffiles
-from carboy.bootstrap.deb import ChunkReader, DebFile, ReadAhead
+from carboy.bootstrap.deb.database import Unpacked, iter_database, parse_conffiles
+from carboy.bootstrap.deb.debfile import DebFile
+from carboy.bootstrap.deb.members import BLOCK, Merger, Passed, make_member, read_small_tar
 from carboy.bootstrap.errors import ArchiveDataError
-from carboy.bootstrap.members import BLOCK, Merger, Passed, make_member, read_small_tar
+from carboy.bootstrap.streams import ChunkReader, ReadAhead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from carboy.bootstrap.index import Package
+    from carboy.bootstrap.deb.index import Package
 
 _CONTROL_LIMIT = 64 * 2**20
 _PACKAGES_AHEAD = 3

@@ -1,0 +1,1 @@
+"""Bases of Debian's packages: Debian and Ubuntu (deb(5), DebianRepository/Format)."""

@@ -1,0 +1,140 @@
+"""FROM a name that is not here: made from an archive that this test makes and signs itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from archives import make_ubuntu, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from archives import DebArchive
+
+    from conftest import Carboy
+
+pytestmark = [pytest.mark.slow, pytest.mark.userns]
+
+
+@pytest.fixture
+def ubuntu(tmp_path: Path) -> DebArchive:
+    folder = tmp_path / "ubuntu"
+    folder.mkdir()
+    return make_ubuntu(folder)
+
+
+@pytest.fixture
+def address(ubuntu: DebArchive) -> Iterator[str]:
+    with serve(ubuntu.folder) as url:
+        yield url
+
+
+def configure(carboy: Carboy, text: str) -> Carboy:
+    carboy.home.mkdir(parents=True, exist_ok=True)
+    carboy.home.chmod(0o700)
+    (carboy.home / "config.toml").write_text(text)
+    return carboy.using(carboy.home, no_proxy="127.0.0.1")
+
+
+def build(carboy: Carboy, folder: Path, text: str, *options: str, expect: int = 0) -> tuple[str, str]:
+    folder.mkdir(exist_ok=True)
+    (folder / "Dockerfile").write_text(text)
+    done = carboy("build", "--progress", "plain", *options, str(folder), expect=expect)
+    return done.stdout, done.stderr
+
+
+def test_ubuntu_from_an_archive_with_keys_of_the_config(
+    carboy: Carboy, ubuntu: DebArchive, address: str, tmp_path: Path
+) -> None:
+    runner = configure(
+        carboy,
+        f'[archives.ubuntu]\nmirror = "{address}"\nkeyring = "{ubuntu.keyring}"\n',
+    )
+    command = "RUN . /etc/os-release && echo $ID-$VERSION_ID $(cat /etc/base-files.done) > /made"
+    text = f'FROM ubuntu:24.04\n{command}\nCMD ["cat", "/made"]\n'
+    _, said = build(runner, tmp_path / "context", text, "-t", "made:1")
+    assert "ubuntu:24.04 is not in the store and is made here: Ubuntu noble's minimal system" in said
+    assert runner("run", "--rm", "made:1").stdout == "ubuntu-24.04 configured\n"
+    sources = runner("run", "--rm", "made:1", "cat", "/etc/apt/sources.list.d/ubuntu.sources").stdout
+    assert "Suites: noble noble-updates noble-security\nComponents: main universe\n" in sources
+    assert "127.0.0.1" not in sources
+    assert runner("run", "--rm", "made:1", "stat", "-c", "%N", "/bin").stdout == "'/bin' -> 'usr/bin'\n"
+    # What is fetched is remembered: nothing is asked of the archive.
+    shutil.rmtree(ubuntu.folder / "dists")
+    _, said = build(runner, tmp_path / "context", text, "-t", "made:2")
+    assert said.count("CACHED") >= 1
+    assert runner("inspect", "-f", "{{.Id}}", "made:1").stdout == runner("inspect", "-f", "{{.Id}}", "made:2").stdout
+
+
+def test_a_name_of_the_config_with_packages_and_settings(
+    carboy: Carboy, ubuntu: DebArchive, address: str, tmp_path: Path
+) -> None:
+    runner = configure(
+        carboy,
+        f'[bases."team/tools:24.*"]\nfrom = "ubuntu:noble"\nmirror = "{address}"\nkeyring = "{ubuntu.keyring}"\n'
+        'packages = ["tool"]\nenv = { TEAM = "data" }\nentrypoint = ["tool"]\nworkdir = "/srv"\n',
+    )
+    done = runner("run", "--rm", "team/tools:24.10")
+    assert done.stdout == "tool\n"
+    config = json.loads(runner("inspect", "team/tools:24.10").stdout)[0]["Config"]
+    assert "TEAM=data" in config["Env"]
+    assert config["WorkingDir"] == "/srv"
+    said = runner("run", "--rm", "team/tools:23", expect=125).stderr
+    assert "there is no image team/tools:23" in said
+
+
+def test_bootstrap_takes_other_distributions(carboy: Carboy, ubuntu: DebArchive, address: str) -> None:
+    runner = configure(carboy, f'[archives.ubuntu]\nkeyring = "{ubuntu.keyring}"\n')
+    said = runner("bootstrap", "ubuntu:24.04", "--mirror", address, "--include", "tool", "-t", "own:1").stdout
+    assert said.startswith("own:1  sha256:")
+    assert runner("run", "--rm", "own:1", "tool").stdout == "tool\n"
+
+
+def test_keys_that_are_not_there_and_keys_of_others(
+    carboy: Carboy, ubuntu: DebArchive, address: str, tmp_path: Path
+) -> None:
+    from pysequoia import Tsk
+
+    text = "FROM ubuntu:24.04\n"
+    runner = configure(carboy, f'[archives.ubuntu]\nmirror = "{address}"\n')
+    if not Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg").exists():
+        _, said = build(runner, tmp_path / "context", text, expect=1)
+        assert "the keys that Ubuntu's archive is signed with are not known here" in said
+        assert "ubuntu-keyring" in said
+    other = tmp_path / "other.gpg"
+    other.write_bytes(bytes(Tsk.generate("somebody <x@example.org>").extract_certificate()))
+    runner = configure(carboy, f'[archives.ubuntu]\nmirror = "{address}"\nkeyring = "{other}"\n')
+    _, said = build(runner, tmp_path / "context", text, expect=1)
+    assert "signature cannot be trusted" in said
+    runner = configure(carboy, f'[archives.ubuntu]\nmirror = "{address}"\nkeyring = "{ubuntu.keyring}"\n')
+    ubuntu.publish(Codename="jammy", Suite="jammy")
+    _, said = build(runner, tmp_path / "context", text, expect=1)
+    assert "the archive serves another suite than noble" in said
+
+
+def test_versions_that_cannot_be_had_name_those_that_can(carboy: Carboy, tmp_path: Path) -> None:
+    _, said = build(carboy, tmp_path / "context", "FROM rocker/r-ver:4.3.1\n", expect=1)
+    assert "rocker/r-ver:4.0.4" in said
+    assert "rocker/r-ver:4.2.2" in said
+    assert "debian" not in said
+    _, said = build(carboy, tmp_path / "context", "FROM python:3.12-slim\n", expect=1)
+    assert "python:3.11" in said
+    configure(carboy, '[bases."x:1"]\nfrom = "suse:15"\n')
+    _, said = build(carboy, tmp_path / "context", "FROM python:3.11\n", expect=125)
+    assert "from does not name a distribution" in said
+
+
+def test_a_change_of_the_table_counts_at_once(carboy: Carboy, ubuntu: DebArchive, address: str, tmp_path: Path) -> None:
+    """A build that was done before is not told again when the names mean something else now."""
+    table = f'[bases."own:1"]\nfrom = "ubuntu:noble"\nmirror = "{address}"\nkeyring = "{ubuntu.keyring}"\n'
+    text = "FROM own:1\nCOPY Dockerfile /\n"
+    runner = configure(carboy, table + 'env = { A = "1" }\n')
+    for _ in range(2):
+        build(runner, tmp_path / "context", text, "-t", "made:1")
+    configure(carboy, table + 'env = { A = "2" }\n')
+    build(runner, tmp_path / "context", text, "-t", "made:1")
+    assert "A=2" in runner("inspect", "made:1").stdout
