@@ -36,10 +36,22 @@ def plan_health(
     return ("unhealthy" if failures >= retries else before), failures
 
 
+def plan_wait(
+    health: str, *, interval_s: float, start_interval_s: float, since_start_s: float, start_period_s: float
+) -> float:
+    """Return how many seconds lie between one check and the next. Pure.
+
+    A container that starts is asked at the start interval, until it has been healthy or the start period is over (Dockerfile
+    reference, HEALTHCHECK). A start period of 0, the default, means that the interval alone counts.
+    """
+    return start_interval_s if health == "starting" and since_start_s < start_period_s else interval_s
+
+
 class Health:
     """Runs the checks of one run of a container, from its start to :meth:`stop`.
 
-    ``job``: "test" (argv), "interval_s", "timeout_s", "start_s" (start period), "retries".
+    ``job``: "test" (argv), "interval_s", "timeout_s", "start_s" (start period), "start_interval_s",
+    "retries".
     """
 
     def __init__(self, job: dict[str, Any], *, keeper: Keeper, loop: Loop) -> None:
@@ -55,7 +67,8 @@ class Health:
         self._exit_code: int | None = None
         self._began_at_s = 0.0
         keeper.change(health="starting", health_failures=0)
-        self._timer: int | None = loop.call_after(job["interval_s"], self._check)
+        self._timer: int | None = None
+        self._wait()
 
     def stop(self) -> None:
         """End the checks: the container has ended."""
@@ -65,7 +78,7 @@ class Health:
 
     def _check(self) -> None:
         if self._keeper.state.status != "running":  # paused: nothing can be known
-            self._timer = self._loop.call_after(self._job["interval_s"], self._check)
+            self._wait()
             return
         self._output, self._exit_code, self._began_at_s = b"", None, time.time()
         try:
@@ -136,7 +149,18 @@ class Health:
         self._keeper.change(health=health, health_failures=failures, health_log=log)
         if health != state.health:
             self._keeper.note("health_status", health=health)
-        self._timer = self._loop.call_after(self._job["interval_s"], self._check)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Come back when it is time for the next check."""
+        wait_s = plan_wait(
+            self._keeper.state.health,
+            interval_s=self._job["interval_s"],
+            start_interval_s=self._job["start_interval_s"],
+            since_start_s=time.monotonic() - self._begin_s,
+            start_period_s=self._job["start_s"],
+        )
+        self._timer = self._loop.call_after(wait_s, self._check)
 
     def _close(self) -> None:
         self._loop.cancel(self._deadline)

@@ -82,6 +82,7 @@ class ContainerConfig(Record):
     health_interval_s: float = 30
     health_timeout_s: float = 30
     health_start_s: float = 0
+    health_start_interval_s: float = 5
     health_retries: int = 3
     log_bytes: int = DEFAULT_LOG_BYTES
     log_files: int = DEFAULT_LOG_FILES

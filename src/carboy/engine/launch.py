@@ -63,7 +63,7 @@ class LaunchRecord:
         self.volumes = tuple(volumes)
         self.exposed = tuple(exposed)
         self.labels = tuple(labels)  # "name=value"
-        self.health = tuple(health)  # interval, timeout, start period (seconds), retries, then the test's words
+        self.health = tuple(health)  # interval, timeout, start period, start interval (seconds), retries, then words
 
     def encode(self) -> str:
         """Return the record as text: a line feed ends each field, a NUL each item; neither can stand unescaped in one."""
@@ -130,7 +130,7 @@ def _decode(engine: Engine, text: str | None) -> LaunchRecord | None:
 
 
 def _key(manifest: str) -> str:
-    return f"launch-record-3:{manifest}"
+    return f"launch-record-4:{manifest}"
 
 
 def _find_otherwise(engine: Engine, name: str) -> str:
@@ -202,4 +202,6 @@ def _read_health(document: dict[str, Any] | None) -> list[str]:
     return [*times, str(document.get("Retries") or 3), *map(str, words)]
 
 
-_HEALTH_TIMES = (("Interval", 30_000_000_000), ("Timeout", 30_000_000_000), ("StartPeriod", 0))
+_HEALTH_TIMES = (
+    ("Interval", 30_000_000_000), ("Timeout", 30_000_000_000), ("StartPeriod", 0), ("StartInterval", 5_000_000_000),
+)  # fmt: skip

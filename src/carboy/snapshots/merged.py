@@ -145,9 +145,12 @@ class Folder:
             raise
         return Folder(fds, first_id=self.first_id, live=self.live)
 
-    def open_file(self, name: bytes) -> int:
-        """Return a descriptor of a regular file; anything else is not even opened. Raises ``OSError``."""
-        entry = self.lookup(name)
+    def open_file(self, name: bytes, entry: Entry | None = None) -> int:
+        """Return a descriptor of a regular file; anything else is not even opened. Raises ``OSError``.
+
+        ``entry`` is what :meth:`lookup` returned for the name, which spares looking through all trees again.
+        """
+        entry = entry or self.lookup(name)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(name))
         found = os.open(name, _PATH, dir_fd=self._fds[entry.trees[0]])

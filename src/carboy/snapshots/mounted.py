@@ -143,10 +143,10 @@ class _Above(Folder):
             return _Above(super().open_folder(name), node)
         return _Above(Folder([os.open(".", _FOLDER, dir_fd=node.mount.fd)]), node)
 
-    def open_file(self, name: bytes) -> int:
+    def open_file(self, name: bytes, entry: Entry | None = None) -> int:
         mount = self._mount(name)
         if mount is None:
-            return super().open_file(name)
+            return super().open_file(name, entry)
         if not stat.S_ISREG(os.fstat(mount.fd).st_mode):
             raise OSError(errno.ESTALE, "it is no regular file any more", os.fsdecode(name))
         return os.open(f"/proc/self/fd/{mount.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -206,7 +206,7 @@ def _describe_now(
     def open_content() -> Reader:
         try:
             with _vanishing(optional=optional):
-                fd = folder.open_file(name)
+                fd = folder.open_file(name, entry)
         except Vanished:
             inodes.pop((status.st_dev, status.st_ino), None)  # another name of it may come
             raise

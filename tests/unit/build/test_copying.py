@@ -120,6 +120,21 @@ def test_a_file_to_a_name_and_to_a_folder(bench: Bench) -> None:
     assert (bench.upper / "x" / "new").stat().st_mtime == EPOCH_S
 
 
+def test_the_layers_of_a_state_are_opened_once_however_many_files_are_copied(bench: Bench) -> None:
+    for number in range(20):
+        (bench.parent / f"f{number}").write_text("x")
+    asked = []
+
+    def open_trees() -> tuple[tuple[str, ...], Owners]:
+        asked.append(1)
+        return (str(bench.parent),), Owners()
+
+    view = StateView(open_trees, chain=["x"], title="the stage", memory=Forgetful())
+    bench.copy("/", to="/all/", view=view)
+    assert len(bench.tree()) == 20
+    assert len(asked) == 1
+
+
 def test_trap_34_whose_files_are(bench: Bench) -> None:
     bench.copy("a.txt", to="/x")
     bench.copy("a.txt", to="/y", chown=(5, 6))

@@ -77,7 +77,7 @@ def test_the_options_become_a_request():
     ]
     request = parse_run(words).request(network="host")
     assert (request.name, request.auto_remove, request.network) == ("web", True, "host")
-    assert request.health == ("90.0", "30.0", "0.0", "3", "/bin/sh", "-c", "true")
+    assert request.health == ("90.0", "30.0", "0.0", "5.0", "3", "/bin/sh", "-c", "true")
     assert request.labels == (("a", "b=c"),)
     assert request.arguments == ("y",)
 

@@ -12,7 +12,7 @@ from carboy.compose.document.files import MemoryReader
 from carboy.compose.document.load import LoadRequest
 from carboy.compose.errors import ComposeError
 from carboy.compose.execution.materials import Materials
-from carboy.compose.execution.request import carry_volumes, check_supported, find_anonymous, find_remarks, plan_request
+from carboy.compose.execution.request import carry_volumes, check_supported, find_anonymous, plan_request
 from carboy.compose.execution.resources import check_build, check_network, request_build
 from carboy.compose.model import Build, Project
 from carboy.compose.parse import load_project
@@ -27,7 +27,7 @@ from carboy.runtime.mounts import parse_mount
 
 RECORD = LaunchRecord(
     manifest="m", layers=(), env=(), entrypoint=("entry",), cmd=("own",), workdir="/", user="",
-    health=("5.0", "6.0", "7.0", "8", "check"),
+    health=("5.0", "6.0", "7.0", "1.0", "8", "check"),
 )  # fmt: skip
 
 
@@ -88,9 +88,10 @@ def test_commands(service: str, entrypoint: tuple[str, ...] | None, arguments: t
     [
         ("restart: 'no'", None),
         ("healthcheck: {disable: true}", ()),
-        ("healthcheck: {interval: 1s}", ("1.0", "6.0", "7.0", "8", "check")),
-        ("healthcheck: {test: x y, retries: 2}", ("5.0", "6.0", "7.0", "2", "/bin/sh", "-c", "x y")),
-        ("healthcheck: {test: [CMD, x, y]}", ("5.0", "6.0", "7.0", "8", "x", "y")),
+        ("healthcheck: {interval: 1s}", ("1.0", "6.0", "7.0", "1.0", "8", "check")),
+        ("healthcheck: {test: x y, retries: 2}", ("5.0", "6.0", "7.0", "1.0", "2", "/bin/sh", "-c", "x y")),
+        ("healthcheck: {test: [CMD, x, y]}", ("5.0", "6.0", "7.0", "1.0", "8", "x", "y")),
+        ("healthcheck: {start_interval: 2s}", ("5.0", "6.0", "7.0", "2.0", "8", "check")),
     ],
 )
 def test_health_checks(check: str, health: tuple[str, ...] | None) -> None:
@@ -153,13 +154,6 @@ def test_options_of_networks_without_effect_are_named() -> None:
     rest = "networks: {a: {driver_opts: {x: 1}, ipam: {config: [{subnet: 10.0.0.0/24, gateway: 10.0.0.9}]}}}"
     found = check_network(load("networks: [a]", rest).networks[0])
     assert [text.split()[0] for text in found] == ["networks.a.ipam.config.gateway", "networks.a.driver_opts.x"]
-
-
-def test_remarks() -> None:
-    made = container(
-        "healthcheck: {test: x, start_interval: 1s}, secrets: [{source: s, mode: 0400}]", "secrets: {s: {file: ./s}}"
-    )
-    assert [text.partition(":")[0] for text in find_remarks(made)] == ["web"]
 
 
 def test_a_secrets_value_is_in_a_file_and_nowhere_else(tmp_path: Path) -> None:

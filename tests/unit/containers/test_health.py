@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.containers.health import KEPT_RESULTS, OUTPUT_BYTES, Health, plan_health
+from carboy.containers.health import KEPT_RESULTS, OUTPUT_BYTES, Health, plan_health, plan_wait
 from carboy.containers.record import ContainerState
 from carboy.runtime.loop import Loop
 
@@ -38,6 +38,23 @@ def test_failures_in_the_start_period_do_not_count_until_it_was_well_once() -> N
     assert plan("starting", 0, 1, **early) == ("starting", 0)
     assert plan("healthy", 2, 1, **early) == ("unhealthy", 3)
     assert plan("starting", 0, 0, **early) == ("healthy", 0)
+
+
+@pytest.mark.parametrize(
+    ("health", "since_start_s", "start_period_s", "wait_s"),
+    [
+        ("starting", 0, 20, 1),
+        ("starting", 19, 20, 1),
+        ("starting", 20, 20, 30),
+        ("healthy", 3, 20, 30),
+        ("starting", 0, 0, 30),
+    ],
+)
+def test_a_container_that_starts_is_asked_more_often(
+    health: str, since_start_s: float, start_period_s: float, wait_s: float
+) -> None:
+    times = {"interval_s": 30.0, "start_interval_s": 1.0, "since_start_s": since_start_s}
+    assert plan_wait(health, start_period_s=start_period_s, **times) == wait_s
 
 
 @given(codes=st.lists(st.integers(0, 3)), retries=st.integers(1, 5))
@@ -89,7 +106,15 @@ class ScriptedKeeper:
 def check_all(keeper: ScriptedKeeper, **job: Any) -> None:
     """Let all checks of the script be made, one right after the other."""
     loop = Loop()
-    values = {"test": ["/check"], "interval_s": 0, "timeout_s": 60, "start_s": 0, "retries": 2, **job}
+    values = {
+        "test": ["/check"],
+        "interval_s": 0,
+        "timeout_s": 60,
+        "start_s": 0,
+        "start_interval_s": 0,
+        "retries": 2,
+        **job,
+    }
     health = Health(values, keeper=keeper, loop=loop)  # type: ignore[arg-type]
     assert keeper.state.health == "starting"
     for _ in range(200):
@@ -106,6 +131,18 @@ def test_a_container_becomes_well_and_unwell() -> None:
     assert [(code, output) for _, _, code, output in keeper.state.health_log] == [
         (0, "fine"), (1, "bad"), (1, "worse"),
     ]  # fmt: skip
+
+
+def test_the_start_interval_counts_until_the_container_is_well() -> None:
+    keeper = ScriptedKeeper((1, b""), (0, b""), (0, b"never"))
+    loop = Loop()
+    job = {"test": ["/check"], "interval_s": 600, "timeout_s": 60, "start_s": 60, "start_interval_s": 0, "retries": 1}
+    health = Health(job, keeper=keeper, loop=loop)  # type: ignore[arg-type]
+    for _ in range(50):
+        loop.step(0)
+    health.stop()
+    assert keeper.notes == ["healthy"]
+    assert len(keeper.script) == 1, "from then on the interval counts"
 
 
 def test_a_check_that_hangs_fails_and_is_ended() -> None:

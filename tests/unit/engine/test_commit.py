@@ -38,14 +38,15 @@ def test_a_container_as_its_image_is() -> None:
 def test_what_was_asked_for() -> None:
     request = RunRequest(
         arguments=("b",), entrypoint=("a",), env=("A=1", "PATH=/mine"), user="me", workdir="/w", labels=(("k", "v"),),
-        stop_signal="QUIT", health=("5", "6", "0", "2", "/bin/sh", "-c", "true"),
+        stop_signal="QUIT", health=("5", "6", "0", "1", "2", "/bin/sh", "-c", "true"),
     )  # fmt: skip
     made = plan_commit(RunConfig(Cmd=["sh"], Labels={"old": "x"}), make_container(request, labels=("old=x",)))
     assert made == RunConfig(
         Entrypoint=["a"], Cmd=["b"], Env=["PATH=/mine", "A=1"], User="me", WorkingDir="/w", Labels={"old": "x", "k": "v"},
         StopSignal="QUIT",
         Healthcheck={
-            "Test": ["CMD-SHELL", "true"], "Interval": 5 * 10**9, "Timeout": 6 * 10**9, "StartPeriod": 0, "Retries": 2,
+            "Test": ["CMD-SHELL", "true"], "Interval": 5 * 10**9, "Timeout": 6 * 10**9, "StartPeriod": 0,
+            "StartInterval": 10**9, "Retries": 2,
         },
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def test_labels_of_both_and_the_callers_win() -> None:
 
 
 def test_the_image_s_own_settings_stand_until_others_are_asked_for() -> None:
-    image = {"user": "ana", "workdir": "/srv", "stop_signal": "SIGINT", "health": ("5", "3", "2", "4", "/check")}
+    image = {"user": "ana", "workdir": "/srv", "stop_signal": "SIGINT", "health": ("5", "3", "2", "1", "4", "/check")}
     config = plan(RunRequest(), **image)
     assert (config.user, config.workdir, config.stop_signal, config.health_test) == (
         "ana", "/srv", "SIGINT", ("/check",),
@@ -77,16 +77,18 @@ def test_the_image_s_own_settings_stand_until_others_are_asked_for() -> None:
     assert (config.health_interval_s, config.health_timeout_s, config.health_start_s, config.health_retries) == (
         5, 3, 2, 4,
     )  # fmt: skip
+    assert config.health_start_interval_s == 1
     other = plan(RunRequest(user="0", workdir="/", stop_signal="SIGQUIT", health=()), **image)
     assert (other.user, other.workdir, other.stop_signal, other.health_test) == ("0", "/", "SIGQUIT", ())
     assert plan(RunRequest()).stop_signal == DEFAULT_STOP_SIGNAL
 
 
 def test_zeros_in_a_health_check_are_docker_s_defaults() -> None:
-    config = plan(RunRequest(health=("0.0", "0.0", "0.0", "0", "/check")))
+    config = plan(RunRequest(health=("0.0", "0.0", "0.0", "0.0", "0", "/check")))
     assert (config.health_interval_s, config.health_timeout_s, config.health_start_s, config.health_retries) == (
         30, 30, 0, 3,
     )  # fmt: skip
+    assert config.health_start_interval_s == 5
 
 
 def test_all_exposed_ports_are_published_when_that_is_asked_for() -> None:

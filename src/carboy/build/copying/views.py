@@ -166,12 +166,19 @@ class StateView:
         memory: DigestMemory,
     ) -> None:
         self._open_trees = open_trees
+        self._opened: tuple[Sequence[str], Owners] | None = None
         self._chain = chain
         self._title = title
         self._memory = memory
 
+    def _look(self) -> tuple[Sequence[str], Owners]:
+        # Asked for each file of a copy: they are opened once, and stay, for the build holds a lease.
+        if self._opened is None:
+            self._opened = self._open_trees()
+        return self._opened
+
     def _open(self) -> Folder:
-        return MergedRoot(self._open_trees()[0]).open()
+        return MergedRoot(self._look()[0]).open()
 
     def select(self, source: Source) -> list[Selected]:
         """Return what a source means in the state."""
@@ -214,8 +221,7 @@ class StateView:
     def find_owner(self, selected: Selected, item: Item) -> Ids:
         """Return the image's owner of an item."""
         member = item.member
-        owners = self._open_trees()[1]
-        return owners.get(b"/".join([*selected.parts, *item.parts]), (member.uid, member.gid))
+        return self._look()[1].get(b"/".join([*selected.parts, *item.parts]), (member.uid, member.gid))
 
     def is_dated(self) -> bool:
         """Return True."""

@@ -246,6 +246,8 @@ class _Solver:
         context, options = self._context, self._context.options
         if op.image.digest is not None:
             state, cached = open_stored(context.store, op.image), True
+        elif (found := self._find_base(op)) is not None:
+            state, cached = found, True
         else:
             say(op.image.note)
             state, cached = make_base(
@@ -260,6 +262,13 @@ class _Solver:
                 mirror=options.mirror,
             )
         return self._dated(state), cached
+
+    def _find_base(self, op: Base) -> StateResult | None:
+        """Return the base if it was made here before, and may be used."""
+        context, options = self._context, self._context.options
+        if options.refresh:
+            return None
+        return find_base_state(op.image, store=context.store, environ=options.environ, mirror=options.mirror)
 
     def _dated(self, state: StateResult) -> StateResult:
         epoch_s = self._context.options.source_date_epoch
@@ -493,13 +502,10 @@ class _Preview(_Solver):
         return True, "the same was done before, on the same files"
 
     def _look_base(self, op: Base) -> tuple[bool | None, str]:
-        context, options = self._context, self._context.options
         if op.image.digest is not None:
-            self._results[op] = self._dated(open_stored(context.store, op.image))
+            self._results[op] = self._dated(open_stored(self._context.store, op.image))
             return True, f"{op.image.name} is in the store"
-        found = None
-        if not options.refresh:
-            found = find_base_state(op.image, store=context.store, environ=options.environ, mirror=options.mirror)
+        found = self._find_base(op)
         if found is None:
             return False, op.image.note
         self._results[op] = self._dated(found)

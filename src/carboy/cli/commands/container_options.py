@@ -61,7 +61,7 @@ security
 
 health
       --health-cmd COMMAND, --health-interval TIME, --health-timeout TIME, --health-start-period TIME
-      --health-retries NUMBER, --no-healthcheck
+      --health-start-interval TIME, --health-retries NUMBER, --no-healthcheck
 
   -q, --quiet               do not show the build"""
 
@@ -76,7 +76,8 @@ TEXTS = {
     "-h": "hostname", "--hostname": "hostname", "--name": "name", "--ip": "ip",
     "--restart": "restart", "--stop-signal": "stop_signal", "--stop-timeout": "stop_timeout_s",
     "--runtime": "runtime", "--health-cmd": "health_cmd", "--health-interval": "health_interval",
-    "--health-timeout": "health_timeout", "--health-start-period": "health_start", "--health-retries": "health_retries",
+    "--health-timeout": "health_timeout", "--health-start-period": "health_start",
+    "--health-start-interval": "health_start_interval", "--health-retries": "health_retries",
     "--log-driver": "log_driver", "--cidfile": "cidfile", "--pull": "pull", "--platform": "platform", "--gpus": "gpus",
     "--pid": "pid", "--ipc": "ipc", "--uts": "uts", "--userns": "userns", "--cgroupns": "cgroupns",
 }  # fmt: skip
@@ -192,7 +193,7 @@ class Options:
             raise CarboyError("the health options need --health-cmd", hint="say what checks the container", code=2)
         times = [
             str(parse_duration(texts.get(f"health_{name}", default)))
-            for name, default in (("interval", "30s"), ("timeout", "30s"), ("start", "0s"))
+            for name, default in (("interval", "30s"), ("timeout", "30s"), ("start", "0s"), ("start_interval", "5s"))
         ]
         retries = str(parse_count("--health-retries", texts.get("health_retries", "3")))
         return (*times, retries, "/bin/sh", "-c", texts["health_cmd"])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from carboy.compose.execution.backend import Containers, Resources
 from carboy.compose.execution.executor import Executor, Listener, SilentListener
-from carboy.compose.execution.request import find_remarks
 from carboy.compose.model import Project
 from carboy.compose.planning.graph import select_services
 from carboy.compose.planning.images import UpOptions, image_names, plan_images
 from carboy.compose.planning.lifecycle import plan_wait
 from carboy.compose.planning.plan import plan_up
 from carboy.compose.planning.state import Existing
-from carboy.compose.planning.steps import CreateContainer, Plan, RecreateContainer
+from carboy.compose.planning.steps import Plan
 
 
 class ProjectEngine:
@@ -50,16 +49,7 @@ class ProjectEngine:
     def up(self, options: UpOptions) -> None:
         """Bring services up. Raises ``CarboyError``; what was made until then stays, as with Compose."""
         self.carry_out(plan_images(self.project, self.look(), options))
-        plan = plan_up(self.project, self.look(), options)
-        remarks = (
-            text
-            for step in plan.steps
-            if isinstance(step, CreateContainer | RecreateContainer)
-            for text in find_remarks(step.container)
-        )
-        for text in dict.fromkeys(remarks):
-            self._listener.warned(text)
-        self.carry_out(plan)
+        self.carry_out(plan_up(self.project, self.look(), options))
 
     def wait(self, options: UpOptions, *, timeout_s: float | None = None) -> None:
         """Wait until what :meth:`up` started runs, and is healthy where it is checked.

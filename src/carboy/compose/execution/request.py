@@ -19,7 +19,7 @@ from carboy.runtime.mounts import MountRequest, format_mount, parse_mount
 
 # The specification's mode of a secret or config that names none.
 ALL_MAY_READ = 0o444
-_HEALTH_DEFAULTS = ("30.0", "30.0", "0.0", "3")
+_HEALTH_DEFAULTS = ("30.0", "30.0", "0.0", "5.0", "3")
 
 
 def check_supported(container: ServiceContainer, *, platform: str) -> None:
@@ -62,15 +62,6 @@ def _find_file_refusals(container: ServiceContainer) -> list[tuple[str, str]]:
                 )
                 found.append((key, text))
     return found
-
-
-def find_remarks(container: ServiceContainer) -> tuple[str, ...]:
-    """Return what a container asks for that has no effect, and harms nobody by that."""
-    found = []
-    check = container.healthcheck
-    if check is not None and check.start_interval_s is not None:
-        found.append(f"{container.service}: healthcheck.start_interval has no effect, interval counts from the start")
-    return tuple(found)
 
 
 def plan_request(
@@ -185,13 +176,13 @@ def _health(check: Healthcheck | None, own: tuple[str, ...]) -> tuple[str, ...] 
         return None
     if check.test[:1] == ("NONE",):
         return ()
-    words = own[4:]
+    words = own[5:]
     if check.test:
         words = ("/bin/sh", "-c", *check.test[1:]) if check.test[0] == "CMD-SHELL" else check.test[1:]
     if not words:
         return None
-    given = (check.interval_s, check.timeout_s, check.start_period_s, check.retries)
-    before = own[:4] or _HEALTH_DEFAULTS
+    given = (check.interval_s, check.timeout_s, check.start_period_s, check.start_interval_s, check.retries)
+    before = own[:5] or _HEALTH_DEFAULTS
     return (*(old if new is None else str(new) for old, new in zip(before, given, strict=True)), *words)
 
 

@@ -135,6 +135,7 @@ def _plan_job(engine: Engine, container: Container, config: ContainerConfig, std
         "interval_s": config.health_interval_s,
         "timeout_s": config.health_timeout_s,
         "start_s": config.health_start_s,
+        "start_interval_s": config.health_start_interval_s,
         "retries": config.health_retries,
     }
     return {

@@ -139,6 +139,7 @@ def _describe_config(config: ContainerConfig) -> dict[str, Any]:
             "Interval": int(config.health_interval_s * 1e9),
             "Timeout": int(config.health_timeout_s * 1e9),
             "StartPeriod": int(config.health_start_s * 1e9),
+            "StartInterval": int(config.health_start_interval_s * 1e9),
             "Retries": config.health_retries,
         }
     return described

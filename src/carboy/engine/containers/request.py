@@ -27,9 +27,10 @@ class RunRequest(Record):
 
     ``arguments`` replace the image's command; ``entrypoint`` replaces its entry point (and drops its command, as Docker does);
     ``env`` items ("NAME=VALUE") are added last; None leaves a matter to the image or to the default. ``mounts``, ``limits``:
-    see ``ContainerConfig``. ``health`` is (interval, timeout, start period in seconds, retries, words of the test) as in
-    ``LaunchRecord``; an empty tuple switches the image's own off. ``more_networks`` are those beyond ``network``, each with
-    the names that the container answers to there: (network, name ...); ``network_ips`` pairs of a network and an address.
+    see ``ContainerConfig``. ``health`` is (interval, timeout, start period, start interval in seconds, retries,
+    words of the test) as in ``LaunchRecord``; an empty tuple switches the image's own off. ``more_networks`` are those
+    beyond ``network``, each with the names that the container answers to there: (network, name ...); ``network_ips``
+    pairs of a network and an address.
     """
 
     name: str | None = None
@@ -134,12 +135,13 @@ def plan_config(
         restart=request.restart,
         stop_signal=request.stop_signal or record.stop_signal or DEFAULT_STOP_SIGNAL,
         stop_timeout_s=DEFAULT_STOP_TIMEOUT_S if request.stop_timeout_s is None else request.stop_timeout_s,
-        health_test=health[4:],
+        health_test=health[5:],
         # Docker's defaults stand in for zeros, too.
         health_interval_s=float(health[0] if health else 0) or 30.0,
         health_timeout_s=float(health[1] if health else 0) or 30.0,
         health_start_s=float(health[2] if health else 0),
-        health_retries=int(health[3] if health else 0) or 3,
+        health_start_interval_s=float(health[3] if health else 0) or 5.0,
+        health_retries=int(health[4] if health else 0) or 3,
         log_bytes=request.log_bytes,
         log_files=request.log_files,
         runtime=request.runtime or "native",

@@ -170,5 +170,6 @@ def _find_health(image: RunConfig, container: ContainerConfig) -> dict[str, Any]
         "Interval": round(container.health_interval_s * 1e9),
         "Timeout": round(container.health_timeout_s * 1e9),
         "StartPeriod": round(container.health_start_s * 1e9),
+        "StartInterval": round(container.health_start_interval_s * 1e9),
         "Retries": container.health_retries,
     }

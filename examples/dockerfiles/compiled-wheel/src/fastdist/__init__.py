@@ -1,0 +1,5 @@
+"""The Levenshtein distance of two texts, in C."""
+
+from fastdist._distance import distance
+
+__all__ = ["distance"]
