@@ -5,10 +5,17 @@ import os
 from pathlib import Path
 
 cuda = Path(os.environ["CUDA_HOME"])
-print(f"CUDA {os.environ['CUDA_VERSION']} at {cuda.resolve()}, devices asked for: {os.environ['NVIDIA_VISIBLE_DEVICES']}")
+print(
+    f"CUDA {os.environ['CUDA_VERSION']} at {cuda.resolve()}, devices asked for: {os.environ['NVIDIA_VISIBLE_DEVICES']}"
+)
 
 library = ctypes.CDLL("libsaxpy.so")  # found by LD_LIBRARY_PATH
-library.saxpy.argtypes = [ctypes.c_size_t, ctypes.c_float, ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_float)]
+library.saxpy.argtypes = [
+    ctypes.c_size_t,
+    ctypes.c_float,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.POINTER(ctypes.c_float),
+]
 library.saxpy.restype = None
 count = library.device_count()
 print(f"{count} GPUs" if count else "no GPU here: on the CPU")

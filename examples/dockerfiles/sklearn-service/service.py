@@ -22,16 +22,19 @@ class Sample(BaseModel):
 
 @app.get("/health")
 def health() -> dict[str, str]:
+    """Whether it answers."""
     return {"status": "ok"}
 
 
 @app.get("/model")
 def describe() -> dict[str, object]:
+    """The features that are wanted, the classes, and how good the model is."""
     return about
 
 
 @app.post("/predict")
 def predict(sample: Sample) -> dict[str, object]:
+    """The class that is most likely."""
     if len(sample.features) != len(about["features"]):
         raise HTTPException(422, f"{len(about['features'])} features are needed, not {len(sample.features)}")
     chances = model.predict_proba([sample.features])[0]

@@ -17,6 +17,8 @@ accuracy = cross_val_score(model, wine.data, wine.target, cv=5).mean()
 model.fit(wine.data, wine.target)
 joblib.dump(model, target / "model.joblib")
 (target / "model.json").write_text(
-    json.dumps({"features": list(wine.feature_names), "classes": wine.target_names.tolist(), "accuracy": round(accuracy, 3)})
+    json.dumps(
+        {"features": list(wine.feature_names), "classes": wine.target_names.tolist(), "accuracy": round(accuracy, 3)}
+    )
 )
 print(f"accuracy: {accuracy:.3f} in 5 folds of {len(wine.data)} wines")

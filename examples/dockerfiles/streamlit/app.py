@@ -9,7 +9,9 @@ import streamlit as st
 def swing(length_m: float, damping: float, seconds: float = 20) -> pd.DataFrame:
     """Return the angle, which begins at 1, by time."""
     t = np.linspace(0, seconds, 400)
-    return pd.DataFrame({"angle": np.exp(-damping * t) * np.cos(np.sqrt(9.81 / length_m) * t)}, index=pd.Index(t, name="s"))
+    return pd.DataFrame(
+        {"angle": np.exp(-damping * t) * np.cos(np.sqrt(9.81 / length_m) * t)}, index=pd.Index(t, name="s")
+    )
 
 
 st.title("A pendulum")
