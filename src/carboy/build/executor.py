@@ -5,6 +5,7 @@ A build that finds every step in the cache reads the folder's files, writes noth
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,9 @@ class _Execution:
         self._key = ""
         self._epoch_s = 0
         self._packages = 0
+        self._interpreter = ""
+        self._lock = ""
+        self._detail = ""
         self._archive: dict[str, Any] = {}
         self._descriptor: Descriptor | None = None
 
@@ -78,6 +82,7 @@ class _Execution:
         for step in self._plan.steps:
             started_s = time.monotonic()
             self._context.progress.step_started(step.what)
+            self._detail = ""
             match step:
                 case BaseStep():
                     cached = self._base(step)
@@ -88,8 +93,9 @@ class _Execution:
                 case ConfigStep():
                     cached = self._config(step)
             seconds = time.monotonic() - started_s
-            self._context.progress.step_finished(step.what, cached=cached, seconds=seconds)
-            self._steps.append(StepResult(title=step.what, cached=cached, seconds=seconds))
+            title = f"{step.what} ({self._detail})" if self._detail else step.what
+            self._context.progress.step_finished(title, cached=cached, seconds=seconds)
+            self._steps.append(StepResult(title=title, cached=cached, seconds=seconds))
         assert self._descriptor is not None, "a plan ends with its configuration"
         return BuildResult(
             descriptor=self._descriptor,
@@ -129,6 +135,9 @@ class _Execution:
         )
         self._epoch_s = base.epoch_s
         self._packages = len(base.packages)
+        self._interpreter = " ".join(
+            f"{name}={version}" for name, version, _ in base.packages if name.startswith("libpython3")
+        )
         self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
@@ -137,30 +146,36 @@ class _Execution:
 
     def _environment(self, step: EnvironmentStep) -> bool:
         from carboy.environments.host import read_index_config
-        from carboy.environments.install import EnvironmentRequest, OneLayerAssembler, installer_version
+        from carboy.environments.install import (
+            EnvironmentRequest,
+            PackageAssembler,
+            describe_made,
+            installer_version,
+        )
 
         context = self._context
-        key = step_key(step, parent=self._key, inputs=(installer_version(),))
-
-        def make() -> LayerResult:
-            request = EnvironmentRequest(
-                requirements=step.requirements,
-                locked=step.locked,
-                base=tuple(item.layer.diff_id for item in self._layers),
-                epoch_s=self._epoch_s,
-                indexes=read_index_config(context.environ),
-            )
-            assembler = OneLayerAssembler(
-                store=context.store, home=context.home, runtime=context.runtime, tier=context.tier
-            )
-            (layer,) = assembler.assemble(request, log=context.progress.log)
-            return layer
-
-        return self._layer(key, f"carboy: {step.what}", make)
+        self._key = step_key(step, parent=self._key, inputs=(installer_version(),))
+        request = EnvironmentRequest(
+            requirements=step.requirements,
+            locked=step.locked,
+            base=tuple(item.layer.diff_id for item in self._layers),
+            key=self._key,
+            interpreter=self._interpreter,
+            epoch_s=self._epoch_s,
+            indexes=read_index_config(context.environ),
+        )
+        assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
+        made = assembler.assemble(request, log=context.progress.log)
+        self._lock = made.lock
+        self._detail = "" if made.cached else describe_made(made.layers)
+        self._layers += [
+            BuiltLayer(layer=item.layer, created_by=f"carboy: python {item.content}") for item in made.layers
+        ]
+        return made.cached
 
     def _files(self, step: FilesStep) -> bool:
         folder = self._plan.folder
-        key = step_key(step, parent=self._key, inputs=(fingerprint(folder, step.ignore),))
+        key = step_key(step, parent=f"times:{self._epoch_s}", inputs=(fingerprint(folder, step.ignore),))
 
         def make() -> LayerResult:
             return commit_files(
@@ -182,21 +197,20 @@ class _Execution:
 
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
-        key = f"image:{step_key(step, parent=self._key)}"
+        record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
+        layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
+        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, *layers))}"
         entry = store.cache.get(key)
         if entry is not None:
             digest = Digest.parse(entry.value["digest"])
             if store.blobs.has(digest):
                 self._descriptor = Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=entry.value["size"])
                 return True
-        import json
-
-        record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
         config = RunConfig(
             Env=list(step.env),
             Cmd=list(step.command) or None,
             WorkingDir=step.workdir,
-            Labels={"io.carboy.archive": record},
+            Labels={"io.carboy.archive": record, **({"io.carboy.lock": self._lock} if self._lock else {})},
         )
         created = format_time(self._epoch_s)
         descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")

@@ -48,10 +48,11 @@ class SilentProgress:
 
 
 class PlainProgress:
-    """A line when a step begins and one when it ends, for logs. A build that is all cached says nothing."""
+    """A line for each step that was done, for logs; with ``lines`` what it printed as well. All cached: nothing is said."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, lines: bool = False) -> None:
         self._stream = stream
+        self._lines = lines
 
     def step_started(self, title: str) -> None:
         """Take the beginning of a step; said when something is done for it."""
@@ -60,7 +61,9 @@ class PlainProgress:
         """Take nothing of it: a log has no use for it."""
 
     def log(self, line: str) -> None:
-        """Take nothing of it: what a failed step printed is in its error."""
+        """Print it where that was asked for; what a failed step printed is in its error anyway."""
+        if self._lines:
+            print(f"  {line}", file=self._stream, flush=True)
 
     def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:
         """Print the step that was done."""

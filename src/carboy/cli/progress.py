@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_progress(stream: IO[str], *, quiet: bool = False) -> Iterator[Progress]:
-    """Return a progress that writes to ``stream``; nothing at all when ``quiet``."""
-    if quiet:
+def open_progress(stream: IO[str], *, mode: str = "auto") -> Iterator[Progress]:
+    """Return a progress that writes to ``stream``; ``mode`` is auto, plain (with what steps print), tty, or quiet."""
+    if mode == "quiet":
         from carboy.build.progress import SilentProgress
 
         yield SilentProgress()
-    elif stream.isatty():
+    elif mode == "tty" or (mode == "auto" and stream.isatty()):
         from carboy.cli.terminal import TerminalProgress
 
         with TerminalProgress(stream) as progress:
             yield progress
     else:
-        yield PlainProgress(stream)
+        yield PlainProgress(stream, lines=mode == "plain")

@@ -6,23 +6,28 @@ built from source runs its code in there, not on the host.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
 
 from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
+from carboy.environments.groups import Group, plan_groups
 from carboy.environments.indexes import redact
+from carboy.environments.lock import Package, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree
+from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.environments.indexes import IndexConfig
@@ -32,41 +37,72 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 ENVIRONMENT = "/opt/env"
-LOCK = "carboy-lock.txt"
+PACKAGE_TIME_S = 315_532_800
+"""All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
+_LAYERS = "/opt/layers"
+MAX_LOCK_BYTES = 16 * 2**20
 _TAIL_LINES = 30
 
 # Run by the image's shell: small on purpose, each line one thing that uv or Python does.
-_SCRIPT = """set -eu
+_PRELUDE = """set -eu
 umask 022
 uv=/run/carboy/uv
 cd /run/carboy/work
-if [ ! -e lock.txt ]; then
-    $uv pip compile requirements.txt --generate-hashes --no-header --no-annotate --quiet \
-        --python /usr/bin/python3 --output-file lock.txt >/dev/null
-fi
-$uv venv /opt/env --python /usr/bin/python3 --no-project --quiet
-if grep -q '^[A-Za-z0-9]' lock.txt; then
-    $uv pip install --python /opt/env/bin/python --require-hashes --link-mode copy -r lock.txt
-fi
-/usr/bin/python3 -I compile.py "$(/opt/env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-sed -i '/^uv = /d' /opt/env/pyvenv.cfg
-find /opt/env -name uv_cache.json -delete
-rm -f /opt/env/.lock /opt/env/.gitignore /opt/env/CACHEDIR.TAG
-cp lock.txt /opt/env/carboy-lock.txt
+"""
+_LOCK = f"""{_PRELUDE}
+$uv pip compile requirements.txt --generate-hashes --format pylock.toml --no-header --no-annotate --quiet \
+    --python /usr/bin/python3 --output-file pylock.toml >/dev/null
+"""
+_INSTALL = f"""{_PRELUDE}
+$uv venv {ENVIRONMENT} --python /usr/bin/python3 --no-project --quiet
+sed -i '/^uv = /d' {ENVIRONMENT}/pyvenv.cfg
+rm -f {ENVIRONMENT}/.lock {ENVIRONMENT}/.gitignore {ENVIRONMENT}/CACHEDIR.TAG
+exec /usr/bin/python3 -I divide_step.py {ENVIRONMENT} {_LAYERS} $uv
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
-    """What to install on which base: ``requirements`` in pip's format, ``base`` layers lowest first, times no later than
-    ``epoch_s``. ``locked`` says that every line already has its hash.
+    """What to install on which base: ``requirements`` in pip's format, ``base`` layers lowest first.
+
+    ``locked`` says that every line already has its hash. ``key`` stands for all that a lock depends on, ``interpreter`` for
+    the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base.
     """
 
     requirements: str
     locked: bool
     base: tuple[Digest, ...]
+    key: str
+    interpreter: str
     epoch_s: int
     indexes: IndexConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentLayer:
+    """A layer of an environment, what is in it in a few words, and whether it was there already."""
+
+    layer: LayerResult
+    content: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Layers, lowest first, and the packages in them with their hashes, in pip's form."""
+
+    layers: tuple[EnvironmentLayer, ...]
+    lock: str
+    cached: bool
+
+
+def describe_made(layers: Sequence[EnvironmentLayer]) -> str:
+    """Return in a few words which layers were made: "25 layers", or "1 of 25 layers: tabulate 0.10.0"."""
+    made = [item for item in layers if not item.cached]
+    if len(made) == len(layers):
+        return f"{len(layers)} layers"
+    named = f": {', '.join(item.content for item in made)}" if 0 < len(made) <= 3 else ""
+    return f"{len(made)} of {len(layers)} layers{named}"
 
 
 class Runtime(Protocol):
@@ -77,16 +113,8 @@ class Runtime(Protocol):
         ...
 
 
-class EnvironmentAssembler(Protocol):
-    """Turns a request into layers; one today, one a package later, behind the same seam."""
-
-    def assemble(self, request: EnvironmentRequest, *, log: Callable[[str], None]) -> Sequence[LayerResult]:
-        """Return the environment's layers, lowest first, durable in the store. Raises ``CarboyError`` with uv's reason."""
-        ...
-
-
-class OneLayerAssembler:
-    """The whole environment as one layer at /opt/env."""
+class PackageAssembler:
+    """An environment at /opt/env as one layer for each large package, and a few for the small ones (``groups``)."""
 
     def __init__(self, *, store: Store, home: Home, runtime: Runtime, tier: Tier) -> None:
         self._store = store
@@ -94,24 +122,99 @@ class OneLayerAssembler:
         self._runtime = runtime
         self._tier = tier
 
-    def assemble(self, request: EnvironmentRequest, *, log: Callable[[str], None]) -> Sequence[LayerResult]:
-        """Install into a fresh sandbox on the base, and take /opt/env out of what it wrote."""
+    def assemble(self, request: EnvironmentRequest, *, log: Callable[[str], None]) -> Environment:
+        """Return the environment, its layers durable in the store. What is there already is neither fetched nor made.
+
+        Raises ``CarboyError`` with what uv says.
+        """
+        known = self._store.cache.get(f"lock:{request.key}")
+        if known is not None:
+            packages = tuple(Package(**item) for item in known.value["packages"])
+        else:
+            packages = self._resolve(request, log)
+            value = {"packages": [asdict(package) for package in packages]}
+            self._store.cache.put(f"lock:{request.key}", "lock", value, [])
+        base = ",".join(map(str, request.base))
+        interpreter = f"{request.interpreter} {installer_version()}"
+        venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
+        groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
+        found = {group.key: find_layer(self._store, f"layer:{group.key}") for group in groups}
+        missing = [group for group in groups if found[group.key] is None]
+        if missing:
+            found.update(self._install(request, missing, log))
+        layers = []
+        for group in groups:
+            layer = found[group.key]
+            assert layer is not None
+            content = group.title or f"environment in {ENVIRONMENT}"
+            layers.append(EnvironmentLayer(layer=layer, content=content, cached=group not in missing))
+        return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known is not None and not missing)
+
+    def _resolve(self, request: EnvironmentRequest, log: Callable[[str], None]) -> tuple[Package, ...]:
+        """Return the packages that the requirements come to, for the base's Python."""
+        with (
+            self._step(request, _LOCK, (), {"requirements.txt": request.requirements}, log) as (work, _),
+            open(f"{work}/pylock.toml", encoding="utf-8") as file,
+        ):
+            text = file.read(MAX_LOCK_BYTES)
+        return parse_pylock(text, allowed=request.requirements if request.locked else "", measure=_measure)
+
+    def _install(
+        self, request: EnvironmentRequest, groups: Sequence[Group], log: Callable[[str], None]
+    ) -> dict[str, LayerResult]:
+        """Install the packages of these groups and make a layer of each; returns them by the groups' keys."""
+        wanted = [group for group in groups if group.packages]
+        lines = [[package.requirement for package in group.packages] for group in wanted]
+        files = {
+            "missing.txt": "".join(f"{line}\n" for group in lines for line in group),
+            "groups.json": json.dumps(lines),
+            "divide_step.py": _read_divide_step(),
+        }
+        made = {}
+        with self._step(request, _INSTALL, (), files, log) as (_, upper):
+            for group in groups:
+                tree = str(wanted.index(group)) if group.packages else "venv"
+                cap = PACKAGE_TIME_S if group.packages else request.epoch_s
+                made[group.key] = layer = self._commit(f"{upper}{_LAYERS}/{tree}", cap)
+                keep_layer(self._store, f"layer:{group.key}", layer)
+                if group.packages:
+                    log(f"layer with {group.title}: {layer.size_bytes / 1e6:.1f} MB")
+        return made
+
+    def _commit(self, tree: str, mtime_cap_s: int) -> LayerResult:
+        owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
+        with self._store.layers.ingest_dir() as ingest:
+            os.mkdir(f"{ingest}/tree/opt", 0o755)
+            os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
+            os.rename(tree, f"{ingest}/tree{ENVIRONMENT}")
+            return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s, owners=owners)
+
+    @contextmanager
+    def _step(
+        self,
+        request: EnvironmentRequest,
+        script: str,
+        arguments: Sequence[str],
+        files: Mapping[str, str],
+        log: Callable[[str], None],
+    ) -> Iterator[tuple[str, str]]:
+        """Run a script on the base in a sandbox of its own; yields its working folder, and what it wrote into its root."""
         container_id = os.urandom(32).hex()
         with (
             translate_os_errors("install the requirements"),
-            self._store.layers.ingest_dir() as ingest,
             open_container(self._home, container_id) as container,
         ):
             container.claim([str(diff_id) for diff_id in request.base])
             trees = [self._store.layers.path(diff_id) for diff_id in request.base]
             root = container.prepare(trees, userxattr=True)
             work = f"{container.path}/work"
-            self._write_inputs(work, request)
+            _write_files(work, files)
             reach = find_network(self._tier.name, dict(request.indexes.env), request.requirements)
             if reach.network == "host":
                 log(f"on the host's network: {reach.reason}")
             spec = self._plan(
                 container_id,
+                args=("/bin/sh", "-c", script, "sh", *arguments),
                 mounts=(*read_step_files(network=reach.network, hostname="build"), *self._mounts(work, request)),
                 request=request,
                 root=root,
@@ -122,20 +225,7 @@ class OneLayerAssembler:
             status = self._runtime.run(spec, Stdio(capture=output.take), watcher=connection)
             if status != 0:
                 raise _failure(output.lines, status)
-            os.mkdir(f"{ingest}/tree/opt", 0o755)
-            os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
-            os.rename(f"{root.upper}/opt/env", f"{ingest}/tree/opt/env")
-            owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
-            return [commit_tree(self._store, ingest, mtime_cap=request.epoch_s, owners=owners)]
-
-    def _write_inputs(self, work: str, request: EnvironmentRequest) -> None:
-        os.mkdir(work, 0o755)
-        name = "lock.txt" if request.locked else "requirements.txt"
-        files = {name: request.requirements, "compile.py": _read_compile_step()}
-        for file_name, text in files.items():
-            with open(f"{work}/{file_name}", "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(f"{work}/{file_name}", 0o644)
+            yield work, root.upper
 
     def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount]:
         import uv
@@ -156,6 +246,7 @@ class OneLayerAssembler:
         self,
         container_id: str,
         *,
+        args: tuple[str, ...],
         mounts: tuple[BindMount | FileMount, ...],
         request: EnvironmentRequest,
         root: object,
@@ -179,7 +270,7 @@ class OneLayerAssembler:
         return SandboxSpec(
             id=container_id,
             root=root,  # type: ignore[arg-type]
-            args=("/bin/sh", "-c", _SCRIPT),
+            args=args,
             tier=self._tier.name,
             id_count=self._tier.id_count,
             env=tuple(f"{name}={value}" for name, value in sorted(env.items())),
@@ -219,9 +310,26 @@ def _failure(lines: list[str], status: int) -> CarboyError:
     )
 
 
-def _read_compile_step() -> str:
-    with open(os.path.join(os.path.dirname(__file__), "compile_step.py"), encoding="utf-8") as file:
+def _read_divide_step() -> str:
+    with open(os.path.join(os.path.dirname(__file__), "divide_step.py"), encoding="utf-8") as file:
         return file.read()
+
+
+def _measure(address: str) -> int:
+    """Return the size in bytes of a file of this host (a folder of packages), 0 for what is elsewhere."""
+    path = unquote(urlsplit(address).path) if address.startswith("file://") else address
+    try:
+        return os.stat(path).st_size if path.startswith("/") else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _write_files(work: str, files: Mapping[str, str]) -> None:
+    os.mkdir(work, 0o755)
+    for name, text in files.items():
+        with open(f"{work}/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(f"{work}/{name}", 0o644)
 
 
 def installer_version() -> str:

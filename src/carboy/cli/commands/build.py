@@ -121,7 +121,7 @@ def _build_python(options: Namespace) -> int:
 
     engine = Engine.open(os.environ)
     name = options.tag[0] if options.tag else None
-    with open_progress(sys.stderr, quiet=options.quiet or options.progress == "quiet") as progress:
+    with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
         result = build_folder(engine, options.folder, name=name, progress=progress, refresh=options.pull)
     for other in options.tag[1:]:
         tag_image(engine, options.tag[0], other)

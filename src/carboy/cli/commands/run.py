@@ -124,7 +124,7 @@ def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:
     from carboy.cli.progress import open_progress
     from carboy.engine.build import build_any
 
-    with open_progress(sys.stderr, quiet="quiet" in options.flags) as progress:
+    with open_progress(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
         result = build_any(engine, options.target, name=None, progress=progress)
     return engine, str(result.descriptor.digest), result.network
 

@@ -183,7 +183,9 @@ def open_session(options: Globals, *, quiet: bool = False, quiet_build: bool = F
     narrator = Narrator(quiet=quiet or options.quiet)
     with ExitStack() as stack:
         containers = stack.enter_context(EngineContainers(opened))
-        progress = stack.enter_context(open_progress(sys.stderr, quiet=quiet_build or options.quiet))
+        progress = stack.enter_context(
+            open_progress(sys.stderr, mode="quiet" if quiet_build or options.quiet else "auto")
+        )
         resources = EngineResources(opened, progress=progress, warn=narrator.warned)
         engine = ProjectEngine(project, containers, resources, listener=narrator)
         yield Session(project=project, home=opened.home, containers=containers, engine=engine, narrator=narrator)

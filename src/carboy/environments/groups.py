@@ -1,0 +1,63 @@
+"""Which packages share a layer: pure, and stable, so that one package more or less changes one layer.
+
+A container looks a name up in each of its layers, and an image has at most 127 of them. So a large package has a layer of
+its own, and a small one shares a bin, which its name alone chooses: whatever else is installed, it stays where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from carboy.environments.lock import Package
+
+FORMAT = 1
+LARGE_BYTES = 1_000_000
+MAX_OWN = 60
+BINS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Packages that share a layer, sorted by name; ``key`` covers all that its bytes depend on."""
+
+    packages: tuple[Package, ...]
+    key: str
+
+    @property
+    def title(self) -> str:
+        """The group for people: ``numpy 2.4.6``, or the first of several and how many more there are."""
+        names = [f"{package.name} {package.version}" for package in self.packages]
+        return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
+
+
+def plan_groups(packages: Sequence[Package], *, interpreter: str, base: str) -> tuple[Group, ...]:
+    """Return the layers of an environment, lowest first: the bins by number, then the large packages by name.
+
+    ``interpreter`` says which Python compiles, on which processor, and by which installer; ``base`` is what packages that
+    have no wheel are built with. The largest :data:`MAX_OWN` of those that are large have layers of their own.
+    """
+    large = sorted(
+        (p for p in packages if p.size_bytes >= LARGE_BYTES or not p.size_bytes), key=lambda p: (-p.size_bytes, p.name)
+    )[:MAX_OWN]
+    own = {package.name for package in large}
+    bins: dict[int, list[Package]] = {}
+    for package in sorted(packages, key=lambda p: p.name):
+        if package.name not in own:
+            bins.setdefault(find_bin(package.name), []).append(package)
+    groups = [tuple(bins[number]) for number in sorted(bins)]
+    groups += [(package,) for package in sorted(large, key=lambda p: p.name)]
+    return tuple(Group(packages=group, key=_key(group, interpreter=interpreter, base=base)) for group in groups)
+
+
+def find_bin(name: str) -> int:
+    """Return the number of the bin that a small package is in."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % BINS
+
+
+def _key(group: Sequence[Package], *, interpreter: str, base: str) -> str:
+    below = base if any(package.built for package in group) else ""
+    value = [FORMAT, interpreter, below, [package.requirement for package in group]]
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,113 @@
+"""What a resolved environment is: its packages, each with the hash of the one file that is installed. Pure.
+
+uv writes ``pylock.toml`` (PEP 751) for one interpreter; what is kept of it is pip's form, because that holds no address
+(docs/adr/0004) and is what people read::
+
+    numpy==2.4.6 --hash=sha256:89cd...
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from carboy.errors import CarboyError
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+_VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A package at one version. ``requirement`` is its line in pip's form, with every hash that may be installed.
+
+    ``size_bytes`` is that of the file, 0 where the index does not say. ``built`` says that there is no wheel for this
+    interpreter: the source is built, with what the base has.
+    """
+
+    name: str
+    version: str
+    requirement: str
+    size_bytes: int = 0
+    built: bool = False
+
+
+def normalise(name: str) -> str:
+    """Return a package's name as it is compared (PEP 503): ``Flask_Login`` is ``flask-login``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def parse_pylock(text: str, *, allowed: str = "", measure: Callable[[str], int] = lambda _: 0) -> tuple[Package, ...]:
+    """Return the packages of a ``pylock.toml``, sorted by name.
+
+    ``allowed`` is a lock in pip's form that was given: the hashes that it has for a package are the ones that count. ``measure``
+    gives the size in bytes of a file whose address has none in the lock. Raises ``CarboyError`` for what cannot be
+    installed by its hash, and for what the given lock does not name.
+    """
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CarboyError("the resolver wrote a lock that is not valid TOML", details=str(error)) from error
+    given = parse_hashes(allowed)
+    found = [_package(item, given, measure) for item in value.get("packages", [])]
+    return tuple(sorted(found, key=lambda package: package.name))
+
+
+def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: Callable[[str], int]) -> Package:
+    name, version = str(item.get("name", "")), str(item.get("version", ""))
+    for kind, hint in (("vcs", "a repository has no hash"), ("directory", "a folder has no hash")):
+        if kind in item:
+            raise CarboyError(
+                f"{name} cannot be locked: {hint}",
+                details=_address(item[kind]),
+                hint="name a released version, or the address of an archive",
+            )
+    wheels = item.get("wheels") or []
+    archive = item.get("archive")
+    chosen = archive or (wheels[0] if wheels else item.get("sdist")) or {}
+    digest = str(chosen.get("hashes", {}).get("sha256", ""))
+    if not _NAME.fullmatch(name) or not (archive or _VERSION.fullmatch(version)) or not _HEX.fullmatch(digest):
+        raise CarboyError(
+            f"{name or 'a package'} {version} cannot be locked: the index has no SHA-256 of it",
+            hint="use an index that gives hashes, or another version",
+        )
+    hashes: tuple[str, ...] = (digest,)
+    if given:
+        hashes = given.get(normalise(name), ())
+        if not hashes:
+            raise CarboyError(
+                f"the lock does not name {name}, which another package in it needs", hint="lock the requirements anew"
+            )
+    pin = f"{name} @ {_address(archive)}" if archive else f"{name}=={version}"
+    marks = "".join(f" --hash=sha256:{mark}" for mark in sorted(hashes))
+    return Package(
+        name=normalise(name),
+        version=version or digest[:12],
+        requirement=f"{pin}{marks}",
+        size_bytes=int(chosen.get("size") or measure(_address(chosen))),
+        built=not wheels and not _address(archive or {}).endswith(".whl"),
+    )
+
+
+def _address(item: dict[str, Any]) -> str:
+    return str(item.get("url") or item.get("path") or "")
+
+
+def parse_hashes(text: str) -> dict[str, tuple[str, ...]]:
+    """Return the SHA-256 hashes of each package, by its normalised name, in a lock of pip's form."""
+    found: dict[str, list[str]] = {}
+    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+        match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
+        if match is not None:
+            marks = re.findall(r"--hash[=\s]+sha256:([0-9a-f]{64})", line)
+            found.setdefault(normalise(match.group(1)), []).extend(marks)
+    return {name: tuple(sorted(set(marks))) for name, marks in found.items()}
+
+
+def render_lock(packages: tuple[Package, ...]) -> str:
+    """Return the lock in pip's form, a line for each package."""
+    return "".join(f"{package.requirement}\n" for package in packages)

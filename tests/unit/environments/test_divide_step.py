@@ -1,0 +1,143 @@
+"""What uv installed, divided into the trees of layers: with uv's part played by files that are there already."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carboy.environments import divide_step
+
+SITE = "lib/python3.11/site-packages"
+UV = """#!/usr/bin/env python3
+import os, shutil, sys
+words = sys.argv[1:]
+lines = [line.split("==")[0] for line in open(words[words.index("-r") + 1])]
+target = words[words.index("--prefix") + 1] if "--prefix" in words else os.environ["ENVIRONMENT"]
+for line in lines:
+    shutil.copytree(os.path.join(os.environ["PACKAGES"], line), target, dirs_exist_ok=True)
+"""
+
+
+class Place:
+    """A folder with packages that a pretended uv installs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment, self.layers, self.packages = folder / "env", folder / "layers", folder / "packages"
+        (self.environment / "bin").mkdir(parents=True)
+        (self.environment / "bin" / "python").symlink_to("/usr/bin/python3")
+        (folder / "uv").write_text(UV)
+        (folder / "uv").chmod(0o755)
+
+    def package(self, name: str, files: dict[str, str], *, record: list[str] | None = None) -> str:
+        """Write a package and return its line of requirements."""
+        root = self.packages / name
+        info = f"{SITE}/{name}-1.dist-info"
+        for path, text in {**files, f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\n"}.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        paths = [*files, f"{info}/METADATA", f"{info}/RECORD"] if record is None else record
+        lines = (f"{os.path.relpath(path, SITE)},," for path in paths)
+        (root / info / "RECORD").write_text("\n".join(lines) + "\n")
+        return f"{name}==1 --hash=sha256:{'a' * 64}"
+
+    def divide(self, groups: list[list[str]], *, expect: int = 0) -> str:
+        (self.folder / "groups.json").write_text(json.dumps(groups))
+        (self.folder / "missing.txt").write_text("".join(f"{line}\n" for group in groups for line in group))
+        done = subprocess.run(
+            [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv"],
+            cwd=self.folder,
+            env={**os.environ, "PACKAGES": str(self.packages), "ENVIRONMENT": str(self.environment)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expect, done.stderr
+        return done.stderr
+
+    def files(self, tree: str) -> dict[str, str]:
+        """Return the files of a layer with their texts, compiled ones by their hash."""
+        root = self.layers / tree
+        return {
+            str(path.relative_to(root)): path.read_text()
+            if path.suffix != ".pyc"
+            else hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in root.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_each_package_gets_the_files_that_it_names(place: Place) -> None:
+    one = place.package("one", {f"{SITE}/one/__init__.py": "x = 1\n", "bin/one": "#!python\n", "share/one.txt": "data"})
+    two = place.package("two", {f"{SITE}/two.py": "y = 2\n"})
+    place.divide([[one], [two]])
+    names = {name for name in place.files("0") if "dist-info" not in name}
+    assert names >= {f"{SITE}/one/__init__.py", "bin/one", "share/one.txt"}
+    cache = importlib.util.cache_from_source("two.py")
+    assert {name for name in place.files("1") if "dist-info" not in name} == {f"{SITE}/two.py", f"{SITE}/{cache}"}
+    assert not place.files("venv")
+    assert os.readlink(place.layers / "venv" / "bin" / "python") == "/usr/bin/python3"
+
+
+def test_a_layer_does_not_depend_on_what_is_beside_it(tmp_path: Path) -> None:
+    def make(place: Place) -> tuple[str, str]:
+        same = f"{SITE}/shared/__init__.py"
+        one = place.package("one", {same: "a = 'one'\n", f"{SITE}/shared/one.py": "one = 1\n"})
+        two = place.package("two", {same: "a = 'two'\n", f"{SITE}/shared/two.py": "two = 2\n"})
+        return one, two
+
+    (tmp_path / "both").mkdir()
+    (tmp_path / "single").mkdir()
+    both, single = Place(tmp_path / "both"), Place(tmp_path / "single")
+    one, two = make(both)
+    both.divide([[one], [two]])
+    make(single)
+    single.divide([[one]])
+
+    def texts(place: Place) -> dict[str, str]:  # compiled files name where they will lie, which differs in this test
+        return {name: text for name, text in place.files("0").items() if not name.endswith(".pyc")}
+
+    assert texts(both) == texts(single)
+    assert both.files("0")[f"{SITE}/shared/__init__.py"] == "a = 'one'\n"
+    assert both.files("1")[f"{SITE}/shared/__init__.py"] == "a = 'two'\n"
+
+
+def test_in_a_layer_that_two_share_the_later_name_wins(place: Place) -> None:
+    same = f"{SITE}/shared.py"
+    place.divide([[place.package("one", {same: "1\n"}), place.package("two", {same: "2\n"})]])
+    assert place.files("0")[same] == "2\n"
+
+
+def test_a_record_that_points_elsewhere_is_refused(place: Place) -> None:
+    bad = place.package("bad", {f"{SITE}/bad.py": ""}, record=[f"{SITE}/bad.py", "../../etc/passwd"])
+    assert "names a file outside of the environment" in place.divide([[bad]], expect=1)
+
+
+def test_a_file_that_no_record_names_is_not_lost_in_silence(place: Place) -> None:
+    info = f"{SITE}/odd-1.dist-info"
+    odd = place.package("odd", {f"{SITE}/odd.py": ""}, record=[f"{info}/METADATA", f"{info}/RECORD"])
+    assert "odd.py was installed, and no package names it" in place.divide([[odd]], expect=1)
+
+
+def test_an_installer_that_fails_ends_the_step(place: Place) -> None:
+    place.divide([["missing==1"]], expect=1)
+
+
+def test_compiled_files_hold_no_time_and_the_path_where_they_will_lie(place: Place) -> None:
+    one = place.package("one", {f"{SITE}/one.py": "def f():\n    return 1\n"})
+    place.divide([[one]])
+    data = (place.layers / "0" / SITE / importlib.util.cache_from_source("one.py")).read_bytes()
+    assert int.from_bytes(data[4:8], "little") == 1  # PEP 552: by hash, never checked
+    assert os.fsencode(place.environment / SITE / "one.py") in data
