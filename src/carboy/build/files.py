@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
@@ -48,6 +47,8 @@ def list_files(folder: str, patterns: tuple[str, ...]) -> list[tuple[str, os.sta
 
 def commit_files(store: Store, folder: str, *, target: str, ignore: tuple[str, ...], mtime_s: int) -> LayerResult:
     """Make the layer: owners are root, modes 0644 or 0755, times ``mtime_s``. Raises ``CarboyError``."""
+    from shutil import copyfile
+
     with store.layers.ingest_dir() as ingest, translate_os_errors(f"read the folder {folder}"):
         root = f"{ingest}/tree{target}"
         above = f"{ingest}/tree"
@@ -64,7 +65,7 @@ def commit_files(store: Store, folder: str, *, target: str, ignore: tuple[str, .
                 directories.append(destination)
                 continue
             elif os.path.isfile(source):
-                shutil.copyfile(source, destination)
+                copyfile(source, destination)
                 os.chmod(destination, 0o755 if os.stat(source).st_mode & 0o111 else 0o644)
             else:
                 continue  # a socket or a device has no place in an image

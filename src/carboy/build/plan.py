@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -269,6 +268,8 @@ def choose_requirements(facts: ProjectFacts, settings: Settings) -> tuple[str, b
 
 
 def _project_table(facts: ProjectFacts) -> dict[str, object]:
+    import tomllib
+
     try:
         project = tomllib.loads(facts.texts.get("pyproject.toml", "")).get("project", {})
     except tomllib.TOMLDecodeError as error:

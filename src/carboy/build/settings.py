@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -35,6 +34,8 @@ class Settings:
 
 def parse_settings(text: str) -> Settings:
     """Return the settings in ``text``. Raises ``CarboyError`` that names the wrong key and the nearest right one."""
+    import tomllib  # as slow to load as all that a cached base needs
+
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
