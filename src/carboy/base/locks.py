@@ -46,6 +46,13 @@ class FileLock:
         self._fd = fd
         return True
 
+    def is_current(self) -> bool:
+        """Return whether the lock that is held is that of the file that has the path now: nobody has removed it meanwhile."""
+        try:
+            return self._fd is not None and os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Let go of the lock."""
         if self._fd is not None:

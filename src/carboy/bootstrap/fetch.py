@@ -78,6 +78,7 @@ class Fetcher:
 
         with translate_os_errors(f"make the folder {self._cache_dir}"):
             os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
+            os.utime(self._cache_dir)  # for clean-up, which begins with what was not used for long
         context = make_tls_context(self._archive)
         limits = httpx.Limits(max_connections=CONNECTIONS * 2, max_keepalive_connections=CONNECTIONS)
         self._client = httpx.Client(

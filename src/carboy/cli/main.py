@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "volume": ("files.volume", "volume", "Folders that outlive containers: create, ls, inspect, rm, prune"),
     "network": ("network", "network", "Networks on which containers find each other: create, ls, connect, ..."),
     "build": ("builds.again", "build", "Build an image from a folder"),
+    "builder": ("builds.builder", "builder", "What builds keep: du, prune"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),

@@ -64,12 +64,14 @@ class _Read:
 
 def check_dockerfile(engine: Engine, request: DockerfileRequest) -> CheckReport:
     """Return what the build checks find; nothing is built. Raises ``CarboyError``."""
-    return _check(request, _read(engine, request))
+    with engine.store.lease("plan"):
+        return _check(request, _read(engine, request))
 
 
 def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
     """Return the graph of a build; nothing is run, fetched or written. Raises ``CarboyError``."""
-    return _plan(request, _read(engine, request))
+    with engine.store.lease("plan"):
+        return _plan(request, _read(engine, request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +94,10 @@ def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[Desc
     from carboy.build.solver.progress import SilentGraphProgress
     from carboy.build.solver.solver import preview
 
-    read = _read(engine, request)
-    image = _plan(request, read)
-    steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
+    with engine.store.lease("plan"):  # a repository that is checked out for this stays
+        read = _read(engine, request)
+        image = _plan(request, read)
+        steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
     networks = _Networks(engine, request, read.build_args)
     return [
         DescribedStep(
@@ -154,15 +157,15 @@ def build_dockerfile(
     from carboy.containers.events import write_event
 
     references = [Reference.parse(name) for name in request.names]
-    read = _read(engine, request)
-    report = _check(request, read)
-    for warning in report.warnings:
-        warn(warning)
-    if report.warnings and report.options.error:
-        rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
-        raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
-    image = _plan(request, read)
     with engine.store.lease("build"):  # until it has its names
+        read = _read(engine, request)
+        report = _check(request, read)
+        for warning in report.warnings:
+            warn(warning)
+        if report.warnings and report.options.error:
+            rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
+            raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
+        image = _plan(request, read)
         try:
             result = solve(image, _context(engine, request, read, progress))
         except CarboyError as error:

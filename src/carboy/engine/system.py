@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from carboy.containers.names import remove_stale_names
 from carboy.containers.removal import remove_stale
+from carboy.engine.builds.cache import CachePiece, PruneRequest, list_pieces, measure_builds, plan_prune, prune_pieces
 from carboy.layers.apply import verify_tree
 from carboy.snapshots import snapshot
 from carboy.store.check import Problem, check
@@ -18,14 +19,23 @@ if TYPE_CHECKING:
 
 def disk_usage(engine: Engine) -> list[Usage]:
     """Return what the home holds, by kind."""
-    return measure(engine.store, in_use=snapshot.read_claims(engine.home))
+    rows = measure(engine.store, in_use=snapshot.read_claims(engine.home))
+    return [*rows, *measure_builds(list_pieces(engine))]
 
 
-def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Report:
-    """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache too."""
+def prune(engine: Engine, *, everything: bool, dry_run: bool) -> tuple[Report, list[CachePiece]]:
+    """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache and downloads.
+
+    Return what went of the store, and of the folders that builds keep.
+    """
     remove_stale(engine.home)
     remove_stale_names(engine.home)
-    return collect(engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home))
+    pieces: list[CachePiece] = []
+    if everything:
+        pieces = [piece for piece in plan_prune(list_pieces(engine), PruneRequest()) if not piece.rows]
+        pieces = pieces if dry_run else prune_pieces(engine, pieces)
+    report = collect(engine.store, keep_cache=not everything, dry_run=dry_run, in_use=snapshot.read_claims(engine.home))
+    return report, pieces
 
 
 def check_store(engine: Engine, *, repair: bool) -> list[Problem]:

@@ -232,6 +232,7 @@ class PackageAssembler:
 
         cache = f"{self._home.cache}/uv-{self._tier.kind}"
         os.makedirs(cache, mode=0o700, exist_ok=True)
+        os.utime(cache)  # for clean-up, which begins with what was not used for long
         mounts = [
             BindMount(source=uv.find_uv_bin(), target="/run/carboy/uv"),
             BindMount(source=cache, target="/run/carboy/cache", read_only=False),

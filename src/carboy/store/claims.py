@@ -92,6 +92,17 @@ class Claims:
                 return False
         return True
 
+    def move_unless_leased(self, path: str, target: str) -> bool:
+        """Rename ``path`` to ``target`` unless any work under way holds a lease; return whether it was there and moved."""
+        with self.gate(exclusive=True):
+            if self.oldest_lease_s() is not None:
+                return False
+            try:
+                os.rename(path, target)
+            except FileNotFoundError:
+                return False
+        return True
+
     def oldest_lease_s(self) -> float | None:
         """Return when the oldest live lease began (seconds since 1970), None when there is none; removes dead ones."""
         oldest: float | None = None

@@ -12,7 +12,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -176,6 +176,19 @@ class CacheEntry:
         self.created_at_s = created_at_s
 
 
+class CacheRow:
+    """What is known of an entry without reading it; ``size_bytes`` is its value's, ``digests`` are kept alive by it."""
+
+    __slots__ = ("created_at_s", "digests", "key", "kind", "size_bytes")
+
+    def __init__(self, key: str, kind: str, size_bytes: int, created_at_s: float, digests: tuple[str, ...]) -> None:
+        self.key = key
+        self.kind = kind
+        self.size_bytes = size_bytes
+        self.created_at_s = created_at_s
+        self.digests = digests
+
+
 class CacheStore:
     """Results by key, until they are pruned."""
 
@@ -240,9 +253,19 @@ class CacheStore:
         """Let writers in again."""
         self._db.execute("ROLLBACK")
 
-    def forget(self, key: str) -> None:
-        """Remove an entry."""
-        self._db.execute("DELETE FROM cache WHERE key = ?", (key,))
+    def forget(self, key: str, *, created_at_s: float | None = None) -> None:
+        """Remove an entry; with a time only while it is the one of then."""
+        self._db.execute("DELETE FROM cache WHERE key = ?1 AND ?2 IN (created_at_s, -1)", (key, created_at_s or -1))
+
+    def list_rows(self) -> list[CacheRow]:
+        """Return every entry without its value, by key."""
+        digests: dict[str, list[str]] = {}
+        for key, digest in self._db.execute("SELECT key, digest FROM cache_digests ORDER BY key, digest").fetchall():
+            digests.setdefault(key, []).append(digest)
+        rows = self._db.execute("SELECT key, kind, length(value), created_at_s FROM cache ORDER BY key").fetchall()
+        return [
+            CacheRow(key, kind, size, created_s, tuple(digests.get(key, ()))) for key, kind, size, created_s in rows
+        ]
 
     def clear(self) -> int:
         """Remove every entry and return how many there were."""
@@ -257,9 +280,10 @@ class CacheStore:
             self.forget(key)
         return keys
 
-    def digests(self) -> set[str]:
-        """Return the digests that entries keep alive."""
-        return {d for (d,) in self._db.execute("SELECT DISTINCT digest FROM cache_digests").fetchall()}
+    def digests(self, *, without: Collection[str] = ()) -> set[str]:
+        """Return the digests that entries keep alive, but those of the keys in ``without``."""
+        rows = self._db.execute("SELECT key, digest FROM cache_digests").fetchall()
+        return {digest for key, digest in rows if key not in without}
 
 
 class StillDatabase:

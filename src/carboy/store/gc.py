@@ -12,7 +12,7 @@ from carboy.oci.digest import Digest
 from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from carboy.store.store import Store
 
@@ -26,12 +26,12 @@ class Report:
     layers: int
 
 
-def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = ()) -> set[str]:
-    """Return the digests (of blobs and of unpacked layers) that must stay."""
+def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = (), without: Collection[str] = ()) -> set[str]:
+    """Return the digests (of blobs and of unpacked layers) that must stay; entries of the cache ``without`` keep nothing."""
     roots = {str(descriptor.digest) for _, descriptor, _ in store.refs.list()}
     roots |= set(in_use)
     if keep_cache:
-        roots |= store.cache.digests()
+        roots |= store.cache.digests(without=without)
     marked = set(roots)
     for root in roots:
         marked |= _reachable(store, Digest.parse(root))
@@ -74,6 +74,26 @@ def collect(store: Store, *, keep_cache: bool, dry_run: bool = False, in_use: It
 
         recover(store.home)
     return Report(freed_bytes=freed, blobs=blobs, layers=layers)
+
+
+def discard(store: Store, digests: Collection[str], *, without: Collection[str], in_use: Iterable[str] = ()) -> int:
+    """Remove the content ``digests`` where nothing but the entries ``without`` of the cache needs it; return the bytes freed.
+
+    The entries themselves stay: what they refer to is gone then, which their readers find out. Leases count as for
+    :func:`collect`.
+    """
+    marked = mark(store, keep_cache=True, in_use=in_use, without=without)
+    freed = 0
+    for path, name in [*_blob_paths(store), *_layer_paths(store)]:
+        if f"sha256:{name}" not in digests or f"sha256:{name}" in marked:
+            continue
+        size = _size(path)
+        with store.claims.gate(exclusive=True):
+            freed += size if _remove(store, path) else 0
+    from carboy.store.trees import recover
+
+    recover(store.home)
+    return freed
 
 
 def _blob_paths(store: Store) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ class Usage:
 
 
 def measure(store: Store, *, in_use: Iterable[str] = ()) -> list[Usage]:
-    """Return what the home holds."""
+    """Return what the home holds, but for what builds keep in folders of their own."""
     marked = mark(store, keep_cache=True, in_use=in_use)
     blobs = [(f"sha256:{d.hex}", os.stat(store.blobs.path(d)).st_blocks * 512) for d in store.blobs.digests()]
     root = store.home.layers
@@ -34,13 +34,11 @@ def measure(store: Store, *, in_use: Iterable[str] = ()) -> list[Usage]:
         for kind in os.listdir(root)
         for name in os.listdir(f"{root}/{kind}")
     ]
-    cache = tree_size(store.home.cache)
     containers = os.listdir(store.home.containers)
     written = sum(tree_size(f"{store.home.containers}/{name}") for name in containers)
     return [
         _usage("blobs", blobs, marked),
         _usage("unpacked layers", layers, marked),
-        Usage(kind="downloads", count=len(os.listdir(store.home.cache)), size_bytes=cache, reclaimable_bytes=cache),
         Usage(kind="containers", count=len(containers), size_bytes=written, reclaimable_bytes=0),
     ]
 

@@ -15,7 +15,7 @@ from carboy.build.graph.options import BuildOptions
 from carboy.build.running import networks
 from carboy.build.running.agents import AgentProxy
 from carboy.build.running.apt import read_apt_settings
-from carboy.build.running.caches import CacheFolders, prune_caches
+from carboy.build.running.caches import CacheFolders, list_caches, remove_cache
 from carboy.build.running.host import BUNDLE, PACKAGES, read_host_settings
 from carboy.build.running.mounts import Mounted
 from carboy.build.running.networks import StepNetworks
@@ -202,7 +202,10 @@ def test_caches_by_the_hash_of_their_id(home: Home) -> None:
 
         with pytest.raises(CarboyError, match="enough"):
             caches.open(CacheMount(target="/c", id=mount.id, sharing="locked"), wait=give_up)
-        assert prune_caches(home) == 1
+        found = {cache.in_use: cache for cache in list_caches(home)}
+        assert (found[True].id, found[True].path) == (mount.id, os.path.dirname(held.data))
+        assert [remove_cache(home, cache) for cache in found.values()].count(True) == 1
+        assert [cache.in_use for cache in list_caches(home)] == [True]
         assert os.listdir(held.data) == ["kept"]
     with caches.open(mount, origin="other") as different:
         assert os.listdir(different.data) == []

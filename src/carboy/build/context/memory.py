@@ -53,6 +53,7 @@ class Memory:
                     found = marshal.load(file)  # noqa: S302  from the caller's own home
                     if found[0] == FORMAT:
                         memory._folders, memory._files = dict(found[1]), dict(found[2])
+                        os.utime(memory._path)  # for clean-up, which begins with what was not used for long
         except (OSError, ValueError, EOFError, TypeError, IndexError):
             pass
         return memory

@@ -3,7 +3,7 @@
 ::
 
     cache/git/<hash of the address>/    lock, objects.git/ (bare), and checkouts, which are never changed: <commit>, with
-    its submodules .all, with its .git .git
+    its submodules .all, with its .git .git; url, for people, its time is that of the last use
 
 What git checks out is read as a context is: by descriptors, and no link leads out of it. A .git that is kept is the
 checkout's own alone, and the same for all who keep it: no configuration, hook or time of this machine's is in it.
@@ -104,10 +104,11 @@ class _Repositories:
     def fetch(self, url: str, ref: str) -> tuple[str, str]:
         """Return (the bare repository of an address, the commit that ``ref`` is now, which it has)."""
         place = f"{self._place}/{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()}"
-        os.makedirs(place, mode=0o700, exist_ok=True)
         objects = f"{place}/objects.git"
         lock = self._lock(place)
         try:
+            with open(f"{place}/url", "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(show_url(url))  # its time is that of the last use
             if not os.path.isdir(objects):
                 self._git.run("init", "--quiet", "--bare", "--template=", objects)
             return objects, self._fetch(url, ref, objects)
@@ -115,10 +116,17 @@ class _Repositories:
             lock.release()
 
     def _lock(self, place: str) -> FileLock:
-        lock = FileLock(f"{place}/lock")
-        while not lock.acquire(timeout_s=_POLL_S):
-            self._check()
-        return lock
+        while True:
+            os.makedirs(place, mode=0o700, exist_ok=True)
+            lock = FileLock(f"{place}/lock")
+            try:
+                while not lock.acquire(timeout_s=_POLL_S):
+                    self._check()
+            except FileNotFoundError:
+                continue
+            if lock.is_current():
+                return lock
+            lock.release()  # clean-up has taken the place away
 
     def _fetch(self, url: str, ref: str, objects: str) -> str:
         git = self._git

@@ -15,7 +15,7 @@ from carboy.errors import CarboyError
 _USAGE = """Usage: carboy system COMMAND
 
   df                what the store holds, and how much of it can be freed
-  prune [--all]     remove what nothing needs (--all: the build cache too)
+  prune [--all]     remove what nothing needs (--all: the build cache and downloads, too)
   check [--repair]  read every byte again and name what is damaged
   resume [--unit]   start the containers that a restart of the machine ended (--unit: print what makes systemd do it)"""
 
@@ -53,9 +53,11 @@ def _prune(arguments: list[str]) -> int:
         "-f", "--force", action="store_true", help="accepted for Docker's users; nothing is asked anyway"
     )
     options = parser.parse_args(arguments)
-    report = use_case.prune(Engine.open(os.environ), everything=options.all, dry_run=options.dry_run)
+    report, pieces = use_case.prune(Engine.open(os.environ), everything=options.all, dry_run=options.dry_run)
     verb = "would free" if options.dry_run else "freed"
-    print(f"{verb} {render_size(report.freed_bytes)}: {report.blobs} blobs, {report.layers} unpacked layers")
+    freed_bytes = report.freed_bytes + sum(piece.size_bytes for piece in pieces)
+    others = f", {len(pieces)} folders of the build cache and downloads" if options.all else ""
+    print(f"{verb} {render_size(freed_bytes)}: {report.blobs} blobs, {report.layers} unpacked layers{others}")
     return 0
 
 
