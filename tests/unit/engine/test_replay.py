@@ -113,6 +113,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a proxy": lambda web: os.environ.__setitem__("http_proxy", "http://127.0.0.1:9"),
     "the times of files": lambda web: os.environ.__setitem__("SOURCE_DATE_EPOCH", "5"),
     "the tier": lambda web: os.environ.__setitem__("CARBOY_TIER", "root"),
+    "the table of bases": lambda web: (web.parent / "home/config.toml").write_text(""),
     "another folder": lambda web: [shutil.copytree(web.parent, web.parent / "two"), os.chdir(web.parent / "two")],
     "another carboy": lambda web: setattr(replay, "FORMAT", 0),
 }

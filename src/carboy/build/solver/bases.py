@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 
+ELSEWHERE = "elsewhere"
+
+
 class Registries(Protocol):
     """Where images are that are not here: the registries of the configuration, and their mirrors."""
 
@@ -42,7 +45,8 @@ class Registries(Protocol):
 class StoreResolver:
     """Finds images by name: in the local store, else in registries, else among those that can be made here (``recipes``).
 
-    ``asked`` has the full names that were asked for, with the digest of what the store has under each, None for nothing.
+    ``asked`` has the full names that were asked for, with the digest of what the store has under each, None for nothing and
+    :data:`ELSEWHERE` for what only a registry can say.
     """
 
     def __init__(
@@ -74,6 +78,8 @@ class StoreResolver:
                 digest=digest,
             )
         found = self._registries.find(reference, platform=wanted) if self._registries is not None else None
+        if found is not None:
+            self.asked[str(reference)] = ELSEWHERE
         return found or self._resolve_recipe(reference, wanted, location)
 
     def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from carboy.engine.context import Engine
     from carboy.engine.dockerfile_request import DockerfileRequest
 
+EPOCH = "SOURCE_DATE_EPOCH"
 MAX_BYTES = 4 * 2**20
 
 
@@ -49,6 +50,8 @@ class BuildRecorder:
         # [bases] and [archives]: which names are made here, and of what.
         config = f"{find_home(environ, os.getuid())}/{FILE}"
         self._config = {config: digest_file(config)}
+        settings = f"{find_home(environ, os.getuid())}/{FILE}"
+        self._settings = {settings: digest_file(settings)}  # what the names of bases mean that are made here
         self._folder = folder
         self._mode = mode
 
@@ -66,6 +69,9 @@ class BuildRecorder:
 
         ``text`` is the Dockerfile that was built, ``bases`` the images that were asked for, by full name, with their digests.
         """
+        epoch = request.build_args.get(EPOCH, engine.environ.get(EPOCH, ""))
+        if epoch and not (epoch.isascii() and epoch.isdecimal()):
+            return False  # the time of a source, which is asked for it
         if not _decides(request, self._folder) or result.observed is None:
             return False
         store = engine.store
