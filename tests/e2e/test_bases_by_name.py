@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from alpine import make_alpine
 from archives import make_ubuntu, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from alpine import ApkArchive
     from archives import DebArchive
 
     from conftest import Carboy
@@ -138,3 +141,70 @@ def test_a_change_of_the_table_counts_at_once(carboy: Carboy, ubuntu: DebArchive
     configure(carboy, table + 'env = { A = "2" }\n')
     build(runner, tmp_path / "context", text, "-t", "made:1")
     assert "A=2" in runner("inspect", "made:1").stdout
+
+
+@pytest.fixture
+def alpine(tmp_path: Path) -> ApkArchive:
+    folder = tmp_path / "alpine"
+    folder.mkdir()
+    return make_alpine(folder)
+
+
+@pytest.fixture
+def alpine_address(alpine: ApkArchive) -> Iterator[str]:
+    with serve(alpine.folder) as url:
+        yield url
+
+
+def test_alpine_from_a_signed_index(carboy: Carboy, alpine: ApkArchive, alpine_address: str, tmp_path: Path) -> None:
+    runner = configure(carboy, f'[archives.alpine]\nmirror = "{alpine_address}"\nkeyring = "{alpine.keys}"\n')
+    text = "FROM alpine:3.20\nRUN . /etc/os-release && echo $ID-$VERSION_ID $(cat /triggered) > /made\nCMD cat /made\n"
+    _, said = build(runner, tmp_path / "context", text, "-t", "made:1")
+    assert "alpine:3.20 is not in the store and is made here: Alpine 3.20's minimal system" in said
+    assert runner("run", "--rm", "made:1").stdout == "alpine-3.20.3 /bin /usr/bin\n"
+    settings = runner("run", "--rm", "made:1", "cat", "/etc/apk/repositories", "/etc/apk/world", "/etc/apk/arch").stdout
+    assert settings.splitlines() == [
+        "https://dl-cdn.alpinelinux.org/alpine/v3.20/main",
+        "https://dl-cdn.alpinelinux.org/alpine/v3.20/community",
+        "alpine-baselayout",
+        "alpine-keys",
+        "apk-tools",
+        "busybox",
+        "libc-utils",
+        "x86_64",
+    ]
+    shutil.rmtree(alpine.folder)
+    _, said = build(runner, tmp_path / "context", text, "-t", "made:2")
+    assert runner("inspect", "-f", "{{.Id}}", "made:1").stdout == runner("inspect", "-f", "{{.Id}}", "made:2").stdout
+
+
+def test_an_alpine_base_with_packages_in_each_tier(
+    tier_carboy: Carboy, alpine: ApkArchive, alpine_address: str
+) -> None:
+    """Who owns what is the same in all, and the layer with it."""
+    home = tier_carboy.home.with_name(f"{tier_carboy.home.name}-alpine")
+    tier_carboy = tier_carboy.using(home, no_proxy="127.0.0.1")
+    try:
+        configure_tier(tier_carboy, alpine, alpine_address)
+        said = tier_carboy("bootstrap", "alpine:3.20", "--include", "tool>=2", "-t", "own:1").stdout
+        assert "10 packages" in said
+        run = ("run", "--rm", "own:1")
+        assert tier_carboy(*run, "tool").stdout == "tool\n"
+        assert tier_carboy(*run, "stat", "-c", "%u:%g %a", "/var/lib/tool").stdout == "150:150 750\n"
+        assert "libc-docs" in tier_carboy(*run, "cat", "/lib/apk/db/installed").stdout
+    finally:
+        subprocess.run(["rm", "-rf", str(home)], check=False)
+
+
+def configure_tier(carboy: Carboy, alpine: ApkArchive, address: str) -> None:
+    for path in (alpine.keys, *alpine.keys.iterdir()):
+        path.chmod(0o755)
+    keys = carboy.home.with_name("alpine-keys")
+    if keys.exists():
+        shutil.rmtree(keys)
+    shutil.copytree(alpine.keys, keys)
+    carboy.home.mkdir(mode=0o700, parents=True)
+    config = carboy.home / "config.toml"
+    config.write_text(f'[archives.alpine]\nmirror = "{address}"\nkeyring = "{keys}"\n')
+    for path in (carboy.home, config, keys, *keys.iterdir()):
+        shutil.chown(path, carboy.person.uid, carboy.person.gid)

@@ -49,8 +49,6 @@ def bootstrap(
         # Whoever was here first may have made it meanwhile.
         if not refresh and (found := read_cached(store, key)) is not None:
             return found
-        from carboy.bootstrap.deb.make import make_deb_base
-
         making = Making(
             recipe=recipe,
             archive=archive,
@@ -60,7 +58,17 @@ def bootstrap(
             tier=tier,
             progress=progress or Silence(),
         )
-        return make_deb_base(making, key, now_s=time.time() if now_s is None else now_s)
+        return _make(making, key, now_s=time.time() if now_s is None else now_s)
+
+
+def _make(making: Making, key: str, *, now_s: float) -> BaseLayer:
+    if making.recipe.known.format == "apk":
+        from carboy.bootstrap.apk.make import make_apk_base
+
+        return make_apk_base(making, key)
+    from carboy.bootstrap.deb.make import make_deb_base
+
+    return make_deb_base(making, key, now_s=now_s)
 
 
 def find_base(recipe: Recipe, *, store: Store, archive: ArchiveConfig) -> BaseLayer | None:

@@ -70,6 +70,8 @@ _DEB_ARCHITECTURES = {
 # Codename to version number: Debian's are the suites whose archive keys are in keys/.
 _DEBIAN = {"bullseye": "11", "bookworm": "12", "trixie": "13"}
 _UBUNTU = {"focal": "20.04", "jammy": "22.04", "noble": "24.04"}
+# Alpine's branches have no other names; "edge" is the one under way.
+_ALPINE = {**{f"3.{minor}": f"3.{minor}" for minor in range(17, 24)}, "edge": "edge"}
 
 DISTRIBUTIONS: Mapping[str, Distribution] = {
     one.name: one
@@ -106,6 +108,29 @@ DISTRIBUTIONS: Mapping[str, Distribution] = {
             components=("main", "universe"),
             keyring=f"{KEYRINGS}/ubuntu-archive-keyring.gpg",
             keyring_package="ubuntu-keyring",
+        ),
+        Distribution(
+            name="alpine",
+            title="Alpine",
+            format="apk",
+            suites=_ALPINE,
+            aliases={"3": "3.23", "latest": "3.23"},
+            default="3.20",
+            architectures={
+                "amd64": "x86_64",
+                "arm64": "aarch64",
+                "arm": "armv7",
+                "386": "x86",
+                "ppc64le": "ppc64le",
+                "s390x": "s390x",
+                "riscv64": "riscv64",
+            },
+            mirror="https://dl-cdn.alpinelinux.org/alpine",
+            directories=("alpine",),
+            components=("main", "community"),
+            keyring="/etc/apk/keys",
+            keyring_package="alpine-keys",
+            command="sh",
         ),
     )
 }

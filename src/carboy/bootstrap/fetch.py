@@ -1,6 +1,6 @@
 """Downloads: checked by size and hash, resumed, retried, kept by hash.
 
-The cache is one folder of files named by their SHA-256; ``NAME.part`` is a download on its way, held by ``flock`` by
+The cache is one folder of files named by their hashes; ``NAME.part`` is a download on its way, held by ``flock`` by
 the process that writes it. A file is under its name only when its hash was right, and is hashed again before use.
 """
 
@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from carboy.base.fs import translate_os_errors
 from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError
@@ -37,14 +37,24 @@ _CONNECT_TIMEOUT_S = 15.0
 _READ_TIMEOUT_S = 60.0
 
 
+def identify_sha256(file: IO[bytes]) -> str:
+    """Return the SHA-256 of what is left of an open file, as hexadecimal digits."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """One file to have: where it is, and what it must be; ``fallback_url`` is tried when ``url`` is not found."""
+    """One file to have: where it is, and what it must be; ``fallback_url`` is tried when ``url`` is not found.
+
+    ``identity`` is what ``identify`` has to say of the file, a SHA-256 unless an archive names its files by something else;
+    it is the file's name in the cache.
+    """
 
     url: str
     size_bytes: int
-    sha256: str
+    identity: str
     fallback_url: str | None = None
+    identify: Callable[[IO[bytes]], str] = identify_sha256
 
 
 class Cancelled(BootstrapError):
@@ -118,10 +128,13 @@ class Fetcher:
 
     def find_cached(self, download: Download) -> str | None:
         """Return the path of a file in the cache whose bytes are right, or None; a wrong one is removed."""
-        path = os.path.join(self._cache_dir, download.sha256)
+        path = os.path.join(self._cache_dir, download.identity)
         try:
             with open(path, "rb") as file:
-                if os.fstat(file.fileno()).st_size == download.size_bytes and _hash(file) == download.sha256:
+                if (
+                    os.fstat(file.fileno()).st_size == download.size_bytes
+                    and download.identify(file) == download.identity
+                ):
                     return path
         except FileNotFoundError:
             return None
@@ -138,7 +151,7 @@ class Fetcher:
             if cached is not None:
                 self._on_bytes(download.size_bytes)
                 return cached
-            path = os.path.join(self._cache_dir, download.sha256)
+            path = os.path.join(self._cache_dir, download.identity)
             part = _open_locked(path + ".part")
             try:
                 cached = self.find_cached(download)
@@ -164,8 +177,8 @@ class Fetcher:
                 self._retry(urls[-1], partial(self._resume, urls[-1], download, part))
             with open(part, "rb", closefd=False) as file:
                 file.seek(0)
-                found, size_bytes = _hash(file), os.fstat(part).st_size
-            if found == download.sha256 and size_bytes == download.size_bytes:
+                found, size_bytes = download.identify(file), os.fstat(part).st_size
+            if found == download.identity and size_bytes == download.size_bytes:
                 return
             # Resumed after what an older, damaged attempt left, perhaps: once more, from the start.
             os.ftruncate(part, 0)
@@ -173,8 +186,8 @@ class Fetcher:
             if attempt:
                 raise ArchiveDataError(
                     "a download is not what the archive's index says it is",
-                    details=f"{urls[-1]}\nexpected {download.size_bytes} bytes, sha256 {download.sha256}\n"
-                    f"received {size_bytes} bytes, sha256 {found}",
+                    details=f"{urls[-1]}\nexpected {download.size_bytes} bytes, hash {download.identity}\n"
+                    f"received {size_bytes} bytes, hash {found or 'none that fits'}",
                     hint="try again later or use another mirror (--mirror URL): this one is being updated, or altered",
                 )
 
@@ -296,10 +309,6 @@ def _check_status(response: httpx.Response, url: str) -> None:
 
 def _explain(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _hash(file: object) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _rewind(part: int, on_bytes: Callable[[int], None]) -> None:

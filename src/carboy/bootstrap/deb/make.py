@@ -63,7 +63,7 @@ def make_deb_base(making: Making, key: str, *, now_s: float) -> BaseLayer:
             downloads = {
                 package.name: executor.submit(
                     fetcher.fetch_file,
-                    Download(url=package.url, size_bytes=package.size_bytes, sha256=package.sha256),
+                    Download(url=package.url, size_bytes=package.size_bytes, identity=package.sha256),
                 )
                 for package in packages
             }

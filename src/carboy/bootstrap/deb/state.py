@@ -106,7 +106,7 @@ def _fetch_text(fetcher: Fetcher, state: SuiteState, component: str, *, architec
     download = Download(
         url=url if state.release.by_hash else path,
         size_bytes=file.size_bytes,
-        sha256=file.sha256,
+        identity=file.sha256,
         fallback_url=path if state.release.by_hash else None,
     )
     text = bytearray()

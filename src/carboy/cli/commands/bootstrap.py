@@ -16,14 +16,14 @@ def bootstrap(arguments: list[str]) -> int:
     """Make a base image from a signed archive and name it."""
     parser = Parser(
         "bootstrap [OPTIONS] [DISTRIBUTION:SUITE]",
-        "Make a base image from the signed archive of debian or ubuntu: what is essential, and what --include names.",
+        "Make a base image from the signed archive of debian, ubuntu or alpine: what is essential, and what --include names.",
     )
     parser.add_argument(
         "base",
         nargs="?",
         default="debian:bookworm",
         metavar="DISTRIBUTION:SUITE",
-        help="ubuntu:24.04, ... (default: debian:bookworm)",
+        help="ubuntu:24.04, alpine:3.20, ... (default: debian:bookworm)",
     )
     parser.add_argument(
         "--include", action="append", default=[], metavar="PACKAGE", help="one more package; may be repeated"
@@ -31,7 +31,7 @@ def bootstrap(arguments: list[str]) -> int:
     parser.add_argument(
         "--mirror",
         metavar="URL",
-        help="the archive's address (default: config.toml, the host's apt sources, a public mirror)",
+        help="the archive's address (default: config.toml, the host's apt)",
     )
     parser.add_argument("--no-security", action="store_true", help="leave the security and updates suites out")
     parser.add_argument("--refresh", action="store_true", help="ask the archive again, though the base is here")
