@@ -11,6 +11,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.base.credentials import redact
 from carboy.build.dockerfile.git import GitAddress, parse_git_address
 from carboy.build.dockerfile.given import MainContext
 from carboy.build.front import DOCKERFILES
@@ -102,7 +103,7 @@ def _locate_repository(engine: Engine, request: DockerfileRequest, address: GitA
     from carboy.build.graph.options import BuildOptions
     from carboy.build.solver.checkouts import fetch_checkout
 
-    operation = git_operation(address, title=f"[internal] load git source {request.context}")
+    operation = git_operation(address, title=f"[internal] load git source {redact(request.context)}")
     options = BuildOptions(environ=engine.environ, ssh=request.ssh)
     found = fetch_checkout(operation, engine.store, options, say=_silence, check=_go_on)
     folder = found.folder

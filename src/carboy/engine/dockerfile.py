@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.base.credentials import redact
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
 from carboy.build.dockerfile.convert import check_syntax, convert
 from carboy.build.dockerfile.git import parse_git_address
@@ -296,7 +297,7 @@ def _named(name: str, source: ContextSource) -> NamedContext:
     if source.kind == "git":
         address = parse_git_address(source.value)
         assert address is not None, source.value
-        return git_operation(address, title=f"[context {name}] load git source {source.value}")
+        return git_operation(address, title=f"[context {name}] load git source {redact(source.value)}")
     if not os.path.isdir(source.value):
         raise CarboyError(f"--build-context {name}: there is no folder {source.value}", hint="name a folder", code=2)
     text, ignore_name = read_ignore(source.value)

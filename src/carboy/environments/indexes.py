@@ -131,10 +131,3 @@ def candidate_paths(environ: Mapping[str, str], pip_texts: Sequence[str]) -> set
     )
     places = {path for place in texts.replace(",", " ").split() if (path := _local_path(place)) is not None}
     return places | {environ[name] for name in _CERTIFICATES if environ.get(name)} | set(SYSTEM_BUNDLES)
-
-
-def redact(text: str) -> str:
-    """Return ``text`` with the passwords of addresses in it replaced."""
-    import re
-
-    return re.sub(r"(\w+://)[^/\s@]+@", r"\1***@", text)

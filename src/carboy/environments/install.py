@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
+from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.groups import Group, plan_groups
-from carboy.environments.indexes import redact
 from carboy.environments.lock import Package, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError

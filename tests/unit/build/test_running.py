@@ -148,6 +148,12 @@ def test_lines_without_secrets() -> None:
     output.take(b"o open sesame now\nprogress 1%\rprogress 2%\nlast sesame")
     output.finish()
     assert lines == ["one", "two ***", "progress 2%", "last ***"]
+    # A line without an end is shown in pieces, and no secret is cut by that.
+    before = len(lines)
+    for piece in (b"x" * 2**14 + b"open ses", b"ame now", b"y" * 2**15, b" ses", b"ame\n"):
+        output.take(piece)
+    assert "".join(lines[before:]) == "x" * 2**14 + "***" + "y" * 2**15 + " ***"
+    assert len(lines) - before > 2
     for _ in range(100):
         output.take(b"more\n")
     assert len(output.lines) == 30

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, plan_places, redact
+from carboy.base.credentials import redact
+from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, plan_places
 
 PIP_FILE = (
     "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/x\n    file:///no/such\n"

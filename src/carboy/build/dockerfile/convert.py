@@ -13,6 +13,7 @@ from functools import partial
 
 import msgspec
 
+from carboy.base.credentials import redact
 from carboy.build.dockerfile.dispatch import dispatch
 from carboy.build.dockerfile.given import BuildInput, NamedContext, NamedImage, platform_names
 from carboy.build.dockerfile.platform import parse_platform
@@ -268,7 +269,7 @@ class _Converter:
         if key not in self.images:
             source = self.bound.dockerfile.source
             location = ops.Location(
-                file=source.file, first_line=span.first, last_line=span.last, text=source.text(span)
+                file=source.file, first_line=span.first, last_line=span.last, text=redact(source.text(span))
             )
             found = self.given.resolver.resolve(name, platform=platform, location=location)
             self.images[key] = ops.Base(image=found, title=title, location=location)

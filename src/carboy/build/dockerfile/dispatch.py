@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 
+from carboy.base.credentials import redact
 from carboy.build.dockerfile.given import NETWORK_HOST, SECURITY_INSECURE
 from carboy.build.dockerfile.mounts import FindOrigin, plan_mounts
 from carboy.build.dockerfile.paths import join_path
@@ -99,7 +100,7 @@ def _settings(stage: StageState, instruction: StageInstruction) -> None:
 
 def _arg(stage: StageState, instruction: Arg) -> None:
     made = stage.scope.declare(instruction)
-    stage.note(" ".join(["ARG", *(name if value is None else f"{name}={value}" for name, value in made)]))
+    stage.note(" ".join(["ARG", *(name if value is None else f"{name}={redact(value)}" for name, value in made)]))
 
 
 def _command(stage: StageState, instruction: Cmd | Entrypoint | Shell) -> None:
@@ -161,7 +162,8 @@ def _run(stage: StageState, instruction: Run, find: FindOrigin, *, trigger: bool
         title=title,
         location=stage.location(instruction.span),
     )
-    known = [f"{name}={scope.env.get(name, value or '')}" for name, value in scope.args.items()]
+    # Unlike BuildKit's: a proxy that is declared, or an address, keeps its password for itself.
+    known = [f"{name}={redact(scope.env.get(name, value or ''))}" for name, value in scope.args.items()]
     before = [f"|{len(known)}", *known] if known else []
     stage.change(operation, f"RUN {' '.join([*before, *args])} # buildkit")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from carboy.base.credentials import redact
 from carboy.build.dockerfile.given import BuildInput
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph.ops import BaseImage, HistoryLine, Location, State
@@ -50,7 +51,9 @@ class StageState:
 
     def location(self, span: Span) -> Location:
         """Return where an instruction stands."""
-        return Location(file=self.source.file, first_line=span.first, last_line=span.last, text=self.source.text(span))
+        return Location(
+            file=self.source.file, first_line=span.first, last_line=span.last, text=redact(self.source.text(span))
+        )
 
     def next_title(self, text: str, *, trigger: bool = False) -> str:
         """Return "[stage N/M] TEXT" for the next step."""
@@ -65,7 +68,7 @@ class StageState:
         except LanguageError:
             text = code
         name, blank, rest = text.partition(" ")
-        return name.upper() + blank + rest
+        return name.upper() + blank + redact(rest)
 
     def change(self, state: State, created_by: str) -> None:
         """Let an operation be the newest state, with its line of history."""

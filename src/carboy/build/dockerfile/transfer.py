@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from carboy.base.credentials import redact
 from carboy.build.copying.modes import parse_chmod
 from carboy.build.dockerfile.git import GitAddress, parse_git_address
 from carboy.build.dockerfile.paths import join_destination
@@ -82,7 +83,7 @@ def _created_by(instruction: Copy | Add) -> str:
         words.append(f"--chown={instruction.chown}")
     if instruction.chmod:
         words.append(f"--chmod={instruction.chmod}")
-    words += instruction.sources
+    words += map(redact, instruction.sources)
     words += [f"<<{item.name}" for item in instruction.inline]
     return f"{' '.join([*words, instruction.destination])} # buildkit"
 

@@ -8,16 +8,19 @@ names some: else an image's own count.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from carboy.base.credentials import find_credentials
 from carboy.environments.host import read_index_config
 from carboy.environments.indexes import plan_places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 BUNDLE = "/run/carboy/ca.pem"
+# A shorter one is shown: taken out of all that is printed, it would tell more about itself than it hides.
+SHORTEST_SECRET_BYTES = 4
 PACKAGES = "/run/carboy/packages"
 _NAMED = ("SSL_CERT_FILE", "UV_CERT", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _READERS = (
@@ -31,8 +34,19 @@ _KEPT_PIP = ("PIP_DEFAULT_TIMEOUT", "PIP_RETRIES", "PIP_NO_INDEX")
 class HostSettings:
     """Variables for each RUN that has none of the name, and (source, target) of what is mounted for them."""
 
-    env: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     binds: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def hidden(self) -> list[bytes]:
+        """What no output may show: the users and passwords of proxies and indexes."""
+        return hide_credentials(value for _, value in self.env)
+
+
+def hide_credentials(values: Iterable[str]) -> list[bytes]:
+    """Return what of addresses in ``values`` no output may show; what is very short would only spoil it."""
+    texts = (text.encode("utf-8", "surrogateescape") for text in find_credentials(values))
+    return [text for text in texts if len(text) >= SHORTEST_SECRET_BYTES]
 
 
 def read_host_settings(environ: Mapping[str, str]) -> HostSettings:

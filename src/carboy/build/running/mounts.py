@@ -15,6 +15,7 @@ from carboy.build.copying.place import Placer, Target
 from carboy.build.copying.select import Source
 from carboy.build.graph.ops import BindMount, CacheMount, Run, SecretMount, SshMount
 from carboy.build.running.agents import AgentProxy
+from carboy.build.running.host import SHORTEST_SECRET_BYTES
 from carboy.errors import CarboyError
 from carboy.runtime import spec
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from carboy.build.running.caches import CacheFolders
 
 PIPES = "/dev/pipes"
-_REDACTED_BYTES = 4
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ class Mounting:
                     f"the secret {mount.id} is required and was not given", hint=f"--secret id={mount.id},src=FILE"
                 )
             return
-        found.hidden += [line for line in content.split(b"\n") if len(line.strip()) >= _REDACTED_BYTES]
+        found.hidden += [line for line in content.split(b"\n") if len(line.strip()) >= SHORTEST_SECRET_BYTES]
         if mount.env is not None:
             found.env[mount.env] = content.decode("utf-8", "surrogateescape")
         if mount.target is not None:

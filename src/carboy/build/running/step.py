@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.build.running.apt import read_apt_settings
-from carboy.build.running.host import BUNDLE, read_host_settings
+from carboy.build.running.host import BUNDLE, hide_credentials, read_host_settings
 from carboy.build.running.mounts import Mounting
 from carboy.build.running.networks import StepNetworks
 from carboy.build.running.rights import check_rights
@@ -134,7 +134,8 @@ class StepRunner:
             addresses = self._add_host(op, below, mounted)
             stubs.make(mounted.folders, mounted.files)
             root = container.prepare([stubs_tree, *below.trees], userxattr=True)
-            output = Output(log, mounted.hidden)
+            given = hide_credentials([*op.env, *op.unkeyed_env, *addresses])
+            output = Output(log, [*mounted.hidden, *self._host.hidden, *given])
             network = self._choose_network(op, addresses, log)
             spec = self._plan(op, container_id, root, mounted, epoch_s=below.epoch_s, network=network)
             status = self._attend(op, spec, output, network=network)
@@ -251,11 +252,14 @@ class Output:
     def take(self, data: bytes) -> None:
         """Take what was printed; a line is passed on when it is whole, or very long."""
         *whole, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE_BYTES:
-            whole.append(self._rest)
-            self._rest = b""
         for line in whole:
             self._say(line)
+        if len(self._rest) > MAX_LINE_BYTES:
+            # What may be the beginning of a secret is not cut.
+            rest = self._hide(self._rest)
+            kept = max((len(secret) for secret in self._hidden), default=1) - 1
+            self._rest = rest[len(rest) - kept :]
+            self._say(rest[: len(rest) - kept])
 
     def finish(self) -> None:
         """Pass on what is left without a line's end."""
@@ -263,9 +267,12 @@ class Output:
             self._say(self._rest)
             self._rest = b""
 
-    def _say(self, line: bytes) -> None:
+    def _hide(self, line: bytes) -> bytes:
         for secret in self._hidden:
             line = line.replace(secret, _HIDDEN)
-        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
+        return line
+
+    def _say(self, line: bytes) -> None:
+        text = self._hide(line).decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
         self.lines = [*self.lines[1 - TAIL_LINES :], text]
         self._log(text)

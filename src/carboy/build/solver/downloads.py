@@ -151,6 +151,8 @@ def _parse_date(text: str) -> int | None:
 
 def show_url(url: str) -> str:
     """Return an address without what may be secret in it: user, password, query."""
+    if "://" not in url:
+        return url  # git@host:path, in which the user is none of a person's
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{os.path.normpath(parts.path) if parts.path else ''}"

@@ -10,7 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from carboy.base import proc
-from carboy.environments.indexes import redact
+from carboy.base.credentials import redact
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from carboy.base.credentials import redact
 from carboy.build.sources import read_front
 from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
 from carboy.cli.options import Parser
@@ -150,7 +151,7 @@ def _build_dockerfile(options: Namespace, request: DockerfileRequest, recorder: 
     with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
         result = build_dockerfile(engine, request, progress=progress, warn=warnings.append, recorder=recorder)
     if not options.quiet:
-        print_warnings([str(warning) for warning in warnings])
+        print_warnings([redact(str(warning)) for warning in warnings])
     steps: list[dict[str, object]] = [
         {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
     ]
@@ -177,13 +178,15 @@ def _render_warning(report: CheckReport, warning: CheckWarning) -> str:
     """Return a warning as BuildKit prints it: the rule, its page, the message, and the lines."""
     lines = report.dockerfile.source.lines
     first, last = max(warning.span.first - 2, 1), min(warning.span.last + 2, len(lines))
-    shown = [
-        f"{number:>4} | {'>>>' if warning.span.first <= number <= warning.span.last else '   '} {lines[number - 1]}".rstrip()
-        for number in range(first, last + 1)
-    ]
+    shown = []
+    for number in range(first, last + 1):
+        mark = ">>>" if warning.span.first <= number <= warning.span.last else "   "
+        shown.append(f"{number:>4} | {mark} {redact(lines[number - 1])}".rstrip())
     head = f"WARNING: {warning.rule}" + (f" - {warning.url}" if warning.url else "")
     bar = "-" * 20
-    return printable("\n".join([head, warning.message, f"{warning.file}:{warning.span.first}", bar, *shown, bar]))
+    return printable(
+        "\n".join([head, redact(warning.message), f"{warning.file}:{warning.span.first}", bar, *shown, bar])
+    )
 
 
 def _plan_dockerfile(options: Namespace, request: DockerfileRequest) -> int:

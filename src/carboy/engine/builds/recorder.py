@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from carboy.base.config import FILE
+from carboy.base.credentials import redact
 from carboy.base.home import find_home
 from carboy.build.front import DOCKERFILES, SETTINGS
 from carboy.build.solver.solver import EXPORT
@@ -90,7 +91,7 @@ class BuildRecorder:
             digest=str(result.descriptor.digest),
             size_bytes=result.size_bytes,
             titles=[*(step.title for step in result.steps), EXPORT],
-            warnings=list(warnings),
+            warnings=[redact(text) for text in warnings],
             tags=request.names,
             mode=self._mode,
         )
