@@ -138,7 +138,7 @@ def test_a_failing_command(builder: Builder) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("FROM nowhere:1\n", ["there is no image nowhere:1 here", "Dockerfile:1", "debian:bookworm"]),
+        ("FROM nowhere:1\n", ["there is no image nowhere:1 here", "Dockerfile:1", "debian:12"]),
         ("FROM small:test\nCOPY none /x\n", ["'none' is not in the build context", "Dockerfile:2"]),
         ("FROM small:test\nCOPY hidden /x\n", ["the .dockerignore leaves it out"]),
         ("FROM small:test\nCOPY --from=small:test /none /x\n", ["'/none' is not in"]),
