@@ -25,6 +25,7 @@ _CONFIG = (
     "core.hooksPath=/dev/null",
     "credential.helper=",
     "core.fsmonitor=false",
+    "core.logAllRefUpdates=false",
     "core.protectNTFS=false",
     "gc.auto=0",
     "pack.threads=1",
