@@ -338,6 +338,8 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
         environ=engine.environ,
         refresh=request.refresh,
         context_limit_bytes=request.context_limit_bytes,
+        cache_from=request.cache_from,
+        cache_to=request.cache_to,
     )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
 from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
+
+if TYPE_CHECKING:
+    from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +42,5 @@ class DockerfileRequest:
     platform: str = ""
     refresh: bool = False
     context_limit_bytes: int = DEFAULT_LIMIT_BYTES
+    cache_from: tuple[CacheOrigin, ...] = ()
+    cache_to: tuple[CacheTarget, ...] = ()

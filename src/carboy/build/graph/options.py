@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
 
 DEFAULT_LIMIT_BYTES = 10 * 2**30
 MAX_SECRET_BYTES = 500 * 2**10
@@ -20,7 +24,7 @@ class BuildOptions:
     "security.insecure"). ``add_hosts`` are (name, address). ``source_date_epoch`` (seconds since 1970) is the latest time in
     new layers, and that of the image; None: the base's. ``context_limit_bytes`` is how much of a context is read before that
     is an error. ``jobs`` bounds the steps at once. ``refresh`` asks the archive again for a base that is made here, from
-    ``mirror`` where one is given.
+    ``mirror`` where one is given. ``cache_from`` and ``cache_to`` are caches outside of the store.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
@@ -37,3 +41,5 @@ class BuildOptions:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     refresh: bool = False
     mirror: str | None = None
+    cache_from: tuple[CacheOrigin, ...] = ()
+    cache_to: tuple[CacheTarget, ...] = ()

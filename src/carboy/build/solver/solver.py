@@ -28,12 +28,14 @@ from carboy.build.graph.ops import (
     Op,
     Run,
     Scratch,
+    list_chain,
     list_inputs,
     list_ops,
 )
 from carboy.build.progress import StepResult
 from carboy.build.running.rights import check_rights
 from carboy.build.solver.bases import find_base_state, make_base, open_stored
+from carboy.build.solver.caches import Caches
 from carboy.build.solver.image import write_image
 from carboy.build.solver.progress import OneAtATime
 from carboy.build.solver.state import StateResult, Trees
@@ -153,6 +155,7 @@ class _Solver:
         self._stop, self._stopping = os.pipe2(os.O_CLOEXEC)
         self._step_runner: StepRunner | None = None
         self._looked: set[Op] = set()
+        self._caches = Caches(context.options, self._progress)
 
     def _runner(self) -> StepRunner:
         """Return what runs commands: a build that is all cached needs none."""
@@ -182,6 +185,7 @@ class _Solver:
         for op in ops:
             if isinstance(op, Run):
                 check_rights(op, self._context.options)
+        self._caches.open()
         waiting: list[Op] = []
         for op in ops:
             if not self._open(op):
@@ -195,6 +199,7 @@ class _Solver:
         for scan in self._scans:
             scan.save()
         self._progress.finish(number, cached=known, seconds=time.monotonic() - started_s)
+        self._caches.write(self._context.store, set(list_chain(self._image.state)))
         cached = known and all(report.cached for report in self._reports)
         return GraphResult(
             descriptor=descriptor,
@@ -344,6 +349,7 @@ class _Solver:
         self._progress.finish(number, cached=True, seconds=seconds)
         self._reports.append(StepResult(title=op.title, cached=True, seconds=seconds))
         self._results[op] = parent.on_top(layer)
+        self._caches.note(op, step.key, layer)
         return True
 
     def _begin_thread(self) -> None:
@@ -383,6 +389,7 @@ class _Solver:
     def _step(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, bool]:
         parent, step = self._prepare(op, say)
         layer, cached = step.solve()
+        self._caches.note(op, step.key, layer)
         return parent.on_top(layer), cached
 
     def _prepare(self, op: Run | Copy | MakeFolder, say: Callable[[str], None]) -> tuple[StateResult, Step]:
@@ -398,6 +405,7 @@ class _Solver:
             runner=self._runner,
             say=say,
             check=self._check,
+            caches=self._caches.sources,
         )
         return parent, step
 

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.fs import translate_os_errors
 from carboy.build.copying.select import Selected, Source
@@ -20,7 +20,7 @@ from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
 from carboy.snapshots.merged import MergedRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from carboy.build.copying.place import Placer
@@ -34,10 +34,19 @@ _POLL_S = 0.1
 MAX_TRIES = 3
 
 
+class LayerSource(Protocol):
+    """A cache outside of the store: of a folder, one day of a registry."""
+
+    def fetch(self, key: str, store: Store) -> LayerResult | None:
+        """Return the layer of a step of this key, now in ``store`` and its cache; None when it cannot be had."""
+        ...
+
+
 class Step:
     """One operation on its parent's layers. ``views`` are the origins of what it reads; ``say`` takes lines for people.
 
-    ``check`` raises when the build is over; it is called while the step waits.
+    ``check`` raises when the build is over; it is called while the step waits. ``caches`` are asked for what the store has not.
+    ``key`` is the step's, once :meth:`find` or :meth:`solve` has made it.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class Step:
         runner: Callable[[], StepRunner],
         say: Callable[[str], None],
         check: Callable[[], None],
+        caches: Sequence[LayerSource] = (),
     ) -> None:
         self._op = op
         self._parent = parent
@@ -60,6 +70,8 @@ class Step:
         self._runner = runner
         self._say = say
         self._check = check
+        self._caches = caches
+        self.key = ""
         self._asked: list[tuple[View, Selected, str]] = []
         self._inputs: tuple[str, ...] = ()
 
@@ -69,7 +81,7 @@ class Step:
             with translate_os_errors("read what the step needs"):
                 self._asked.clear()
                 selected = self._select()
-                key = f"layer:{self._key(selected)}"
+                self.key = key = f"layer:{self._key(selected)}"
             found = self._look_up(key)
             if found is not None:
                 return found, True
@@ -92,14 +104,25 @@ class Step:
 
     def find(self) -> LayerResult | None:
         """Return the step's layer where it was made before, None where it would have to be made. Raises ``CarboyError``."""
-        return None if self._op.no_cache else self._look_up(f"layer:{self._key(self._select())}")
+        if self._op.no_cache:
+            return None
+        self.key = f"layer:{self._key(self._select())}"
+        return self._look_up(self.key)
 
     def explain(self) -> str:
         """Return why :meth:`find` found nothing, for people."""
         return explain_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
 
     def _look_up(self, key: str) -> LayerResult | None:
-        return None if self._op.no_cache else find_layer(self._store, key)
+        if self._op.no_cache:
+            return None
+        found = find_layer(self._store, key)
+        for cache in self._caches if found is None else ():
+            found = cache.fetch(key, self._store)
+            if found is not None:
+                remember_step(self._store, self._op, parent=self._parent_ids, inputs=self._inputs)
+                break
+        return found
 
     # --- what it depends on -----------------------------------------------------------------------------------------
 

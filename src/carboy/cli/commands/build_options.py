@@ -11,8 +11,15 @@ from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import TypedDict
 
+    from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
     from carboy.engine.dockerfile_request import DockerfileRequest
+
+    class _Caches(TypedDict, total=False):
+        cache_from: tuple[CacheOrigin, ...]
+        cache_to: tuple[CacheTarget, ...]
+
 
 # The Dockerfile of a context that is elsewhere: the usual names are looked for there.
 ADDRESS = "(elsewhere)"
@@ -30,6 +37,8 @@ _REPEATED = (
     ("--allow", "RIGHT", "network.host or security.insecure"),
     ("--add-host", "NAME:ADDRESS", "one more name in /etc/hosts of RUN"),
     ("--ulimit", "NAME=SOFT[:HARD]", "a limit of RUN"),
+    ("--cache-from", "type=local,src=FOLDER", "a cache that another build wrote there"),
+    ("--cache-to", "type=local,dest=FOLDER[,mode=max]", "write what this build's steps made; max: of all stages"),
 )
 _ONCE = (
     ("--target", "STAGE", "the stage to build"),
@@ -116,7 +125,16 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         platform=options.platform,
         refresh=getattr(options, "pull", False),
         context_limit_bytes=parse_bytes(options.context_limit or "10g"),
+        **_read_caches(options),
     )
+
+
+def _read_caches(options: Namespace) -> _Caches:
+    if not options.cache_from and not options.cache_to:
+        return {}
+    from carboy.build.exchange.arguments import parse_cache_from, parse_cache_to
+
+    return {"cache_from": parse_cache_from(options.cache_from), "cache_to": parse_cache_to(options.cache_to)}
 
 
 def _read_stdin() -> bytes:

@@ -133,4 +133,6 @@ def _decides(request: DockerfileRequest, folder: str) -> bool:
         and not request.no_cache
         and not request.no_cache_stages
         and not request.refresh
+        and not request.cache_from
+        and not request.cache_to
     )
