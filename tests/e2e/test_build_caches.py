@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Carboy
     from dockerfiles import Builder
+
+    from conftest import Carboy
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
@@ -103,3 +104,14 @@ def test_where_there_is_no_client_that_is_said(builder: Builder) -> None:
     assert "write the cache" in builder.fail("FROM small:test\n", "--cache-to", f"type=local,dest={blocked}")
     builder.build("FROM small:test\n", "--cache-to", f"type=local,dest={blocked},ignore-error=true")
     blocked.unlink()
+
+
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_stages_of_a_filter_are_done_again(builder: Builder) -> None:
+    text = "FROM small:test AS one\nRUN echo 1 > /1\nFROM small:test AS two\nRUN echo 2 > /2\n"
+    text += "FROM small:test\nCOPY --from=one /1 /\nCOPY --from=two /2 /\n"
+    builder.build(text)
+    again = builder.build(text, "--no-cache-filter", "TWO,other")
+    done = [title for title, cached in again.steps.items() if not cached]
+    assert done == ["[two 2/2] RUN echo 2 > /2"]  # its files are the same, so that what takes them is
+    assert builder.build(text).cached

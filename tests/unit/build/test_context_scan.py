@@ -186,3 +186,30 @@ def test_a_folder_exchanged_for_a_link_leads_nowhere(folder: Path, tmp_path: Pat
     (folder / "sub").symlink_to(tmp_path / "outside")
     with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
         scan.digest_folder("sub")
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_files_that_have_not_changed_are_a_second(tmp_path: Path) -> None:
+    """In time of the processor: others load the machine, too."""
+    for part in range(100):
+        folder = tmp_path / "context" / f"part-{part}"
+        folder.mkdir(parents=True)
+        for name in range(1000):
+            os.mknod(folder / f"{name}.csv", 0o100644)
+    options = {"cache_dir": str(tmp_path / "cache")}
+    time.sleep(0.1)
+    first = ContextScan(str(tmp_path / "context"), **options)  # type: ignore[arg-type]
+    expected = first.digest_folder("")
+    first.save()
+    began_s = time.process_time()
+    again = ContextScan(str(tmp_path / "context"), **options)  # type: ignore[arg-type]
+    assert again.digest_folder("") == expected
+    assert time.process_time() - began_s < 1
+    observed = again.observe(())
+    assert observed is not None
+    began_s = time.process_time()
+    assert observed.is_still()
+    assert time.process_time() - began_s < 1
+    (tmp_path / "context/part-50/500.csv").write_text("x")
+    assert not observed.is_still()
+    assert ContextScan(str(tmp_path / "context"), **options).digest_folder("") != expected  # type: ignore[arg-type]
