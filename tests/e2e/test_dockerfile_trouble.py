@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import random
+import shutil
 import signal
+import tarfile
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from small_image import make_small_image
 
 if TYPE_CHECKING:
     from dockerfiles import Builder
@@ -143,3 +150,90 @@ def test_a_large_context_is_refused_at_once(builder: Builder) -> None:
         assert words in said
     # What is not asked for is not looked at.
     builder.build("FROM small:test\nCOPY a /app/\n")
+
+
+@pytest.mark.parametrize("tier_carboy", ["root", "subuid"], indirect=True)
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        (
+            "FROM small:test AS a\nCOPY --from=b /x /x\nFROM small:test AS b\nCOPY --from=a /x /x\n",
+            (),
+            ["circular", "Dockerfile:"],
+        ),
+        ("FROM small:test\n", ("--target", "none"), ["none"]),
+        ("FROM small:test\nCOPY --from=nosuchstage /x /x\n", (), ["nosuchstage", "Dockerfile:2"]),
+        ("FROM small:test\nCOPY up/secret /x\n", (), ["is not in the build context", "Dockerfile:2"]),
+        ("FROM small:test\nCOPY chain /x\n", (), ["is not in the build context", "Dockerfile:2"]),
+        ("FROM small:test\nCOPY round /x\n", (), ["round", "Dockerfile:2"]),
+    ],
+    ids=["circle", "target", "stage", "link", "chain", "round"],
+)
+def test_graphs_and_files_that_are_none(
+    builder: Builder, text: str, options: tuple[str, ...], words: list[str]
+) -> None:
+    builder.write(a="a")
+    for name, target in (("up", "../"), ("chain", "link"), ("link", "/etc/passwd"), ("round", "round")):
+        (builder.folder / name).symlink_to(target)
+    said = builder.carboy(*builder.arguments(text, *options), expect=None)
+    assert said.returncode in {1, 2}
+    for word in words:
+        assert word in said.stderr
+
+
+KILLED = """FROM small:test AS lib
+RUN mkdir /lib && for i in 1 2 3 4 5 6 7 8; do head -c 300000 /dev/zero | tr '\\0' $i > /lib/$i; done
+FROM small:test AS app
+WORKDIR /app/deep
+COPY many /app/many/
+RUN --mount=type=cache,target=/cache cat /app/many/* > /cache/all && cp /cache/all /app/all
+FROM small:test
+COPY --from=lib /lib /lib
+COPY --from=app --chown=5:6 /app /app
+RUN rm -r /app/many && ln -s all /app/link && chmod 700 /lib
+ADD archive.tar /unpacked/
+CMD ["cat"]
+"""
+
+
+def undated(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return a member of an archive without its time."""
+    member.mtime = 0
+    return member
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("tier_carboy", ["root", "subuid"], indirect=True)
+def test_killed_at_twenty_moments_and_taken_up_again(builder: Builder, leftovers: Leftovers) -> None:
+    """Each time some of it may be there, and none of it half: the result is that of a build that nobody disturbed."""
+    builder.write(**{f"many__{number}": f"{number}\n" * 5000 for number in range(200)})
+    with tarfile.open(builder.folder / "archive.tar", "w") as archive:
+        archive.add(builder.folder / "many", "inside", filter=undated)
+    undisturbed = builder.carboy.using(builder.carboy.home.with_name(f"{builder.folder.name}-undisturbed"))
+    make_small_image(undisturbed)
+    arguments = builder.arguments(KILLED)
+    started_s = time.monotonic()
+    wanted = json.loads(undisturbed(*arguments).stdout)["digest"]
+    whole_s = time.monotonic() - started_s
+    chance = random.Random(20)
+    ended = 0
+    for number in range(20):
+        if number % 5 == 0:  # from the beginning again, and from wherever the last one came to
+            builder.carboy("system", "prune", "--all", "--force")
+            make_small_image(builder.carboy)
+        process = builder.carboy.start(*arguments)
+        time.sleep(chance.uniform(0.05, whole_s))
+        ended += process.poll() is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if number % 5 == 4:
+            assert json.loads(builder.carboy(*arguments).stdout)["digest"] == wanted
+            assert "damaged" not in builder.carboy("system", "check").stdout
+    assert ended < 20
+    assert leftovers.find() == []
+    home = builder.carboy.home
+    assert [path for folder in ("ingest", "trash") for path in (home / folder).glob("*")] == []
+    assert not any((path / "rw").exists() for path in (home / "containers").iterdir())
+    shutil.rmtree(undisturbed.home, ignore_errors=True)

@@ -81,7 +81,9 @@ def commit_tree(
         diff_id = writer.commit()
         size = writer.size
     noted = {os.fsdecode(name): list(ids) for name, ids in (owners or {}).items()}
-    store.layers.publish(diff_id, ingest, {"size_bytes": size, "entries": entries, "canonical": True, "owners": noted})
+    # The latest time is what whiteouts have, which are no files with a time of their own.
+    meta = {"size_bytes": size, "entries": entries, "canonical": True, "owners": noted, "mtime_cap": mtime_cap}
+    store.layers.publish(diff_id, ingest, meta)
     return LayerResult(diff_id=diff_id, size_bytes=size)
 
 
@@ -112,7 +114,7 @@ def verify_tree(store: Store, diff_id: Digest) -> str | None:
     owners = None
     if store.kind == "single":
         owners = {os.fsencode(name): (ids[0], ids[1]) for name, ids in meta["owners"].items()}
-    write_tree(store.layers.path(diff_id), sink, TreeOptions(owners=owners))
+    write_tree(store.layers.path(diff_id), sink, TreeOptions(owners=owners, mtime_cap=meta.get("mtime_cap")))
     return None if sink.hash.hexdigest() == diff_id.hex else "a file of it was changed"
 
 

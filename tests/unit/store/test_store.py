@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,20 @@ def add_image(store: Store, text: str) -> tuple[Descriptor, Digest]:
 def find_problems(store: Store, *, repair: bool = False) -> list[str]:
     problems = check(store, repair=repair, verify_layer=lambda diff_id: verify_tree(store, diff_id))
     return [f"{problem.kind} {problem.name}" for problem in problems]
+
+
+def test_a_layer_that_removes_files_is_no_damaged_one(store: Store) -> None:
+    """Whiteouts are no files with a time: they have the latest that the layer may have, at every look."""
+    with store.layers.ingest_dir() as ingest:
+        folder = Path(ingest) / "tree" / "folder"
+        folder.mkdir()
+        os.setxattr(folder, "user.overlay.opaque", b"y")
+        if os.getuid() == 0:
+            os.mknod(folder / "gone", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
+        layer = commit_tree(store, ingest, mtime_cap=1_000_000_000)
+    assert find_problems(store) == []
+    (Path(store.layers.path(layer.diff_id)) / "folder" / "planted").touch()
+    assert find_problems(store)
 
 
 def test_a_blob_is_there_whole_or_not_at_all(store: Store) -> None:
