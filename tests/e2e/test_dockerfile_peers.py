@@ -10,14 +10,12 @@ import bz2
 import gzip
 import hashlib
 import http.server
-import importlib.util
 import io
 import json
 import lzma
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 from contextlib import ExitStack
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from peer_tools import load_peers
 from sandboxes import make_busybox_root
 from small_image import SMALL, make_small_image
 
@@ -321,6 +320,15 @@ def test_docker_loads_and_runs_what_is_saved(peers: Peers, tmp_path: Path) -> No
     assert peers.carboy("run", "--rm", "peer:saved").stdout == "here\n"
 
 
+@pytest.mark.parametrize("compression", ["", ",compression=gzip"])
+def test_docker_loads_and_runs_an_output(peers: Peers, tmp_path: Path, compression: str) -> None:
+    (peers.context / "Dockerfile").write_text('FROM small:test\nRUN echo there > /word\nCMD ["cat", "/word"]\n')
+    output = f"type=docker,dest={tmp_path}/output.tar{compression}"
+    peers.carboy("build", "-t", "peer:output", "-o", output, str(peers.context))
+    assert "Loaded image: peer:output" in peers.call("load", "-i", str(tmp_path / "output.tar"))
+    assert peers.call("run", "--rm", "--network", "none", "peer:output") == "there\n"
+
+
 # --- the two sides --------------------------------------------------------------------------------------------------
 
 
@@ -332,12 +340,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Return the command line of a daemon that has ``small:test``, started for these tests without a bridge."""
-    spec = importlib.util.spec_from_file_location("benchmark_peers", CHECKOUT / "benchmarks" / "peers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = load_peers()
     folder = tmp_path_factory.mktemp("docker")
     make_busybox_root(folder / "root")
     subprocess.run(["chmod", "-R", "go+rX", str(folder / "root")], check=True)

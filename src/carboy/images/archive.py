@@ -47,27 +47,40 @@ class SavedImage:
     names: tuple[Reference, ...]
 
 
-def write_archive(store: Store, images: Sequence[SavedImage], out: Writable) -> None:
-    """Write the images as one tar; the same images give the same bytes.
+def write_archive(store: Store, images: Sequence[SavedImage], out: Writable, *, docker: bool = True) -> None:
+    """Write the images as one tar; the same images give the same bytes. ``docker`` False leaves Docker's lists out.
 
     What is small comes first, so that who reads it as a stream knows what follows. Each blob is verified while it is read.
     Raises ``MissingBlobError``, ``CorruptBlobError``, ``LayerError``, ``OSError``; what was written is then no archive.
     """
-    manifests = [parse_manifest(store.blobs.read(image.descriptor.digest)) for image in images]
+    documents, blobs = list_contents(store, images, docker=docker)
     writer = TarWriter(out)
-    _add(writer, "oci-layout", LAYOUT)
-    _add(writer, "index.json", make_index(tuple(_entries(images))).raw)
-    _add(writer, "manifest.json", _write_list(images, manifests))
-    _add(writer, "repositories", _write_repositories(images, manifests))
+    for name, data in documents.items():
+        writer.add(Member(name=name.encode(), kind=REGULAR, size=len(data)), data)
     for folder in ("blobs/", f"{BLOBS}/"):
         writer.add(Member(name=folder.encode(), kind=DIRECTORY, mode=0o755))
-    done: set[Digest] = set()
+    for digest in blobs:
+        _add_blob(writer, store, digest)
+    writer.finish()
+
+
+def list_contents(
+    store: Store, images: Sequence[SavedImage], *, docker: bool = True
+) -> tuple[dict[str, bytes], list[Digest]]:
+    """Return what a layout of the images holds: documents by name, and the digests of blobs, each once.
+
+    Raises ``MissingBlobError``, ``CorruptBlobError`` and ``InvalidDocumentError``.
+    """
+    manifests = [parse_manifest(store.blobs.read(image.descriptor.digest)) for image in images]
+    documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(_entries(images))).raw}
+    if docker:
+        documents["manifest.json"] = _write_list(images, manifests)
+        documents["repositories"] = _write_repositories(images, manifests)
+    blobs: dict[Digest, None] = {}
     for image, manifest in zip(images, manifests, strict=True):
         for blob in (image.descriptor, manifest.config, *manifest.layers):
-            if blob.digest not in done:
-                done.add(blob.digest)
-                _add_blob(writer, store, blob.digest)
-    writer.finish()
+            blobs[blob.digest] = None
+    return documents, list(blobs)
 
 
 def _entries(images: Sequence[SavedImage]) -> list[Descriptor]:
@@ -101,10 +114,6 @@ def _write_repositories(images: Sequence[SavedImage], manifests: Sequence[Manife
                 repository = name.familiar.removesuffix(f":{name.tag}")
                 value.setdefault(repository, {})[name.tag] = manifest.layers[-1].digest.hex
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _add(writer: TarWriter, name: str, data: bytes) -> None:
-    writer.add(Member(name=name.encode(), kind=REGULAR, size=len(data)), data)
 
 
 def _add_blob(writer: TarWriter, store: Store, digest: Digest) -> None:

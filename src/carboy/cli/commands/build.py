@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from carboy.base.credentials import redact
 from carboy.build.sources import read_front
 from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
+from carboy.cli.commands.build_output import add_output_options, export, has_outputs, read_outputs
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_table
 from carboy.cli.report import print_result, print_warnings
@@ -18,10 +19,12 @@ from carboy.engine.context import Engine
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from carboy.cli.commands.build_output import BuildOutputs
     from carboy.dockerfile.rules import CheckWarning
     from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.dockerfile import CheckReport
     from carboy.engine.dockerfile_request import DockerfileRequest
+    from carboy.oci.descriptor import Descriptor
 
 
 def build(arguments: list[str]) -> int:
@@ -35,7 +38,7 @@ def build(arguments: list[str]) -> int:
     parser.add_argument("--pull", action="store_true", help="ask the archive for a newer base")
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument("--check", action="store_true", help="show what the build checks find, and build nothing")
-    parser.add_argument("--iidfile", metavar="PATH", help="write the digest to a file")
+    add_output_options(parser)
     parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")
     options = parser.parse_args(arguments)
     _complete(parser, options)
@@ -45,14 +48,17 @@ def build(arguments: list[str]) -> int:
     file, reason = _choose(options)
     if not file:
         check_python(options, reason)
-        return _build_python(options)
-    request = read_request(options, file=file, names=tuple(options.tag))
-    return _check_dockerfile(request) if options.check else _build_dockerfile(options, request, recorder)
+        return _build_python(options, read_outputs(options))
+    if options.check:
+        return _check_dockerfile(read_request(options, file=file))
+    outputs = read_outputs(options)
+    request = read_request(options, file=file, names=outputs.store_names)
+    return _build_dockerfile(options, request, recorder, outputs)
 
 
 def _make_recorder(arguments: list[str], options: Namespace) -> BuildRecorder | None:
     """Return what notes this build for the next time, None where there is more to do than to show how it went."""
-    if options.json or options.iidfile or options.check:
+    if options.json or options.check or has_outputs(options):
         return None
     from carboy.engine.builds.recorder import BuildRecorder
 
@@ -115,47 +121,63 @@ def _choose(options: Namespace) -> tuple[str, str]:
     return (options.file or f"{options.folder}/{choice.file}"), choice.reason
 
 
-def _build_python(options: Namespace) -> int:
+def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
     from carboy.cli.progress import open_progress
     from carboy.engine.build import build_folder
     from carboy.engine.images import tag_image
 
     engine = Engine.open(os.environ)
-    name = options.tag[0] if options.tag else None
-    with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
-        result = build_folder(engine, options.folder, name=name, progress=progress, refresh=options.pull)
-    for other in options.tag[1:]:
-        tag_image(engine, options.tag[0], other)
-    steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
-    _report(options, str(result.descriptor.digest), result.size_bytes, steps)
+    names = outputs.store_names
+    with outputs.open_lease(engine):
+        with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
+            result = build_folder(
+                engine, options.folder, name=names[0] if names else None, progress=progress, refresh=options.pull
+            )
+        for other in names[1:]:
+            tag_image(engine, names[0], other)
+        steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
+        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps)
     return 0
 
 
-def _report(options: Namespace, digest: str, size_bytes: int, steps: list[dict[str, object]]) -> None:
+def _finish(
+    engine: Engine,
+    options: Namespace,
+    outputs: BuildOutputs,
+    descriptor: Descriptor,
+    *,
+    size_bytes: int,
+    steps: list[dict[str, object]],
+) -> None:
+    """Send the image where it goes, and say what it is."""
+    exported = export(engine, descriptor, outputs)
+    digest = str((exported.descriptor or descriptor).digest)
     name = options.tag[0] if options.tag else None
-    if options.iidfile:
-        with open(options.iidfile, "w", encoding="ascii") as stream:
-            stream.write(digest)
     if options.json:
         print(json.dumps({"digest": digest, "name": name, "size_bytes": size_bytes, "steps": steps}, indent=2))
-        return
-    print_result(digest, tags=options.tag, size_bytes=size_bytes, quiet=options.quiet)
+    elif not outputs.uses_stdout:
+        print_result(digest, tags=options.tag, size_bytes=size_bytes, quiet=options.quiet)
+    elif not options.quiet:
+        print(digest, file=sys.stderr)
 
 
-def _build_dockerfile(options: Namespace, request: DockerfileRequest, recorder: BuildRecorder | None) -> int:
+def _build_dockerfile(
+    options: Namespace, request: DockerfileRequest, recorder: BuildRecorder | None, outputs: BuildOutputs
+) -> int:
     from carboy.cli.steps import open_steps
     from carboy.engine.dockerfile import build_dockerfile
 
     engine = Engine.open(os.environ)
     warnings: list[CheckWarning] = []
-    with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
-        result = build_dockerfile(engine, request, progress=progress, warn=warnings.append, recorder=recorder)
-    if not options.quiet:
-        print_warnings([redact(str(warning)) for warning in warnings])
-    steps: list[dict[str, object]] = [
-        {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
-    ]
-    _report(options, str(result.descriptor.digest), result.size_bytes, steps)
+    with outputs.open_lease(engine):
+        with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
+            result = build_dockerfile(engine, request, progress=progress, warn=warnings.append, recorder=recorder)
+        if not options.quiet:
+            print_warnings([redact(str(warning)) for warning in warnings])
+        steps: list[dict[str, object]] = [
+            {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
+        ]
+        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps)
     return 0
 
 

@@ -1,0 +1,111 @@
+"""What a build's image becomes beside one of the store: each ``--output``, carried out."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.base.fs import translate_os_errors
+from carboy.errors import CarboyError
+from carboy.images.archive import SavedImage, write_archive
+from carboy.images.output.compress import compress_image
+from carboy.images.output.files import write_folder, write_tar
+from carboy.images.output.layout import write_layout
+from carboy.images.output.metadata import make_metadata
+from carboy.images.output.request import DOCKER, LOCAL, NOTHING, STDOUT, TAR, Output
+from carboy.layers.tarwrite import Writable
+from carboy.oci.config import parse_config
+from carboy.oci.manifest import parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.engine.context import Engine
+    from carboy.oci.descriptor import Descriptor
+    from carboy.oci.reference import Reference
+
+# Gives what is written to a file, or to standard output for "-": there whole when the block ends well, or not at all.
+Opener = Callable[[str], AbstractContextManager[Writable]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What came of the outputs: the last image that left, or was named (None: only files), and its names."""
+
+    descriptor: Descriptor | None
+    names: tuple[Reference, ...]
+
+
+def check_outputs(outputs: Sequence[Output]) -> None:
+    """Refuse destinations that cannot be, before anything is built. Raises ``CarboyError`` (2)."""
+    for output in outputs:
+        if not output.dest or output.dest == STDOUT:
+            continue
+        try:
+            is_folder = stat.S_ISDIR(os.stat(output.dest).st_mode)
+        except FileNotFoundError:
+            above = os.path.dirname(os.path.abspath(output.dest))
+            if not output.is_folder and not os.path.isdir(above):
+                raise CarboyError(f"there is no folder {above}", hint="make it first", code=2) from None
+            continue
+        except OSError as error:
+            raise CarboyError(f"{output.dest}: {error.strerror}", hint="name another place", code=2) from error
+        if is_folder and not output.is_folder:
+            hint = f"name a file in it: dest={output.dest}/FILE, or type=local for the files themselves"
+            raise CarboyError(f"destination file {output.dest} is a directory", hint=hint, code=2)
+        if output.is_folder and not is_folder:
+            raise CarboyError(f"destination directory {output.dest} is a file", hint="name a folder", code=2)
+
+
+def export_image(
+    engine: Engine, descriptor: Descriptor, outputs: Sequence[Output], *, names: Sequence[Reference], open_file: Opener
+) -> Exported:
+    """Carry out the outputs of a build, one after the other; ``names`` are those of outputs that have none of their own.
+
+    The caller holds a lease. Raises ``CarboyError``; what is at the destination of an archive then is what was there.
+    """
+    last, last_names = None, tuple(names)
+    for output in outputs:
+        if output.kind == NOTHING:
+            continue
+        where = "standard output" if output.dest == STDOUT else output.dest
+        with translate_os_errors(f"write {where}"):
+            if output.kind == LOCAL:
+                write_folder(engine.store, descriptor, output.dest)
+                continue
+            if output.kind == TAR:
+                with open_file(output.dest) as out:
+                    write_tar(engine.store, descriptor, out)
+                continue
+            last, last_names = (
+                compress_image(engine.store, descriptor, output.compression),
+                output.names or tuple(names),
+            )
+            if output.is_stored:
+                for name in last_names:
+                    engine.store.refs.set(str(name), last)
+                continue
+            _write_image(engine, SavedImage(descriptor=last, names=last_names), output, open_file)
+    return Exported(descriptor=last, names=last_names)
+
+
+def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: Opener) -> None:
+    docker = output.kind == DOCKER
+    if output.is_folder:
+        write_layout(engine.store, [image], output.dest, docker=docker)
+        return
+    with open_file(output.dest) as out:
+        write_archive(engine.store, [image], out, docker=docker)
+
+
+def describe_image(engine: Engine, exported: Exported) -> bytes:
+    """Return the document of ``--metadata-file``."""
+    if exported.descriptor is None:
+        return make_metadata(None)
+    manifest = parse_manifest(engine.store.blobs.read(exported.descriptor.digest))
+    config = parse_config(engine.store.blobs.read(manifest.config.digest))
+    return make_metadata(exported.descriptor, config=manifest.config, created=config.created, names=exported.names)

@@ -1,0 +1,115 @@
+"""Images whose layers are compressed otherwise: for archives and registries. The store itself keeps layers as they were made.
+
+The same layer gives the same bytes on every machine: zlib's deflate and zstd's single thread, without times and names.
+(isal's deflate is faster, but what it writes depends on the processor.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from carboy.layers.compression import open_decompressed
+from carboy.layers.errors import LayerError
+from carboy.oci import mediatypes
+from carboy.oci.config import parse_config
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
+from carboy.oci.manifest import make_manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from carboy.images.output.request import Compression
+    from carboy.store.store import Store
+
+TYPES = {"uncompressed": mediatypes.LAYER_TAR, "gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD}
+USUAL_LEVELS = {"gzip": 6, "zstd": 3}
+_PLAIN = frozenset({mediatypes.LAYER_TAR, mediatypes.DOCKER_LAYER_TAR})
+_KINDS = {
+    mediatypes.LAYER_TAR: "uncompressed",
+    mediatypes.DOCKER_LAYER_TAR: "uncompressed",
+    mediatypes.LAYER_GZIP: "gzip",
+    mediatypes.DOCKER_LAYER_GZIP: "gzip",
+    mediatypes.LAYER_ZSTD: "zstd",
+}
+_CHUNK_BYTES = 2**20
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Nothing:
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def compress_image(store: Store, descriptor: Descriptor, compression: Compression) -> Descriptor:
+    """Return an image with the same configuration whose layers are compressed as asked, in the store; durable.
+
+    The caller holds a lease. It is the same image where nothing is to be done. Raises ``LayerError``, ``MissingBlobError``
+    and ``CorruptBlobError``.
+    """
+    if not compression.kind:
+        return descriptor
+    manifest = parse_manifest(store.blobs.read(descriptor.digest))
+    config = parse_config(store.blobs.read(manifest.config.digest))
+    layers = tuple(
+        _compress(store, layer, diff_id, compression)
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    )
+    if layers == manifest.layers:
+        return descriptor
+    about = msgspec.structs.replace(manifest.config, media_type=mediatypes.CONFIG)
+    made = make_manifest(config=about, layers=layers, annotations=manifest.annotations)
+    return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(made.raw), size=len(made.raw))
+
+
+def _compress(store: Store, layer: Descriptor, diff_id: Digest, compression: Compression) -> Descriptor:
+    """Return a layer in the compression asked for: found again, or made."""
+    kind = compression.kind
+    if _KINDS.get(layer.media_type) == kind:
+        return layer
+    if layer.media_type not in _PLAIN and not compression.force:
+        return layer
+    level = compression.level if compression.level is not None else USUAL_LEVELS.get(kind, 0)
+    key = f"compressed:{kind}:{level}:{diff_id}"
+    entry = store.cache.get(key)
+    if entry is not None:
+        known = Descriptor(media_type=TYPES[kind], digest=Digest.parse(entry.value["digest"]), size=entry.value["size"])
+        if store.blobs.has(known.digest):
+            return known
+    compressor, seen = _open(kind, level), hashlib.sha256()
+    with store.blobs.open(layer.digest) as blob, store.blobs.writer() as writer:
+        stream = open_decompressed(blob)
+        while data := stream.read(_CHUNK_BYTES):
+            seen.update(data)
+            writer.write(compressor.compress(data))
+        while blob.read(_CHUNK_BYTES):
+            pass  # to the verified end
+        writer.write(compressor.flush())
+        if seen.hexdigest() != diff_id.hex:
+            raise LayerError("the layer is not the one that the image names", details=f"the image says {diff_id}")
+        digest = writer.commit()
+        made = Descriptor(media_type=TYPES[kind], digest=digest, size=writer.size)
+    store.cache.put(key, "compressed", {"digest": str(made.digest), "size": made.size}, [made.digest])
+    return made
+
+
+def _open(kind: str, level: int) -> _Compressor:
+    if kind == "gzip":
+        return zlib.compressobj(
+            level, zlib.DEFLATED, 31
+        )  # 31: gzip's frame, without a time (zlib's manual, deflateInit2)
+    if kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=level).compressobj()
+    return _Nothing()
