@@ -39,9 +39,12 @@ REGULAR, MOUNT, GIT, LOCAL = "regular", "exec.cachemount", "source.git.checkout"
 DOWNLOADS, RECORDS = "downloads", "records"
 TYPES = (REGULAR, MOUNT, GIT, LOCAL, DOWNLOADS, RECORDS)
 # Entries of the store's cache that are content's, and those that only remember.
-_CONTENT = frozenset({"layer", "download", "bootstrap", "image"})
+_CONTENT = frozenset({"layer", "download", "bootstrap", "image", "compressed"})
 _REMEMBERED = frozenset({"build", "step", "files"})
-_MEANINGS = {"layer": "a step's layer", "download": "fetched by ADD", "bootstrap": "a base", "image": "an image"}
+_MEANINGS = {
+    "layer": "a step's layer", "download": "fetched by ADD", "bootstrap": "a base", "image": "an image",
+    "compressed": "a layer, compressed for an archive",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
