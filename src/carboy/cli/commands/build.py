@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carboy.base.credentials import redact
 from carboy.build.sources import read_front
 from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
-from carboy.cli.commands.builds.outputs import add_output_options, export, has_outputs, read_outputs
+from carboy.cli.commands.files.outputs import add_output_options, export, has_outputs, read_outputs
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_table
 from carboy.cli.report import print_result, print_warnings
@@ -19,7 +19,7 @@ from carboy.engine.context import Engine
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from carboy.cli.commands.builds.outputs import BuildOutputs
+    from carboy.cli.commands.files.outputs import BuildOutputs
     from carboy.dockerfile.rules import CheckWarning
     from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.dockerfile import CheckReport
