@@ -187,7 +187,7 @@ def test_cuda_layout(example: Example) -> None:
     assert example.run("cuda-layout", "sh", "-c", stub) == "driver: status 34, 0 devices\n"
 
 
-@in_every_tier
+@in_tiers("root", "single")
 def test_compiled_wheel(example: Example) -> None:
     assert re.fullmatch(r"3, counted by _distance\.cpython-311-.*\.so\n", example.run())
     assert example.run("compiled-wheel", "intention", "execution").startswith("5,")
