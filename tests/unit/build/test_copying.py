@@ -184,6 +184,30 @@ def test_trap_39_nothing_for_a_wildcard_is_fine_and_a_missing_path_is_not(bench:
         bench.copy("none.txt", to="/x/")
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("a.tx", "did you mean a.txt?"),
+        ("/dri/sub/d.txt", "did you mean dir/sub/d.txt?"),
+        ("dir/sbu/d.txt", "did you mean dir/sub/d.txt?"),
+        ("dir/d.txt/x", "check the path, which begins there"),
+        ("nothing-like-it", "check the path, which begins there"),
+        ("a.txt/x", "check the path, which begins there"),
+    ],
+)
+def test_a_path_that_is_nearly_there_is_named(bench: Bench, path: str, hint: str) -> None:
+    (bench.context / "dir" / "c.txt").unlink()
+    with pytest.raises(CarboyError) as caught:
+        bench.copy(path, to="/x")
+    assert caught.value.hint == hint
+
+
+def test_what_is_ignored_is_not_suggested(bench: Bench) -> None:
+    with pytest.raises(CarboyError, match="is not in the build context") as caught:
+        bench.copy("a.tx", to="/x", view=bench.view("a.txt b.txt"))
+    assert caught.value.hint == "check the path, which begins there"
+
+
 def test_trap_40_wildcards_stay_within_a_name(bench: Bench) -> None:
     bench.copy("*.txt", to="/x/")
     bench.copy("*/*/d.?xt", to="/y/")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.build.copying.wildcards import ANY_DEPTH, compile_component, has_wildcards
+from carboy.dockerfile.suggest import find_nearest
 from carboy.errors import CarboyError
-from carboy.layers import tarread
 from carboy.snapshots.merged import Folder, find, split
 from carboy.snapshots.transfer import iter_contents, iter_entry
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from carboy.snapshots.transfer import Filter, Item
 
 MAX_DEPTH = 256
+_LOOKED_AT = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ def select(source: Source, open_root: Callable[[], Folder], *, where: str) -> li
         if one is not None:
             found.append(one)
         elif name == path:
-            raise _missing(source, where)
+            raise _missing(source, where, open_root)
     return found
 
 
@@ -176,7 +177,7 @@ def _select_parents(source: Source, open_root: Callable[[], Folder], *, where: s
             with find(root, os.fsencode(path) or b".") as place:
                 base, folder = tuple(place.parts), place.open_folder(root)
         except OSError:
-            raise _missing(source, where) from None
+            raise _missing(source, where, open_root) from None
         with folder:
             keep = Keep(_show(base), ignore=source.ignore, excluded=source.excluded)
             if has_wildcards(pattern) and source.wildcards:
@@ -184,7 +185,7 @@ def _select_parents(source: Source, open_root: Callable[[], Folder], *, where: s
             else:
                 found = _find_plain(folder, split(os.fsencode(pattern)))
                 if not found or not all(keep.enters(list(p)) for p in found):
-                    raise _missing(source, where)
+                    raise _missing(source, where, open_root)
     if not found:
         return []
     matches: Filter = keep if found == [()] else Matches(found, keep)
@@ -258,19 +259,36 @@ def _show(parts: tuple[bytes, ...] | list[bytes]) -> str:
     return os.fsdecode(b"/".join(parts))
 
 
-def _missing(source: Source, where: str) -> CarboyError:
+def _missing(source: Source, where: str, open_root: Callable[[], Folder]) -> CarboyError:
     path = clean_path(source.path)
     hidden = _is_hidden(source.ignore, split(os.fsencode(path)))
     details = "the .dockerignore leaves it out" if hidden else ""
-    return CarboyError(
-        f"{source.path!r} is not in {where}",
-        details=details,
-        hint="take it back in with a line !PATH in the .dockerignore"
-        if hidden
-        else "check the path, which begins there",
-    )
+    if hidden:
+        hint = "take it back in with a line !PATH in the .dockerignore"
+    elif near := _find_near(path, source, open_root):
+        hint = f"did you mean {near}?"
+    else:
+        hint = "check the path, which begins there"
+    return CarboyError(f"{source.path!r} is not in {where}", details=details, hint=hint)
 
 
-def is_archive_item(item: Item) -> bool:
-    """Return whether an item is a regular file, and so can be an archive."""
-    return item.member.kind == tarread.REGULAR and item.open is not None
+def _find_near(path: str, source: Source, open_root: Callable[[], Folder]) -> str:
+    """Return a path that is there and differs in one component by a letter or two, "" when there is none."""
+    parts = split(os.fsencode(path.replace("/./", "/")))
+    with open_root() as root:
+        for count, part in enumerate(parts):
+            try:
+                with find(root, b"/".join(parts[: count + 1])) as place:
+                    if place.entry is not None:
+                        continue
+                with find(root, b"/".join(parts[:count]) or b".") as place, place.open_folder(root) as folder:
+                    names = [
+                        name
+                        for name in folder.names()[:_LOOKED_AT]
+                        if not _is_hidden(source.ignore, [*parts[:count], name])
+                    ]
+            except OSError:
+                return ""
+            near = find_nearest(os.fsdecode(part), map(os.fsdecode, names))
+            return os.fsdecode(b"/".join([*parts[:count], os.fsencode(near), *parts[count + 1 :]])) if near else ""
+    return ""

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
+from carboy.build.running.advice import advise
 from carboy.build.running.apt import read_apt_settings
 from carboy.build.running.host import BUNDLE, hide_credentials, read_host_settings
 from carboy.build.running.mounts import Mounting
@@ -54,21 +55,11 @@ class StepFailedError(CarboyError):
         super().__init__(
             f"{op.title or 'RUN'}: the command ended with status {status}",
             details=f"{where}{said}".strip(),
-            hint=_advise(said, status),
+            hint=advise(lines, status, user=op.user),
         )
         self.status = status
         self.lines = lines
         self.location = op.location
-
-
-def _advise(said: str, status: int) -> str:
-    if "No space left on device" in said:
-        return "free some space, or `carboy system prune`"
-    if "Temporary failure resolving" in said or "Temporary failure in name resolution" in said:
-        return "the step has no network: leave out --network=none, or check the machine's name servers"
-    if status == 137:
-        return "it was killed, perhaps because the memory was used up"
-    return "what it printed is above; change the command, and the steps before it come from the cache"
 
 
 class StepRunner:
