@@ -263,6 +263,13 @@ def test_streams_are_separate(box: Box) -> None:
     assert (result.status, result.stdout, result.stderr) == (4, "in\n", "err\n")
 
 
+@pytest.mark.parametrize("user", ["", "ana"])
+def test_streams_can_be_opened_by_their_names(box: Box, user: str) -> None:
+    script = "cat </dev/stdin; echo out >>/dev/stdout; echo err >/dev/stderr"
+    result = box.run("sh", "-c", script, input=b"in\n", user=user)
+    assert (result.status, result.stdout, result.stderr) == (0, "in\nout\n", "err\n")
+
+
 def test_much_output(box: Box) -> None:
     assert box.run("seq", "100000").stdout.endswith("99999\n100000\n")
 

@@ -265,3 +265,18 @@ def direct_pass(fd: int) -> bool:
     if stat.S_ISFIFO(status.st_mode):
         return True
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
+
+
+def let_reopen(fds: dict[int, int]) -> None:
+    """Let whoever the process becomes open /dev/stdin, /dev/stdout and /dev/stderr, which programs write their logs to.
+
+    Behind them is a pipe that belongs to an id which the container does not have. Others may write into an output's, and read
+    from an input's, no more: the process can do so anyhow. A pipe with a name is left alone. Other runtimes give the pipe to
+    the user instead (runc, fixStdioPermissions), with which a container could read what others wrote to the caller's.
+    """
+    for number in (0, 1, 2):
+        fd = fds.get(number)
+        if fd is not None and os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
+            status = os.fstat(fd)
+            if status.st_uid == os.geteuid():  # another user's stays as it is
+                os.fchmod(fd, stat.S_IMODE(status.st_mode) | (0o044 if number == 0 else 0o022))

@@ -16,7 +16,7 @@ from carboy.runtime.errors import SandboxError
 from carboy.runtime.native.files import read_own
 from carboy.runtime.native.plan import plan_stage
 from carboy.runtime.native.targets import find_names, make_targets
-from carboy.runtime.passing import Passing
+from carboy.runtime.passing import Passing, let_reopen
 from carboy.runtime.passwd import resolve_user
 from carboy.runtime.spec import NO_LIMITS, DirectoryRoot
 from carboy.runtime.stdio import Stdio
@@ -201,6 +201,7 @@ def enter(plan: dict[str, Any], fds: dict[int, int]) -> int:
 
 def _start(program: str, plan: dict[str, Any], fds: dict[int, int]) -> int:
     """Start one of the two programs, in a fork where that is safe, else in an interpreter of its own."""
+    let_reopen(fds)
     plan_read, plan_write = os.pipe2(os.O_CLOEXEC)
     try:
         fds = {**fds, 3: plan_read}

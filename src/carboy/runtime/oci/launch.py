@@ -14,7 +14,7 @@ from carboy.runtime.native.launch import NativeRuntime, NativeSandbox
 from carboy.runtime.oci.bundle import plan_bundle
 from carboy.runtime.oci.life import find_cover
 from carboy.runtime.oci.program import find_program, plan_flags
-from carboy.runtime.passing import Passing
+from carboy.runtime.passing import Passing, let_reopen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def enter(plan: dict[str, Any], fds: dict[int, int]) -> int:
 
 
 def _start(program: str, plan: dict[str, Any], fds: dict[int, int]) -> int:
+    let_reopen(fds)
     plan_read, plan_write = os.pipe2(os.O_CLOEXEC)
     try:
         pid = spawn_own(f"carboy.runtime.oci.{program}", fds={**fds, 3: plan_read})
