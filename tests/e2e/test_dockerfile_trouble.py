@@ -148,6 +148,16 @@ def test_a_large_context_is_refused_at_once(builder: Builder) -> None:
     said = builder.fail("FROM small:test\nCOPY . /app\n")
     for words in ("50.0 GiB", "model.bin", ".dockerignore", "--context-limit"):
         assert words in said
+    limited = builder.carboy.using(builder.carboy.home, CARBOY_CONTEXT_LIMIT="100")
+    builder.write(small="x" * 200)
+    said = limited(*builder.arguments("FROM small:test\nCOPY small /app\n"), expect=1).stderr
+    assert "more than the 0.0 GiB that a build takes" in said
+    assert (
+        "hundred"
+        in limited.using(limited.home, CARBOY_CONTEXT_LIMIT="hundred")(
+            *builder.arguments("FROM small:test\nCOPY small /app\n"), expect=1
+        ).stderr
+    )
     # What is not asked for is not looked at.
     builder.build("FROM small:test\nCOPY a /app/\n")
 

@@ -11,7 +11,7 @@
 69  ``tests/unit/build/test_sources_of_add.py`` (refs, folders, submodules, trees that lead out)
 70  ``test_secrets_of_builds.py``
 71  here; ``tests/unit/build/test_context_scan.py`` (what is ignored is never opened)
-72  here; ``tests/unit/build/test_copying_values.py`` (every input of a RUN counts), ``test_context_scan.py`` (what counts)
+72  here; ``tests/unit/build/test_copying_values.py`` (every input of a RUN counts), ``tests/unit/build/test_exchange.py``
 73  here
 74  ``test_copying.py`` (cp and export), ``tests/e2e/test_dockerfile_trouble.py`` (a context that flips its links)
 === ========================================================================================================================

@@ -180,7 +180,10 @@ def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str
     # As it comes from a folder whose Dockerfile is known to hold some of them: that one is not among what is read.
     runner = builder.carboy.using(builder.carboy.home, **variables)
     said = {}
-    arguments = [*builder.arguments(text, *options, "-t", tag)]
+    cache = builder.folder.with_name(f"{builder.folder.name}-cache")
+    cache.mkdir()
+    shutil.chown(cache, person.uid, person.gid)
+    arguments = builder.arguments(text, *options, "-t", tag, "--cache-to", f"type=local,dest={cache},mode=max")
     for name, command in {
         "build": arguments,
         "build again": arguments,
@@ -205,6 +208,8 @@ def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str
     wrong = text.replace("/bare.git#main /git/", "/no-such.git#main /git/")
     said["wrong address"] = runner(*builder.arguments(wrong, *options), expect=1).stderr
     assert find_canaries(text.encode()) == {"git", "url"}
+    for path, words in ((f"{outside}/file", "is not the socket of an agent"), (f"{outside}/none", "there is no")):
+        assert words in runner(*builder.arguments(text, "--ssh", f"default={path}"), expect=2).stderr
     # All of them were there: else the test would show nothing.
     assert {f"ana:{CANARY[name]}" for name in ("git", "git-context", "url")} <= Handler.users
     assert f"{CANARY['argument']}:" in Handler.users
@@ -219,13 +224,15 @@ def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str
         leaks[name] -= {"argument"}
     assert leaks == {name: set() for name in said}
     leftovers = {}
-    for place in (builder.carboy.home, builder.carboy.temporary):
+    assert list(cache.rglob("*"))
+    for place in (builder.carboy.home, builder.carboy.temporary, cache):
         for path, data in read_all(place):
             found = find_canaries(data)
             if found:
                 leftovers[str(path)] = found
     assert leftovers == {}
-    shutil.rmtree(outside)
+    for folder in (outside, cache):
+        shutil.rmtree(folder)
 
 
 def test_what_of_an_address_is_secret() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FILE = "config.toml"
 MAX_BYTES = 65_536
 # Each key with the variable that counts more than the file. All values are texts.
-KEYS = {"runtime": "CARBOY_RUNTIME", "network": "CARBOY_NETWORK"}
+KEYS = {"runtime": "CARBOY_RUNTIME", "network": "CARBOY_NETWORK", "context-limit": "CARBOY_CONTEXT_LIMIT"}
 # What has tables of its own, which the rooms that read them check: images that are made here, and the archives for them.
 TABLES = ("archives", "bases")
 

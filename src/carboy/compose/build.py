@@ -15,8 +15,6 @@ from carboy.dockerfile.errors import LanguageError
 
 _REFUSED = {"privileged": "write entitlements: [security.insecure], and privileged steps as RUN --security=insecure"}
 _IGNORED = {
-    "cache_from": "the build cache is local",
-    "cache_to": "the build cache is local",
     "isolation": "it is for Windows",
     "provenance": "images have no attestations",
     "sbom": "images have no attestations",
@@ -51,6 +49,8 @@ def parse_build(fields: Fields, variables: Mapping[str, str]) -> Build:
         extra_hosts=build.strings("extra_hosts"),
         shm_size_bytes=build.size("shm_size"),
         ulimits=parse_ulimits(build),
+        cache_from=build.strings("cache_from"),
+        cache_to=build.strings("cache_to"),
     )
     build.finish(refused=_REFUSED, ignored=_IGNORED)
     return made

@@ -175,6 +175,8 @@ def _build(build: Build) -> dict[str, Any]:
             "extra_hosts": list(build.extra_hosts),
             "shm_size": build.shm_size_bytes,
             "ulimits": {item.name: {"soft": item.soft, "hard": item.hard} for item in build.ulimits},
+            "cache_from": list(build.cache_from),
+            "cache_to": list(build.cache_to),
         }
     )
 

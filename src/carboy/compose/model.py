@@ -35,6 +35,7 @@ class Build:
 
     ``ssh`` are ids of agents and the paths of their sockets ("": SSH_AUTH_SOCK's), ``additional_contexts`` names and what
     they stand for: an absolute folder, an address, or "service:" and the name of one. ``extra_hosts`` are "name=address".
+    ``cache_from`` and ``cache_to`` are as the options of a build take them.
     """
 
     context: str
@@ -56,6 +57,8 @@ class Build:
     extra_hosts: tuple[str, ...] = ()
     shm_size_bytes: int | None = None
     ulimits: tuple[Ulimit, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

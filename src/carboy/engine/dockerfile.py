@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -328,7 +329,7 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
     return BuildOptions(
         contexts=folders,
         secrets={secret.id: _read_secret(secret, engine.environ) for secret in request.secrets},
-        ssh=request.ssh,
+        ssh=_check_agents(request.ssh),
         network=request.network,
         entitlements=request.allow,
         add_hosts=request.add_hosts,
@@ -337,10 +338,42 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
         source_date_epoch=_epoch(read),
         environ=engine.environ,
         refresh=request.refresh,
-        context_limit_bytes=request.context_limit_bytes,
+        context_limit_bytes=_context_limit(engine, request),
         cache_from=request.cache_from,
         cache_to=request.cache_to,
     )
+
+
+def _check_agents(sockets: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the sockets of agents. Raises ``CarboyError`` (2) for what is none: a step would only find nobody there."""
+    for name, path in sockets.items():
+        try:
+            is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
+        except OSError as error:
+            reason = error.strerror or ""
+            raise CarboyError(
+                f"--ssh {name}: there is no {path}", details=reason, hint="start an agent", code=2
+            ) from error
+        if not is_socket:
+            hint = "keys are an agent's: ssh-agent, then ssh-add FILE, then --ssh default"
+            raise CarboyError(f"--ssh {name}: {path} is not the socket of an agent", hint=hint, code=2)
+    return sockets
+
+
+def _context_limit(engine: Engine, request: DockerfileRequest) -> int:
+    """Return how much of a context is read: as asked for, else as ``context-limit`` of the home has it."""
+    from carboy.base.config import read_default
+    from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
+    from carboy.runtime.limits import parse_bytes
+
+    if request.context_limit_bytes is not None:
+        return request.context_limit_bytes
+    text = read_default("context-limit", home=engine.home.path, environ=engine.environ)
+    try:
+        return parse_bytes(text) if text else DEFAULT_LIMIT_BYTES
+    except ValueError as error:
+        hint = 'write context-limit = "20g" into config.toml, or CARBOY_CONTEXT_LIMIT=20g'
+        raise CarboyError(f"context-limit: {error}", hint=hint, code=125) from error
 
 
 def _epoch(read: _Read) -> int | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
-from carboy.build.graph.options import DEFAULT_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
@@ -19,6 +18,7 @@ class DockerfileRequest:
     itself.
 
     ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
+    ``context_limit_bytes`` None is the home's own limit.
     """
 
     context: str
@@ -41,6 +41,6 @@ class DockerfileRequest:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     platform: str = ""
     refresh: bool = False
-    context_limit_bytes: int = DEFAULT_LIMIT_BYTES
+    context_limit_bytes: int | None = None
     cache_from: tuple[CacheOrigin, ...] = ()
     cache_to: tuple[CacheTarget, ...] = ()

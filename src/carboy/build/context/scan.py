@@ -231,7 +231,7 @@ class ContextScan:
             f"the context holds {self.size_bytes / 2**30:.1f} GiB, more than the {limit:.1f} GiB that a build takes",
             details=f"the largest in {self.folder}: " + ", ".join(find_largest(self.folder, self.ignore)),
             hint="name what the image does not need in a .dockerignore (data, models, .git), or raise the limit: "
-            "--context-limit SIZE",
+            "--context-limit SIZE, or context-limit in config.toml of the home",
         )
 
     # --- hashing ----------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def read_request(options: Namespace, *, file: str, names: tuple[str, ...] = ()) 
         ulimits=tuple(parse_ulimit(item) for item in options.ulimit),
         platform=options.platform,
         refresh=getattr(options, "pull", False),
-        context_limit_bytes=parse_bytes(options.context_limit or "10g"),
+        context_limit_bytes=parse_bytes(options.context_limit) if options.context_limit else None,
         **_read_caches(options),
     )
 

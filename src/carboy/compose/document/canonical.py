@@ -113,6 +113,24 @@ def _named_paths(node: Node, canon: Canon, path: str) -> Node:
     return replace(named, entries=entries)
 
 
+def _caches(node: Node, canon: Canon, path: str) -> Node:
+    """Return places of caches as a list, the folders among them absolute ("type=local,src=../cache")."""
+    listed = _strings(node, canon, path)
+    if not isinstance(listed, List):
+        return listed
+    items: list[Node] = []
+    for item in listed.items:
+        words = scalar_text(item).split(",") if isinstance(item, Scalar) and item.value is not None else []
+        made = []
+        for word in words:
+            name, sign, value = word.partition("=")
+            is_folder = sign and name.strip().lower() in {"src", "dest"} and "type=local" in words
+            made.append(f"{name}={resolve_path(canon.base, value, home=canon.home)}" if is_folder else word)
+        text = ",".join(made)
+        items.append(replace(item, value=text, text=text) if isinstance(item, Scalar) and words else item)
+    return replace(listed, items=tuple(items))
+
+
 def _hosts(node: Node, canon: Canon, path: str) -> Node:
     """Return ``extra_hosts`` as a list of ``name=address``."""
     if isinstance(node, Map):
@@ -314,6 +332,8 @@ _BUILD: dict[str, Callable[[Node, Canon, str], Node]] = {
     "args": _pairs,
     "labels": _pairs,
     "additional_contexts": _named_paths,
+    "cache_from": _caches,
+    "cache_to": _caches,
     "entitlements": _strings,
     "extra_hosts": _hosts,
     "no_cache_filter": _strings,

@@ -22,6 +22,7 @@ from carboy.oci.reference import Reference
 from carboy.volumes.store import VolumeStore
 
 if TYPE_CHECKING:
+    from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
     from carboy.engine.dockerfile_request import DockerfileRequest
 
 
@@ -165,7 +166,7 @@ def check_build(step: BuildImage, choice: Choice, *, platform: str) -> tuple[str
                 f"{path}.secrets: the variable {material.environment}, which holds {id_}, is not set", hint="set it"
             )
     if choice.front == "dockerfile":
-        return ()
+        return tuple(f"{path}.{text}" for _, _, text in _read_caches(build) if text)
     return tuple(f"{path}.{key} has no effect: {why} ({choice.reason})" for key, why in _without_effect(build))
 
 
@@ -200,8 +201,28 @@ def request_build(step: BuildImage, choice: Choice, environ: Mapping[str, str]) 
         add_hosts=tuple((name, address) for name, _, address in (text.partition("=") for text in build.extra_hosts)),
         shm_bytes=build.shm_size_bytes,
         ulimits=_ulimits(build, f"services.{step.service}.build"),
+        cache_from=tuple(origin for origin, _, _ in _read_caches(build) if origin is not None),
+        cache_to=tuple(target for _, target, _ in _read_caches(build) if target is not None),
         refresh=build.pull,
     )
+
+
+def _read_caches(build: Build) -> list[tuple[CacheOrigin | None, CacheTarget | None, str]]:
+    """Return (where one is read, where one is written, why neither): a cache is a help, and a build works without."""
+    from carboy.build.exchange.arguments import parse_cache_from, parse_cache_to
+
+    found: list[tuple[CacheOrigin | None, CacheTarget | None, str]] = []
+    for item in build.cache_from:
+        try:
+            found += [(origin, None, "") for origin in parse_cache_from([item])]
+        except CarboyError as error:
+            found.append((None, None, f"cache_from has no effect: {error.brief}"))
+    for item in build.cache_to:
+        try:
+            found += [(None, target, "") for target in parse_cache_to([item])]
+        except CarboyError as error:
+            found.append((None, None, f"cache_to has no effect: {error.brief}"))
+    return found
 
 
 def _ulimits(build: Build, path: str) -> tuple[tuple[str, int, int], ...]:
@@ -215,6 +236,7 @@ def _ulimits(build: Build, path: str) -> tuple[tuple[str, int, int], ...]:
 
 _FOR_DOCKERFILES = (
     "args", "target", "secrets", "ssh", "additional_contexts", "entitlements", "extra_hosts", "no_cache_filter", "ulimits",
+    "cache_from", "cache_to",
 )  # fmt: skip
 
 
