@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carboy.base.home import open_home
+from carboy.bootstrap.layer import BaseLayer, write_cached
+from carboy.build.solver.bases import StoreResolver, find_base_key
+from carboy.build.solver.recipes import Bases
 from carboy.cli.main import main
 from carboy.dockerfile.scope import PROXIES
 from carboy.engine.builds import replay
 from carboy.engine.builds.replay import VARIABLES, BuildRecord, find_record
+from carboy.layers.apply import commit_tree
+from carboy.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,6 +207,43 @@ def test_links_and_wide_patterns(web: Path, line: str) -> None:
     settle(web)
     build()
     assert is_known() == ("base" in line)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda web, note: note(8),
+        lambda web, note: os.environ.__setitem__("CARBOY_MIRROR", "http://127.0.0.1:9/debian"),
+        lambda web, note: main(["tag", "base:1", "debian:bookworm"]),
+        lambda web, note: (web.parent / "home/config.toml").write_text(""),
+    ],
+    ids=["made again", "from elsewhere", "now an image", "the table"],
+)
+def test_a_base_that_is_made_here_counts(
+    web: Path, change: Callable[[Path, Callable[[int], None]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if Debian's base had been made: its note in the store is what names it."""
+    monkeypatch.delenv("CARBOY_MIRROR", raising=False)
+    store = Store.open(open_home(str(web.parent / "home")))
+    asked = StoreResolver(store, Bases(store.home.path)).resolve("debian:bookworm", platform=None)
+    key, _ = find_base_key(asked, environ=os.environ)
+    with store.layers.ingest_dir() as ingest:
+        layer = commit_tree(store, ingest, mtime_cap=0)
+
+    def note(epoch_s: int) -> None:
+        base = BaseLayer(
+            diff_id=layer.diff_id, size_bytes=layer.size_bytes, packages=(), archive={}, epoch_s=epoch_s
+        )  # fmt: skip
+        write_cached(store, key, base)
+
+    note(7)
+    (web / "Dockerfile").write_text("FROM debian:bookworm\nCOPY app.py /\n")
+    build()
+    assert is_known()
+    monkeypatch.setenv("CARBOY_MIRROR", "")
+    monkeypatch.delenv("CARBOY_MIRROR")
+    change(web, note)
+    assert not is_known()
 
 
 @pytest.mark.parametrize("name", ["carboy.toml", "Dockerfile"])

@@ -186,6 +186,14 @@ def find_base_state(
     return None if base is None else _base_state(image, base)
 
 
+def find_base_key(image: BaseImage, *, environ: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+    """Return under which key of the store's cache a base is noted that is made here, and the files of keys that it needs."""
+    from carboy.bootstrap.layer import make_key
+
+    recipe, archive = _read_archive(image, environ, mirror=None)
+    return make_key(recipe, archive), archive.keyrings
+
+
 def _read_archive(image: BaseImage, environ: Mapping[str, str], *, mirror: str | None) -> tuple[Recipe, ArchiveConfig]:
     from carboy.bootstrap.archive import NO_SETTINGS, read_archive_config
     from carboy.bootstrap.recipe import parse_recipe

@@ -45,12 +45,12 @@ from carboy.oci.digest import Digest
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from carboy.base.home import Home
     from carboy.build.context.observed import Observed
-    from carboy.build.graph.ops import Location
+    from carboy.build.graph.ops import BaseImage, Location
     from carboy.build.graph.options import BuildOptions
     from carboy.build.running.step import StepRunner
     from carboy.build.solver.progress import GraphProgress
@@ -71,7 +71,8 @@ class GraphResult:
     """What came of a graph: the manifest, the files behind it, and how each step went, in the order of their ends.
 
     ``cached`` says that nothing at all was made. ``observed`` is what it depends on of contexts; None when it depends on more
-    than can be told by looking at files, bases of the store, and the request.
+    than can be told by looking at files, bases, and the request. ``recipes`` are the bases that were made here, each with its
+    layers' diff ids.
     """
 
     descriptor: Descriptor
@@ -79,6 +80,7 @@ class GraphResult:
     steps: tuple[StepResult, ...]
     cached: bool
     observed: tuple[Observed, ...] | None = None
+    recipes: tuple[tuple[BaseImage, tuple[Digest, ...]], ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -207,17 +209,23 @@ class _Solver:
             steps=tuple(self._reports),
             cached=cached,
             observed=self._observe(ops),
+            recipes=tuple(self._list_recipes(ops)),
         )
 
     def _observe(self, ops: Iterable[Op]) -> tuple[Observed, ...] | None:
         """Return what was seen of contexts, None where more was asked than files and the store."""
         if any(isinstance(op, Http | Git) or getattr(op, "no_cache", False) for op in ops):
             return None
-        if any(isinstance(op, Base) and op.image.digest is None for op in ops):
-            return None
         seen = [view.observe() for view in self._contexts]
         known = [one for one in seen if one is not None]
         return tuple(known) if len(known) == len(seen) else None
+
+    def _list_recipes(self, ops: Iterable[Op]) -> Iterator[tuple[BaseImage, tuple[Digest, ...]]]:
+        for op in ops:
+            if isinstance(op, Base) and op.image.digest is None:
+                state = self._results[op]
+                assert isinstance(state, StateResult)
+                yield op.image, state.chain
 
     # --- what is there at once --------------------------------------------------------------------------------------
 

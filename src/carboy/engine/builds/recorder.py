@@ -76,11 +76,15 @@ class BuildRecorder:
         if not _decides(request, self._folder) or result.observed is None:
             return False
         store = engine.store
+        made = self._list_recipes(engine, result)
+        if made is None:
+            return False
+        rows, keys = made
         references = [Reference.parse(name) for name in request.names]
         manifest = parse_manifest(store.blobs.read(result.descriptor.digest))
         blobs = [result.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
         record = BuildRecord(
-            texts=self._list_texts(request, text),
+            texts={**keys, **self._list_texts(request, text)},
             variables=self._variables,
             environ=self._environ,
             observed=result.observed,
@@ -94,6 +98,7 @@ class BuildRecorder:
             warnings=[redact(text) for text in warnings],
             tags=request.names,
             mode=self._mode,
+            rows=rows,
         )
         data = record.encode()
         if len(data) > MAX_BYTES:
@@ -101,6 +106,29 @@ class BuildRecorder:
         if data != store.cache.get_bytes(self._key):
             store.cache.put_bytes(self._key, "build", data)
         return True
+
+    @staticmethod
+    def _list_recipes(engine: Engine, result: GraphResult) -> tuple[dict[str, str], dict[str, str | None]] | None:
+        """Return digests of the notes of bases that were made here, by key, and of the files of keys that they need.
+
+        None when a base is not noted as it was used.
+        """
+        from carboy.build.solver.bases import find_base_key, find_base_state
+
+        rows: dict[str, str] = {}
+        files: dict[str, str | None] = {}
+        for image, chain in result.recipes:
+            key, keyrings = find_base_key(image, environ=engine.environ)
+            text = engine.store.cache.get_text(key)
+            found = find_base_state(image, store=engine.store, environ=engine.environ)
+            if text is None or found is None or found.chain != chain:
+                return None
+            rows[key] = digest_bytes(text.encode())
+            try:
+                files |= {path: digest_file(path) for path in keyrings}
+            except OSError:
+                return None  # a folder of keys
+        return rows, files
 
     def _list_texts(self, request: DockerfileRequest, text: DockerfileText) -> dict[str, str | None]:
         """Return the digests of what was read before the build began, by path."""

@@ -29,7 +29,7 @@ else:
     except ImportError:
         from _sha2 import sha256  # Python 3.12 and later
 
-FORMAT = 1
+FORMAT = 2
 # Variables that mean something to a build by themselves: predefined ARGs. A test holds them to the language's list.
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH")
 _OWN = "CARBOY_"
@@ -43,7 +43,7 @@ class BuildRecord:
     for, ``environ`` the digest of their values and those of :data:`VARIABLES`. ``bases`` maps full image names to
     the digests that they stand for (None: to nothing), ``names`` are the full names that the image got, ``shown`` the first as
     people write it. ``blobs`` are the image's, as hexadecimal digits. ``titles`` and ``warnings`` are for people,
-    ``tags`` as they wrote them, ``mode`` how they want to see it.
+    ``tags`` as they wrote them, ``mode`` how they want to see it. ``rows`` are digests of the cache's notes of bases, by key.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class BuildRecord:
         "mode",
         "names",
         "observed",
+        "rows",
         "shown",
         "size_bytes",
         "tags",
@@ -80,6 +81,7 @@ class BuildRecord:
         warnings: Sequence[str],
         tags: Sequence[str] = (),
         mode: str = "auto",
+        rows: Mapping[str, str] | None = None,
     ) -> None:
         self.texts = dict(texts)
         self.variables = tuple(variables)
@@ -95,13 +97,14 @@ class BuildRecord:
         self.warnings = tuple(warnings)
         self.tags = tuple(tags)
         self.mode = mode
+        self.rows = dict(rows or {})
 
     def encode(self) -> bytes:
         """Return the record as bytes, with the version of carboy that made it."""
         fields = (
             self.texts, self.variables, self.environ, tuple(one.encode() for one in self.observed), self.bases,
             self.names, self.shown, self.blobs, self.digest, self.size_bytes, self.titles, self.warnings,
-            self.tags, self.mode,
+            self.tags, self.mode, self.rows,
         )  # fmt: skip
         return marshal.dumps((_stamp(), fields))  # type: ignore[arg-type]  # tuples, dictionaries, texts and numbers
 
@@ -113,24 +116,34 @@ class BuildRecord:
             if stamp != _stamp():
                 return None
             texts, variables, environ, observed, bases, names, shown, *rest = fields
-            blobs, digest, size_bytes, titles, warnings, tags, mode = rest
+            blobs, digest, size_bytes, titles, warnings, tags, mode, rows = rest
             return cls(
                 texts=texts, variables=variables, environ=environ,
                 observed=[Observed.decode(one) for one in observed], bases=bases, names=names,
                 shown=shown, blobs=blobs,
                 digest=digest, size_bytes=size_bytes, titles=titles, warnings=warnings,
-                tags=tags, mode=mode,
+                tags=tags, mode=mode, rows=rows,
             )  # fmt: skip
         except (ValueError, TypeError, EOFError):
             return None
 
-    def is_true(self, environ: Mapping[str, str], find_digest: Callable[[str], str | None]) -> bool:
-        """Return whether what the build depended on is as it was; ``find_digest`` says what an image's name stands for."""
+    def is_true(
+        self,
+        environ: Mapping[str, str],
+        *,
+        find_digest: Callable[[str], str | None],
+        find_text: Callable[[str], str | None],
+    ) -> bool:
+        """Return whether what the build depended on is as it was.
+
+        ``find_digest`` says what an image's name stands for, ``find_text`` what is noted under a key of the store's cache.
+        """
         return (
             self.environ == digest_variables(environ, self.variables)
             and all(digest_file(path) == digest for path, digest in self.texts.items())
             and all(find_digest(name) == digest for name, digest in self.bases.items())
             and all(find_digest(name) == self.digest for name in self.names)
+            and all(digest_bytes((find_text(key) or "").encode()) == digest for key, digest in self.rows.items())
             and all(one.is_still() for one in self.observed)
         )
 
@@ -159,7 +172,9 @@ def _find(home: Home, key: str, environ: Mapping[str, str]) -> BuildRecord | Non
     store = Store(home, kind="")
     data = store.cache.get_bytes(key)
     record = BuildRecord.decode(data) if data is not None else None
-    if record is None or not record.is_true(environ, store.refs.find_digest):
+    if record is None or not record.is_true(
+        environ, find_digest=store.refs.find_digest, find_text=store.cache.get_text
+    ):
         return None
     if not store.claims.touch_all(f"{home.store}/blobs/sha256/{name}" for name in record.blobs):
         return None
