@@ -157,7 +157,8 @@ class _Execution:
         self._key = step_key(step, parent=self._key, inputs=(installer_version(),))
         request = EnvironmentRequest(
             requirements=step.requirements,
-            locked=step.locked,
+            constraints=step.constraints,
+            allowed=step.allowed,
             base=tuple(item.layer.diff_id for item in self._layers),
             key=self._key,
             interpreter=self._interpreter,

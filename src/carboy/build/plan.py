@@ -14,6 +14,7 @@ from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from carboy.build.project import ProjectFacts
+    from carboy.environments.detect.wants import Wants
 
 FORMAT = 1
 APP = "/app"
@@ -53,10 +54,11 @@ class BaseStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentStep:
-    """Resolve and install Python packages; ``locked`` when each requirement already has its hash."""
+    """Resolve and install Python packages: see ``environments.detect.wants.Wants``."""
 
     requirements: str
-    locked: bool
+    constraints: str
+    allowed: str
     reason: str
 
     @property
@@ -152,13 +154,20 @@ def plan_project(facts: ProjectFacts) -> Plan:
     """
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     command, why = choose_command(facts, settings)
-    suite, suite_why = choose_suite(facts, settings)
-    packages = ("python3", *settings.packages)
-    requirements, locked, source = choose_requirements(facts, settings)
+    wants = choose_packages(facts, settings)
+    suite, suite_why = choose_suite(facts, settings, wants)
+    packages = ("python3", *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
     steps: list[Step] = [BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)]
     path = _SYSTEM_PATH
-    if requirements:
-        steps.append(EnvironmentStep(requirements=requirements, locked=locked, reason=source))
+    if wants is not None and wants.requirements:
+        steps.append(
+            EnvironmentStep(
+                requirements=wants.requirements,
+                constraints=wants.constraints,
+                allowed=wants.allowed,
+                reason=wants.source,
+            )
+        )
         path = f"/opt/env/bin:{_SYSTEM_PATH}"
     else:
         command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
@@ -202,9 +211,9 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     )
 
 
-def choose_suite(facts: ProjectFacts, settings: Settings) -> tuple[str, str]:
+def choose_suite(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> tuple[str, str]:
     """Return the Debian suite whose Python the folder asks for, and why."""
-    for wanted, where in _asked_pythons(facts, settings):
+    for wanted, where in _asked_pythons(facts, settings, wants):
         fits = [suite for suite, version in PYTHONS.items() if _fits(version, wanted)]
         if not fits:
             have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
@@ -214,12 +223,13 @@ def choose_suite(facts: ProjectFacts, settings: Settings) -> tuple[str, str]:
     return DEFAULT_SUITE, f"Python {PYTHONS[DEFAULT_SUITE]}: no version is asked for"
 
 
-def _asked_pythons(facts: ProjectFacts, settings: Settings) -> list[tuple[str, str]]:
+def _asked_pythons(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> list[tuple[str, str]]:
     asked = [(settings.python, "carboy.toml")]
     asked.append((facts.texts.get(".python-version", "").strip().removeprefix("python-"), ".python-version"))
     runtime = facts.texts.get("runtime.txt", "").strip()
     asked.append((runtime.removeprefix("python-") if runtime.startswith("python-") else "", "runtime.txt"))
-    asked.append((str(_project_table(facts).get("requires-python", "")), "pyproject.toml"))
+    if wants is not None:
+        asked.append((wants.python, wants.source))
     return [(wanted, where) for wanted, where in asked if wanted]
 
 
@@ -244,37 +254,42 @@ def _fits(version: str, wanted: str) -> bool:
     return True
 
 
-def choose_requirements(facts: ProjectFacts, settings: Settings) -> tuple[str, bool, str]:
-    """Return (requirements in pip's format, whether all have hashes, which file they are from); "" for none."""
-    name = settings.requirements or "requirements.txt"
-    if settings.requirements and name not in facts.texts:
+def choose_packages(facts: ProjectFacts, settings: Settings) -> Wants | None:
+    """Return the Python packages that the folder asks for, None for none.
+
+    Raises ``CarboyError`` when two files say it, when it is said in a way that is not read, and when scripts import what
+    nobody asks for.
+    """
+    from carboy.environments.detect.choose import choose_wants, find_unread, offer_requirements
+
+    wants = choose_wants(facts.texts, named=settings.requirements, extras=settings.extras, groups=settings.groups)
+    if wants is not None:
+        return wants
+    unread = find_unread(facts.files)
+    if unread is not None:
+        name, meaning = unread
         raise CarboyError(
-            f"carboy.toml names {name}, which is not at the folder's top", hint="requirements.txt is read by default"
+            f"{name} has {meaning}, which this version does not read",
+            hint="write the Python packages into a requirements.txt, or build with a Dockerfile",
         )
-    if name in facts.texts:
-        text = facts.texts[name]
-        for line in text.splitlines():
-            if re.match(r"\s*(-e|--editable|-r|--requirement|-c|--constraint|\.{1,2}/|file:)", line):
-                raise CarboyError(
-                    f"{name} refers to other files, which this version does not read",
-                    details=line.strip(),
-                    hint="write the packages themselves into the file",
-                )
-        return text, "--hash=" in text, name
-    dependencies = _project_table(facts).get("dependencies", [])
-    if not isinstance(dependencies, list) or not all(isinstance(item, str) for item in dependencies):
-        raise CarboyError("pyproject.toml: project.dependencies is not a list of strings", hint="correct it")
-    return "".join(f"{item}\n" for item in dependencies), False, "pyproject.toml's dependencies"
+    offer = offer_requirements(facts.files, facts.texts)
+    if offer and not settings.packages:
+        raise CarboyError(
+            f"nothing says which packages to install, and the code imports {', '.join(offer[:8])}",
+            hint=f"`carboy detect --write {facts.folder}` writes a requirements.txt; an empty one says that there are none",
+        )
+    return None
 
 
-def _project_table(facts: ProjectFacts) -> dict[str, object]:
-    import tomllib
-
-    try:
-        project = tomllib.loads(facts.texts.get("pyproject.toml", "")).get("project", {})
-    except tomllib.TOMLDecodeError as error:
-        raise CarboyError("pyproject.toml is not valid TOML", details=str(error), hint="correct that line") from error
-    return project if isinstance(project, dict) else {}
+def parse_apt(text: str) -> tuple[str, ...]:
+    """Return the packages of an ``apt.txt``: a name in each line. Raises ``CarboyError`` for what is no name."""
+    names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    for name in filter(None, names):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
+            raise CarboyError(
+                f"apt.txt: {name!r} is no name of a package", hint="write one name in each line, without a version"
+            )
+    return tuple(sorted(set(filter(None, names))))
 
 
 def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Reads a project's folder: its names, sizes, and the text of the few files that decide how it is built."""
+"""Reads a project's folder: its names, and the text of the few files that decide how it is built."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import stat
 from dataclasses import dataclass
 
 from carboy.base.fs import translate_os_errors
+from carboy.environments.detect.locks import LOCKS
+from carboy.environments.detect.requirements import find_includes
 from carboy.errors import CarboyError
 
 MAX_FILE_BYTES = 2**20
-_DECIDING = frozenset(
-    {
-        "carboy.toml",
-        "Procfile",
-        "requirements.txt",
-        "pyproject.toml",
-        ".python-version",
-        "runtime.txt",
-        ".dockerignore",
-        ".carboyignore",
-    }
-)
+MAX_LOCK_BYTES = 16 * 2**20
+# As repo2docker: where one of these is, it has the files that decide, and those at the top do not count.
+BINDERS = (".binder", "binder")
+_AT_TOP = frozenset({"carboy.toml", "Procfile", ".dockerignore", ".carboyignore", "pyproject.toml", "setup.cfg"})
+_DECIDING = frozenset({"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", *LOCKS})
+_CODE = (".py", ".ipynb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectFacts:
     """A folder as planning sees it: ``files`` are the names at its top, ``texts`` the contents of those that decide.
 
-    ``scripts`` are the Python files at the top, with whether each has a ``__main__`` guard.
+    ``texts`` has scripts and notebooks at the top as well, and files that requirements include, by their paths.
+    ``scripts`` are the Python files at the top, with whether each has a ``__main__`` guard. ``binder`` is the folder that
+    has the files that decide ("": they are at the top), whose names stand in ``texts`` without it.
     """
 
     folder: str
     files: tuple[str, ...]
     texts: dict[str, str]
     scripts: dict[str, bool]
+    binder: str = ""
 
 
 def read_project(folder: str) -> ProjectFacts:
@@ -43,27 +42,74 @@ def read_project(folder: str) -> ProjectFacts:
         if not os.path.isdir(folder):
             raise CarboyError(f"there is no folder {folder}", hint="name the folder that holds your code")
         names = sorted(os.listdir(folder))
-        texts = {name: text for name in names if name in _DECIDING and (text := _read(folder, name)) is not None}
-        scripts = {
-            n: "__main__" in (_read(folder, n) or "")
-            for n in names
-            if n.endswith(".py") and os.path.isfile(f"{folder}/{n}")
-        }
-    return ProjectFacts(folder=folder, files=tuple(names), texts=texts, scripts=scripts)
+        binder = _find_binder(folder, names)
+        texts = _read_all(folder, [name for name in names if name in _AT_TOP])
+        code = _read_all(
+            folder, [n for n in names if n.endswith(_CODE) and os.path.isfile(f"{folder}/{n}")], lenient=True
+        )
+        place = f"{folder}/{binder}" if binder else folder
+        inner = sorted(os.listdir(place)) if binder else names
+        if binder:
+            texts = {name: text for name, text in texts.items() if name not in {"pyproject.toml", "setup.cfg"}}
+        texts |= _read_all(place, [name for name in inner if name in _DECIDING])
+        named = _find_named(texts)
+        if named and named not in texts and named not in code:
+            texts |= _read_all(folder, [named] if os.path.isfile(f"{folder}/{named}") else [])
+        _read_includes(place, texts, ["requirements.txt", *([named] if named.endswith((".txt", ".in")) else [])])
+    scripts = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
+    return ProjectFacts(folder=folder, files=tuple(names), texts={**code, **texts}, scripts=scripts, binder=binder)
 
 
-def _read(folder: str, name: str) -> str | None:
-    """Return a file's text, None when it is no plain file. Raises ``CarboyError`` when it is too large or not UTF-8."""
+def _find_binder(folder: str, names: list[str]) -> str:
+    found = [name for name in BINDERS if name in names and os.path.isdir(f"{folder}/{name}")]
+    if len(found) > 1:
+        raise CarboyError("both .binder and binder are there", hint="remove one of them, or move its files")
+    return found[0] if found else ""
+
+
+def _find_named(texts: dict[str, str]) -> str:
+    """Return the file that ``carboy.toml`` names for Python's packages."""
+    if "carboy.toml" not in texts:
+        return ""
+    from carboy.build.settings import parse_settings
+
+    return os.path.normpath(parse_settings(texts["carboy.toml"]).requirements or ".").removeprefix(".")
+
+
+def _read_includes(place: str, texts: dict[str, str], names: list[str]) -> None:
+    """Read what requirements files include, and what those include, as far as it lies in the folder."""
+    waiting = [name for name in names if name in texts]
+    while waiting:
+        name = waiting.pop()
+        for path in find_includes(texts[name], name):
+            inside = not path.startswith(("/", "../")) and path != ".."
+            if inside and path not in texts and os.path.isfile(f"{place}/{path}"):
+                texts |= _read_all(place, [path])
+                waiting.append(path)
+
+
+def _read_all(folder: str, names: list[str], *, lenient: bool = False) -> dict[str, str]:
+    return {name: text for name in names if (text := _read(folder, name, lenient=lenient)) is not None}
+
+
+def _read(folder: str, name: str, *, lenient: bool) -> str | None:
+    """Return a file's text, None when it is no plain file. Raises ``CarboyError`` when it is too large or not UTF-8.
+
+    ``lenient``: such a file is none that counts.
+    """
+    limit = MAX_LOCK_BYTES if name in LOCKS else MAX_FILE_BYTES
     fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        data = file.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise CarboyError(
-            f"{folder}/{name} is larger than {MAX_FILE_BYTES} bytes", hint="check that it is the right file"
-        )
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        if lenient:
+            return ""
+        raise CarboyError(f"{folder}/{name} is larger than {limit} bytes", hint="check that it is the right file")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
+        if lenient:
+            return ""
         raise CarboyError(f"{folder}/{name} is not UTF-8 text", details=str(error), hint="save it as UTF-8") from error

@@ -12,7 +12,7 @@ from carboy.errors import CarboyError
 
 _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "run": {"command": (str, list), "network": str, "env": dict},
-    "python": {"version": str, "requirements": str},
+    "python": {"version": str, "requirements": str, "extras": list, "groups": list},
     "system": {"packages": list},
     "build": {"front": str},
 }
@@ -28,6 +28,8 @@ class Settings:
     env: dict[str, str] = field(default_factory=dict)
     python: str = ""
     requirements: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     front: str = ""
 
@@ -61,6 +63,8 @@ def parse_settings(text: str) -> Settings:
         env={str(k): str(v) for k, v in run.get("env", {}).items()},
         python=python.get("version", ""),
         requirements=python.get("requirements", ""),
+        extras=_strings(python.get("extras", []), "python.extras"),
+        groups=_strings(python.get("groups", []), "python.groups"),
         packages=_strings(value.get("system", {}).get("packages", []), "system.packages"),
     )
 

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "build": ("builds.again", "build", "Build an image from a folder"),
     "builder": ("builds.builder", "builder", "What builds keep: du, prune"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
+    "detect": ("builds.detect", "detect", "Show what a folder's files ask for, and which of them count"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),
     "save": ("files.images", "save", "Write images as an archive that other tools load, too"),

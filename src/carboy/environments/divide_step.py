@@ -97,8 +97,10 @@ def divide(environment: str, layers: str, uv: str, groups: list[list[str]]) -> N
 def install_alone(line: str, environment: str, uv: str) -> str:
     """Install one package into a place of its own, from what uv has, and return that place."""
     place = tempfile.mkdtemp()
+    with open("missing.txt", encoding="utf-8") as file:
+        options = [option for option in file if option.startswith("-")]
     with open(place + ".txt", "w", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.writelines([*options, line + "\n"])
     command = [uv, "pip", "install", "--python", environment + "/bin/python", "--prefix", place, "--no-deps"]
     command += ["--require-hashes", "--link-mode", "copy", "--quiet", "-r", place + ".txt"]
     if subprocess.call([*command, "--offline"], stderr=subprocess.DEVNULL) != 0:

@@ -50,8 +50,8 @@ uv=/run/carboy/uv
 cd /run/carboy/work
 """
 _LOCK = f"""{_PRELUDE}
-$uv pip compile requirements.txt --generate-hashes --format pylock.toml --no-header --no-annotate --quiet \
-    --python /usr/bin/python3 --output-file pylock.toml >/dev/null
+$uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
+    --no-header --no-annotate --quiet --python /usr/bin/python3 --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
 $uv venv {ENVIRONMENT} --python /usr/bin/python3 --no-project --quiet
@@ -63,14 +63,15 @@ exec /usr/bin/python3 -I divide_step.py {ENVIRONMENT} {_LAYERS} $uv
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
-    """What to install on which base: ``requirements`` in pip's format, ``base`` layers lowest first.
+    """What to install on which base (``base`` layers, lowest first): see ``detect.wants.Wants``.
 
-    ``locked`` says that every line already has its hash. ``key`` stands for all that a lock depends on, ``interpreter`` for
+    ``key`` stands for all that a lock depends on, ``interpreter`` for
     the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base.
     """
 
     requirements: str
-    locked: bool
+    constraints: str
+    allowed: str
     base: tuple[Digest, ...]
     key: str
     interpreter: str
@@ -99,9 +100,11 @@ class Environment:
 def describe_made(layers: Sequence[EnvironmentLayer]) -> str:
     """Return in a few words which layers were made: "25 layers", or "1 of 25 layers: tabulate 0.10.0"."""
     made = [item for item in layers if not item.cached]
+    if not made:
+        return "each layer is there"
     if len(made) == len(layers):
         return f"{len(layers)} layers"
-    named = f": {', '.join(item.content for item in made)}" if 0 < len(made) <= 3 else ""
+    named = f": {', '.join(item.content for item in made)}" if len(made) <= 3 else ""
     return f"{len(made)} of {len(layers)} layers{named}"
 
 
@@ -152,12 +155,13 @@ class PackageAssembler:
 
     def _resolve(self, request: EnvironmentRequest, log: Callable[[str], None]) -> tuple[Package, ...]:
         """Return the packages that the requirements come to, for the base's Python."""
+        files = {"requirements.txt": request.requirements, "constraints.txt": request.constraints}
         with (
-            self._step(request, _LOCK, (), {"requirements.txt": request.requirements}, log) as (work, _),
+            self._step(request, _LOCK, (), files, log) as (work, _),
             open(f"{work}/pylock.toml", encoding="utf-8") as file,
         ):
             text = file.read(MAX_LOCK_BYTES)
-        return parse_pylock(text, allowed=request.requirements if request.locked else "", measure=_measure)
+        return parse_pylock(text, allowed=request.allowed, measure=_measure)
 
     def _install(
         self, request: EnvironmentRequest, groups: Sequence[Group], log: Callable[[str], None]
@@ -165,8 +169,10 @@ class PackageAssembler:
         """Install the packages of these groups and make a layer of each; returns them by the groups' keys."""
         wanted = [group for group in groups if group.packages]
         lines = [[package.requirement for package in group.packages] for group in wanted]
+        # Indexes and the like that the requirements name; where the packages are from is in no layer.
+        options = [line for line in request.requirements.splitlines() if line.startswith("-")]
         files = {
-            "missing.txt": "".join(f"{line}\n" for group in lines for line in group),
+            "missing.txt": "".join(f"{line}\n" for line in (*options, *(line for group in lines for line in group))),
             "groups.json": json.dumps(lines),
             "divide_step.py": _read_divide_step(),
         }

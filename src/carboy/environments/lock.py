@@ -77,11 +77,13 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
         )
     hashes: tuple[str, ...] = (digest,)
     if given:
-        hashes = given.get(normalise(name), ())
-        if not hashes:
+        listed = given.get(normalise(name), ())
+        if not listed:
             raise CarboyError(
                 f"the lock does not name {name}, which another package in it needs", hint="lock the requirements anew"
             )
+        # Else the installer looks for another file of that version: one that the lock does allow.
+        hashes = hashes if digest in listed else listed
     pin = f"{name} @ {_address(archive)}" if archive else f"{name}=={version}"
     marks = "".join(f" --hash=sha256:{mark}" for mark in sorted(hashes))
     return Package(

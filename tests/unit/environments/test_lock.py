@@ -49,7 +49,9 @@ def test_hashes_of_a_given_lock_win() -> None:
     )
     assert parse_hashes(given_lock) == {"numpy": (A, B), "flask-login": (C,)}
     _, numpy = parse_pylock(PYLOCK, allowed=given_lock)
-    assert numpy.requirement == f"numpy==2.1.3 --hash=sha256:{A} --hash=sha256:{B}"
+    assert numpy.requirement == f"numpy==2.1.3 --hash=sha256:{A}"  # the one that is installed, because it is allowed
+    _, numpy = parse_pylock(PYLOCK, allowed=given_lock.replace(A, C))
+    assert numpy.requirement == f"numpy==2.1.3 --hash=sha256:{B} --hash=sha256:{C}"
     with pytest.raises(CarboyError, match="the lock does not name Flask_Login"):
         parse_pylock(PYLOCK, allowed=f"numpy==2.1.3 --hash=sha256:{A}")
 

@@ -1,0 +1,106 @@
+"""What a folder asks for, as a build would read it, and the requirements that its code offers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.base.fs import translate_os_errors
+from carboy.environments.detect.choose import list_findings, offer_requirements
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from carboy.environments.detect.wants import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """A folder as a build reads it; texts are for people, "" and () where there is nothing to say.
+
+    ``packages`` are requirements in pip's format from the file ``source``, ``versions`` how far they are fixed; ``offered`` what
+    the code imports where no file names packages; ``problem`` is why it could not be built.
+    """
+
+    front: str
+    front_reason: str
+    files: tuple[Finding, ...]
+    python: str = ""
+    source: str = ""
+    packages: tuple[str, ...] = ()
+    versions: str = ""
+    system: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    command_reason: str = ""
+    offered: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def detect_folder(folder: str) -> Detected:
+    """Return what is found in ``folder``; runs and writes nothing. Raises ``CarboyError`` when it cannot be read."""
+    from carboy.build.plan import choose_command, choose_packages, choose_suite, parse_apt
+    from carboy.build.project import read_project
+    from carboy.build.settings import parse_settings
+    from carboy.build.sources import read_front
+
+    choice = read_front(folder, file=None)
+    facts = read_project(folder)
+    settings = parse_settings(facts.texts.get("carboy.toml", ""))
+    problems: list[CarboyError] = []
+    wants, python, why = None, "", ""
+    command: tuple[str, ...] = ()
+    try:
+        wants = choose_packages(facts, settings)
+    except CarboyError as error:
+        problems.append(error)
+    try:
+        suite, reason = choose_suite(facts, settings, wants)
+        python = f"{reason} (debian:{suite})"
+        command, why = choose_command(facts, settings)
+    except CarboyError as error:
+        problems.append(error)
+    text = wants.requirements if wants is not None else ""
+    return Detected(
+        front=choice.front,
+        front_reason=choice.reason,
+        files=list_findings(facts.files, wants),
+        python=python,
+        source="" if wants is None else wants.source,
+        packages=tuple(line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)),
+        versions="" if wants is None else _describe_versions(wants.allowed, wants.constraints),
+        system=(*settings.packages, *parse_apt(facts.texts.get("apt.txt", ""))),
+        command=command,
+        command_reason=why,
+        offered=() if wants is not None else offer_requirements(facts.files, facts.texts),
+        problem="; ".join(error.brief for error in problems),
+    )
+
+
+def _describe_versions(allowed: str, constraints: str) -> str:
+    if allowed:
+        return "locked, each with its hashes"
+    return "the newest that meet the requirements and the constraints" if constraints else "the newest that meet them"
+
+
+def write_requirements(folder: str) -> str:
+    """Write a ``requirements.txt`` of what the folder's code imports, and return its path.
+
+    Raises ``CarboyError`` when a file names packages already, or the code imports nothing that Python has not.
+    """
+    from carboy.build.project import read_project
+    from carboy.environments.detect.choose import choose_wants
+
+    facts = read_project(folder)
+    wants = choose_wants(facts.texts)
+    if wants is not None or "requirements.txt" in facts.files:
+        source = wants.source if wants is not None else "requirements.txt"
+        raise CarboyError(f"{source} says which packages there are", hint="change that file instead")
+    offered = offer_requirements(facts.files, facts.texts)
+    if not offered:
+        raise CarboyError(
+            "the code at the folder's top imports nothing that Python itself has not", hint="nothing is needed"
+        )
+    path = f"{folder}/requirements.txt"
+    with translate_os_errors(f"write {path}"), open(path, "x", encoding="utf-8") as file:
+        file.write("".join(f"{name}\n" for name in offered))
+    return path

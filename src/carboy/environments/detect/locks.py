@@ -1,0 +1,128 @@
+"""Locks of other tools, as versions with hashes in pip's form: what was chosen there is what may be installed here.
+
+Sources: uv's, Poetry's and PDM's own files as their current versions write them; ``Pipfile.lock`` version 6; PEP 751.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from carboy.environments.detect.pyproject import parse_toml
+from carboy.errors import CarboyError
+
+LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
+
+
+def parse_lock(name: str, text: str) -> str:
+    """Return the lock's versions with hashes, a line for each, in pip's form. Raises ``CarboyError``."""
+    lines = {
+        "uv.lock": _uv,
+        "pylock.toml": _pylock,
+        "poetry.lock": _poetry,
+        "pdm.lock": _pdm,
+        "Pipfile.lock": _pipfile,
+    }[name](text)
+    return "".join(f"{line}\n" for line in sorted(set(lines)))
+
+
+def parse_pipfile_roots(text: str) -> tuple[str, ...]:
+    """Return the requirements of a ``Pipfile.lock``: all of its packages, because it does not say which are asked for."""
+    return tuple(line.split(" --hash", 1)[0] for line in _pipfile(text))
+
+
+def parse_pylock_roots(text: str) -> tuple[str, ...]:
+    """Return the requirements of a ``pylock.toml``: all of its packages with their markers, as PEP 751 installs them."""
+    return tuple(line.split(" --hash", 1)[0] for line in _pylock(text))
+
+
+def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str) -> str:
+    marks = sorted({str(mark) for mark in hashes if str(mark).startswith("sha256:")})
+    if not isinstance(name, str) or not isinstance(version, str) or not name or not version:
+        raise CarboyError(f"{lock} has a package without a name or a version", hint="write the lock anew")
+    if not marks:
+        raise CarboyError(
+            f"{lock} has no SHA-256 for {name} {version}",
+            hint="a package at a repository or a local place cannot be locked by its hash; name a released version",
+        )
+    mark = f" ; {marker}" if marker else ""
+    return f"{name}=={version}{mark}{''.join(f' --hash={item}' for item in marks)}"
+
+
+def _packages(value: Mapping[str, Any], key: str, lock: str) -> list[dict[str, Any]]:
+    found = value.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise CarboyError(f"{lock} has no list of packages", hint="write the lock anew")
+    return found
+
+
+def _any(markers: Iterable[Any]) -> str:
+    return " or ".join(f"({marker})" for marker in markers)
+
+
+def _uv(text: str) -> list[str]:
+    lines = []
+    for item in _packages(parse_toml(text, "uv.lock"), "package", "uv.lock"):
+        source = item.get("source", {})
+        if "virtual" in source or "editable" in source or ("directory" in source and source["directory"] == "."):
+            continue  # the project itself
+        files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
+        marker = _any(item.get("resolution-markers", []))
+        lines.append(_line(item.get("name"), item.get("version"), marker, (f.get("hash") for f in files), "uv.lock"))
+    return lines
+
+
+def _pylock(text: str) -> list[str]:
+    lines = []
+    for item in _packages(parse_toml(text, "pylock.toml"), "packages", "pylock.toml"):
+        if item.get("directory", {}).get("path") == ".":
+            continue
+        files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
+        hashes = (f"sha256:{f['hashes']['sha256']}" for f in files if f.get("hashes", {}).get("sha256"))
+        marker = str(item.get("marker", ""))
+        lines.append(_line(item.get("name"), item.get("version"), marker, hashes, "pylock.toml"))
+    return lines
+
+
+def _poetry(text: str) -> list[str]:
+    value = parse_toml(text, "poetry.lock")
+    old = value.get("metadata", {}).get("files", {})  # before Poetry 1.3
+    lines = []
+    for item in _packages(value, "package", "poetry.lock"):
+        files = item.get("files") or old.get(item.get("name"), [])
+        marks = item.get("markers", "")
+        marker = _any(marks.values()) if isinstance(marks, dict) else str(marks)
+        hashes = (f.get("hash") for f in files)
+        lines.append(_line(item.get("name"), item.get("version"), marker, hashes, "poetry.lock"))
+    return lines
+
+
+def _pdm(text: str) -> list[str]:
+    value = parse_toml(text, "pdm.lock")
+    old = value.get("metadata", {}).get("files", {})  # before PDM 2.8
+    lines: dict[tuple[str, str], str] = {}
+    for item in _packages(value, "package", "pdm.lock"):
+        name, version = str(item.get("name", "")), str(item.get("version", ""))
+        if item.get("path") in {".", "./."}:
+            continue
+        files = item.get("files") or old.get(f"{name} {version}", [])
+        marker = str(item.get("marker", ""))
+        # An entry with extras repeats the package itself.
+        lines[name, version] = _line(name, version, marker, (f.get("hash") for f in files), "pdm.lock")
+    return list(lines.values())
+
+
+def _pipfile(text: str) -> list[str]:
+    try:
+        packages = json.loads(text).get("default", {})
+    except (ValueError, AttributeError) as error:
+        raise CarboyError("Pipfile.lock is not valid JSON", details=str(error), hint="write the lock anew") from error
+    lines = []
+    for name, item in packages.items():
+        version = str(item.get("version", ""))
+        if not version.startswith("=="):
+            raise CarboyError(f"Pipfile.lock has no version of {name}", hint="name a released version in the Pipfile")
+        hashes = item.get("hashes", [])
+        lines.append(_line(name, version.removeprefix("=="), str(item.get("markers", "")), hashes, "Pipfile.lock"))
+    return lines

@@ -1,0 +1,101 @@
+"""pip's requirements files: lines that go on, files that name others, options."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from carboy.errors import CarboyError
+
+MAX_DEPTH = 10
+# Options for uv, which takes them in a file as pip does. What names a place of the host has no meaning in a sandbox.
+_KEPT = ("-i", "--index-url", "--extra-index-url", "--no-index", "--no-binary", "--only-binary", "--pre")
+_INCLUDES = re.compile(r"(?:-r|--requirement)[\s=]*(\S+)")
+_CONSTRAINTS = re.compile(r"(?:-c|--constraint)[\s=]*(\S+)")
+_EDITABLE = re.compile(r"(?:-e|--editable)[\s=]*(\S+)")
+_LOCAL = re.compile(r"(?:\.{1,2}(?:/|$|\[)|file:|[\w./-]+\.(?:whl|tar\.gz|zip)\s*(?:$|--hash|;))")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """A file with all that it includes: ``lines`` of requirements and options, ``constraints``, and whether the
+    folder itself is one of the requirements (``-e .``), with which extras.
+    """
+
+    lines: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    itself: bool = False
+    extras: tuple[str, ...] = ()
+
+
+def iter_lines(text: str) -> Iterator[str]:
+    """Yield the logical lines of a requirements file, without comments."""
+    for line in re.sub(r"\s*\\\r?\n\s*", " ", text).splitlines():
+        bare = re.sub(r"(^|\s+)#.*$", "", line).strip()
+        if bare:
+            yield bare
+
+
+def find_includes(text: str, name: str) -> tuple[str, ...]:
+    """Return the paths, from the folder's top, of the files that the file ``name`` includes; addresses are left out."""
+    found = []
+    for line in iter_lines(text):
+        match = _INCLUDES.fullmatch(line) or _CONSTRAINTS.fullmatch(line)
+        if match is not None and "://" not in match.group(1):
+            found.append(_join(name, match.group(1)))
+    return tuple(found)
+
+
+def _join(name: str, other: str) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), other))
+
+
+def parse_requirements(name: str, texts: Mapping[str, str], *, depth: int = 0) -> Requirements:
+    """Return what the file ``name`` asks for; ``texts`` are the folder's files by their paths.
+
+    Raises ``CarboyError`` that names file and line for what cannot be had in an image.
+    """
+    lines: list[str] = []
+    constraints: list[str] = []
+    itself = False
+    extras: tuple[str, ...] = ()
+    for line in iter_lines(_read(name, texts, depth)):
+        include, constraint = _INCLUDES.fullmatch(line), _CONSTRAINTS.fullmatch(line)
+        if include is not None:
+            inner = parse_requirements(_join(name, include.group(1)), texts, depth=depth + 1)
+            lines += inner.lines
+            constraints += inner.constraints
+            itself, extras = itself or inner.itself, extras or inner.extras
+        elif constraint is not None:
+            inner = parse_requirements(_join(name, constraint.group(1)), texts, depth=depth + 1)
+            constraints += (*inner.lines, *inner.constraints)
+        elif (own := re.fullmatch(r"(?:(?:-e|--editable)[\s=]*)?\./?(?:\[([\w,\s.-]+)\])?", line)) is not None:
+            itself, extras = True, tuple(word.strip() for word in (own.group(1) or "").split(",") if word.strip())
+        elif _EDITABLE.match(line) or _LOCAL.match(line):
+            raise CarboyError(
+                f"{name} asks for a package of a local place",
+                details=line,
+                hint="name a released version, or the address of an archive; the folder itself is `.`",
+            )
+        elif not line.startswith("-") or line.startswith(_KEPT):
+            lines.append(line)
+        elif not line.startswith(("--require-hashes", "--trusted-host", "-f", "--find-links", "--prefer-binary")):
+            raise CarboyError(f"{name} has an option that is not known here", details=line, hint="leave it out")
+    return Requirements(lines=tuple(lines), constraints=tuple(constraints), itself=itself, extras=extras)
+
+
+def _read(name: str, texts: Mapping[str, str], depth: int) -> str:
+    if depth > MAX_DEPTH:
+        raise CarboyError(f"{name} is included by itself", hint="take one of the -r lines out")
+    if name.startswith("../") or posixpath.isabs(name) or "://" in name:
+        raise CarboyError(f"{name} is outside of the folder", hint="copy the file into the folder")
+    if name not in texts:
+        raise CarboyError(f"there is no file {name}, which another one includes", hint="correct the -r or -c line")
+    return texts[name]
+
+
+def strip_hashes(text: str) -> str:
+    """Return requirements without the hashes: what is left says which versions, not which files."""
+    return re.sub(r"\s+--hash[=\s]\S+", "", text)
