@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,14 @@ def test_a_package_more_is_a_layer_more(shared_carboy: Carboy, iris: Path, tmp_p
     carboy("build", str(folder), "-t", "layers:1")
     requirements.write_text(requirements.read_text() + "\ntoolz\n")
     done = carboy("build", "--progress", "plain", str(folder), "-t", "layers:2")
-    assert [line.split("==")[0] for line in done.stderr.splitlines() if line.startswith("   + ")] == ["   + toolz"]
-    assert " layers: toolz " in done.stderr
+    # A small package may share its layer with others, which are then installed once more, from what is here.
+    installed = {line.split("==")[0] for line in done.stderr.splitlines() if line.startswith("   + ")}
+    assert "   + toolz" in installed
+    assert not installed & {"   + numpy", "   + scipy", "   + scikit-learn"}
+    assert re.search(r"\(1 of \d+ layers: .*toolz ", done.stderr)
     # The last layer is the folder's own files, and requirements.txt is one of them.
     before, after = layers_of(carboy, "layers:1")[:-1], layers_of(carboy, "layers:2")[:-1]
-    assert set(before) < set(after)
-    assert len(after) == len(before) + 1
+    assert len(set(after) - set(before)) == 1
     lock = config_of(carboy, "layers:2")["Labels"]["io.carboy.lock"]
     assert {line.split("==")[0] for line in lock.splitlines()} >= {"toolz", "numpy", "scikit-learn"}
     assert all(" --hash=sha256:" in line for line in lock.splitlines())
