@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.base.credentials import redact
@@ -13,7 +13,6 @@ from carboy.build.dockerfile.arguments import ContextSource, SecretSource
 from carboy.build.dockerfile.convert import check_syntax, convert
 from carboy.build.dockerfile.git import parse_git_address
 from carboy.build.dockerfile.given import NETWORK_HOST, BuildInput, NamedContext, NamedImage, platform_names
-from carboy.build.dockerfile.platform import parse_platform
 from carboy.build.dockerfile.settings import split_env
 from carboy.build.graph import ops
 from carboy.build.solver.bases import StoreResolver
@@ -26,6 +25,7 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
+from carboy.engine.builds.platforms import Counted, combine, read_platform, split_platforms
 from carboy.engine.contexts import Located, find_time, git_operation, locate
 from carboy.engine.dockerfile_request import DockerfileRequest
 from carboy.errors import CarboyError
@@ -67,6 +67,7 @@ class _Read:
 def check_dockerfile(engine: Engine, request: DockerfileRequest) -> CheckReport:
     """Return what the build checks find; nothing is built. Raises ``CarboyError``."""
     with engine.store.lease("plan"):
+        request = _list_singles(request)[0]
         return _check(request, _read(engine, request))
 
 
@@ -96,10 +97,12 @@ def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[Desc
     from carboy.build.solver.progress import SilentGraphProgress
     from carboy.build.solver.solver import preview
 
+    steps = []
     with engine.store.lease("plan"):  # a repository that is checked out for this stays
-        read = _read(engine, request)
-        image = _plan(request, read)
-        steps = preview(image, _context(engine, request, read, SilentGraphProgress()))
+        for single in _list_singles(request):
+            read = _read(engine, single)
+            image = _plan(single, read)
+            steps += preview(image, _context(engine, single, read, SilentGraphProgress()))
     networks = _Networks(engine, request, read.build_args)
     return [
         DescribedStep(
@@ -155,38 +158,92 @@ def build_dockerfile(
     Raises ``CarboyError``: for what is wrong with the file, for a step that fails, and for a finding that ``#
     check=error=true`` makes an error, before anything is built.
     """
-    from carboy.build.solver.solver import solve
     from carboy.containers.events import write_event
 
     references = [Reference.parse(name) for name in request.names]
     with engine.store.lease("build"):  # until it has its names
-        read = _read(engine, request)
-        report = _check(request, read)
-        for warning in report.warnings:
-            warn(warning)
-        if report.warnings and report.options.error:
-            rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
-            raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
-        image = _plan(request, read)
-        try:
-            result = solve(image, _context(engine, request, read, progress))
-        except CarboyError as error:
-            error.code = 1  # what a sandbox says is the build's failure, not a container's
-            raise
-        for reference in references:
-            engine.store.refs.set(str(reference), result.descriptor)
-        if recorder is not None:
-            recorder.note(
-                engine,
-                request,
-                text=read.located.text,
-                bases=read.resolver.asked,
-                result=result,
-                warnings=map(str, report.warnings),
-            )
+        singles = _list_singles(request)
+        if len(singles) > 1:
+            result = _build_all(engine, singles, request.names, progress=progress, warn=warn)
+        else:
+            result = _build_one(engine, request, progress=progress, warn=warn, recorder=recorder)
     if references or not result.cached:
         name = references[0].familiar if references else ""
         write_event(engine.home.path, "image", "build", id=str(result.descriptor.digest), name=name)
+    return result
+
+
+def _build_all(
+    engine: Engine,
+    singles: Sequence[DockerfileRequest],
+    names: Sequence[str],
+    *,
+    progress: GraphProgress,
+    warn: Callable[[CheckWarning], None],
+) -> GraphResult:
+    """Build for each platform, one after the other: what they share is made once. The names are the index's."""
+    told: set[str] = set()
+
+    def warn_once(warning: CheckWarning) -> None:
+        if str(warning) not in told:
+            told.add(str(warning))
+            warn(warning)
+
+    for single in singles:
+        read_platform(single.platform)
+    counted = Counted(progress)
+    results = []
+    for single in singles:
+        results.append(_build_one(engine, single, progress=counted, warn=warn_once, recorder=None))
+        counted.go_on()
+    result = combine(engine.store, results)
+    for name in names:
+        engine.store.refs.set(str(Reference.parse(name)), result.descriptor)
+    return result
+
+
+def _list_singles(request: DockerfileRequest) -> list[DockerfileRequest]:
+    """Return a request for each platform that is asked for."""
+    platforms = split_platforms(request.platform)
+    if len(platforms) == 1:
+        return [replace(request, platform=platforms[0])]
+    return [replace(request, platform=one, names=(), is_one_of_several=True) for one in platforms]
+
+
+def _build_one(
+    engine: Engine,
+    request: DockerfileRequest,
+    *,
+    progress: GraphProgress,
+    warn: Callable[[CheckWarning], None],
+    recorder: BuildRecorder | None,
+) -> GraphResult:
+    from carboy.build.solver.solver import solve
+
+    read = _read(engine, request)
+    report = _check(request, read)
+    for warning in report.warnings:
+        warn(warning)
+    if report.warnings and report.options.error:
+        rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
+        raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
+    image = _plan(request, read)
+    try:
+        result = solve(image, _context(engine, request, read, progress))
+    except CarboyError as error:
+        error.code = 1  # what a sandbox says is the build's failure, not a container's
+        raise
+    for name in request.names:
+        engine.store.refs.set(str(Reference.parse(name)), result.descriptor)
+    if recorder is not None:
+        recorder.note(
+            engine,
+            request,
+            text=read.located.text,
+            bases=read.resolver.asked,
+            result=result,
+            warnings=map(str, report.warnings),
+        )
     return result
 
 
@@ -194,15 +251,7 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
     located = locate(engine, request)
     text = located.text
     dockerfile = parse(text.data, file=text.name)
-    current = Platform.current()
-    platform = current
-    if request.platform:
-        try:
-            platform = parse_platform(request.platform, default=current)
-        except LanguageError as wrong:
-            raise CarboyError(wrong.message, hint=wrong.hint, code=2) from wrong
-    if (platform.os, platform.architecture) != (current.os, current.architecture):
-        raise CarboyError(f"this machine builds for {current} only, not for {platform}", hint="leave --platform out")
+    platform = read_platform(request.platform)
     # Predefined ARGs: what RUN has of them is part of no key unless the Dockerfile declares them.
     args = {name: engine.environ[name] for each in PROXIES for name in (each, each.lower()) if engine.environ.get(name)}
     args |= request.build_args
@@ -245,7 +294,8 @@ def _compile(text: str, name: str) -> Ignore | None:
 def _check(request: DockerfileRequest, read: _Read) -> CheckReport:
     def facts(name: str) -> BaseFacts | None:
         try:
-            image = read.resolver.resolve(name, platform=None)
+            # As the build does: one that is made for the platform is not the one of that name that the store has.
+            image = read.resolver.resolve(name, platform=read.platform if request.platform else None)
         except CarboyError:
             return None
         config = image.config
@@ -281,6 +331,7 @@ def _plan(request: DockerfileRequest, read: _Read) -> ops.Image:
         platform=read.platform,
         build_platform=Platform.current(),
         platform_given=bool(request.platform),
+        is_one_of_several=request.is_one_of_several,
         build_args=read.build_args,
         labels=request.labels,
         target=request.target,

@@ -17,7 +17,8 @@ class DockerfileRequest:
     """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile
     itself.
 
-    ``platform`` "" is this machine's. ``network`` is what a RUN gets that asks for no other.
+    ``platform`` "" is this machine's; "linux/amd64,linux/arm64" is an image for each, and ``is_one_of_several`` said to each of
+    their builds. ``network`` is what a RUN gets that asks for no other.
     ``context_limit_bytes`` None is the home's own limit.
     """
 
@@ -40,6 +41,7 @@ class DockerfileRequest:
     shm_bytes: int | None = None
     ulimits: tuple[tuple[str, int, int], ...] = ()
     platform: str = ""
+    is_one_of_several: bool = False
     refresh: bool = False
     context_limit_bytes: int | None = None
     cache_from: tuple[CacheOrigin, ...] = ()

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from carboy.containers.events import write_event
 from carboy.containers.names import read_name
 from carboy.containers.record import iter_configs
+from carboy.engine.builds.platforms import read_platform
 from carboy.errors import CarboyError
+from carboy.images.platforms import choose_manifest, list_manifests
+from carboy.images.platforms import read_platform as read_platform_of
 from carboy.oci import mediatypes
 from carboy.oci.config import ImageConfig, parse_config
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
+from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.reference import Reference
 from carboy.snapshots import snapshot
@@ -58,8 +62,18 @@ def list_images(engine: Engine) -> list[ImageSummary]:
 
 
 def read_manifest(engine: Engine, descriptor: Descriptor) -> Manifest:
-    """Return the manifest behind a descriptor, verified."""
-    return parse_manifest(engine.store.blobs.read(descriptor.digest))
+    """Return the manifest behind a descriptor, verified; of an index the one for this machine, else its first."""
+    return parse_manifest(engine.store.blobs.read(choose_manifest(engine.store, descriptor).digest))
+
+
+def find_manifest(engine: Engine, name: str, *, platform: str, code: int = 125) -> str:
+    """Return the digest of the manifest that the image ``name`` has for a platform, as a person writes it.
+
+    Raises ``NoImageError``, and ``CarboyError`` with the platforms that there are.
+    """
+    descriptor = resolve_image(engine, name, code=code)
+    wanted = read_platform(platform)
+    return str(choose_manifest(engine.store, descriptor, platform=wanted, name=name, code=code).digest)
 
 
 def read_config(engine: Engine, descriptor: Descriptor) -> ImageConfig:
@@ -106,10 +120,15 @@ def _find_unnamed(engine: Engine, name: str) -> Descriptor | None:
     digest = Digest.parse(name)
     try:
         data = engine.store.blobs.read(digest)
-        parse_manifest(data)
+        several = is_index(data)
+        if several:
+            parse_index(data)
+        else:
+            parse_manifest(data)
     except CarboyError:
         return None
-    return Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(data))
+    media_type = mediatypes.INDEX if several else mediatypes.MANIFEST
+    return Descriptor(media_type=media_type, digest=digest, size=len(data))
 
 
 def is_short_id(name: str) -> bool:
@@ -155,8 +174,9 @@ def remove_image(engine: Engine, name: str, *, force: bool = False) -> list[str]
 
 
 def _check_unused(engine: Engine, descriptor: Descriptor, familiar: str) -> None:
+    manifests = {str(descriptor.digest), *(str(one.digest) for one in list_manifests(engine.store, descriptor))}
     for folder, config in iter_configs(engine.home.containers):
-        if config.get("manifest") != str(descriptor.digest):
+        if config.get("manifest") not in manifests:
             continue
         container_id, name = str(config["id"]), read_name(folder)
         running = snapshot.is_running(engine.home, container_id)
@@ -174,6 +194,7 @@ def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
 
     descriptor = resolve_image(engine, name)
     manifest = read_manifest(engine, descriptor)
+    several = list_manifests(engine.store, descriptor) if descriptor.media_type in mediatypes.INDEXES else ()
     config = json.loads(engine.store.blobs.read(manifest.config.digest))
     names = [Reference.parse(n).familiar for n, d, _ in engine.store.refs.list() if d.digest == descriptor.digest]
     return {
@@ -191,4 +212,11 @@ def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
             {"MediaType": layer.media_type, "Digest": str(layer.digest), "Size": layer.size}
             for layer in manifest.layers
         ],
+        **({"Manifests": [_describe_manifest(engine, one) for one in several]} if several else {}),
     }
+
+
+def _describe_manifest(engine: Engine, descriptor: Descriptor) -> dict[str, Any]:
+    """Return what an index has for one platform."""
+    platform = descriptor.platform or read_platform_of(engine.store, descriptor)
+    return {"Digest": str(descriptor.digest), "Platform": str(platform)}

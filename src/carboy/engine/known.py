@@ -19,12 +19,17 @@ def is_known(engine: Engine, name: str) -> bool:
     return Bases(engine.home.path).find(Reference.parse(name)) is not None
 
 
-def make_known(engine: Engine, name: str, *, progress: GraphProgress, say: Callable[[str], None]) -> None:
-    """Make the image and give it its name, having said so. Raises ``CarboyError`` when it cannot be made."""
+def make_known(
+    engine: Engine, name: str, *, progress: GraphProgress, say: Callable[[str], None], platform: str = ""
+) -> None:
+    """Make the image for a platform ("": this machine's) and give it its name, having said so.
+
+    Raises ``CarboyError`` when it cannot be made.
+    """
     from carboy.engine.dockerfile import build_dockerfile
     from carboy.engine.dockerfile_request import DockerfileRequest
 
     reference = Reference.parse(name)
     say(f"{reference.familiar} is not here: it is made from its distribution's signed archive")
-    request = DockerfileRequest(context="", text=f"FROM {reference}\n".encode(), names=(name,))
+    request = DockerfileRequest(context="", text=f"FROM {reference}\n".encode(), names=(name,), platform=platform)
     build_dockerfile(engine, request, progress=progress)

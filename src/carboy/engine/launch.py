@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from carboy.engine.context import Engine
+    from carboy.oci.config import ImageConfig
     from carboy.oci.descriptor import Descriptor
 
 
@@ -155,14 +156,26 @@ def normal_name(name: str) -> str:
 
 def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
     from carboy.layers.apply import unpack_layer
+    from carboy.oci import mediatypes
     from carboy.oci.config import parse_config
     from carboy.oci.digest import Digest
+    from carboy.oci.index import is_index
     from carboy.oci.manifest import parse_manifest
 
     store = engine.store
     digest = Digest.parse(manifest_digest)
-    manifest = parse_manifest(store.blobs.read(digest))
+    data = store.blobs.read(digest)
+    if is_index(data):
+        from carboy.images.platforms import choose_manifest
+        from carboy.oci.descriptor import Descriptor as Described
+
+        chosen = choose_manifest(store, Described(media_type=mediatypes.INDEX, digest=digest, size=len(data)), code=125)
+        record = _find_record(engine, str(chosen.digest))
+        store.cache.put_text(_key(manifest_digest), "launch", record.encode(), [digest])
+        return record
+    manifest = parse_manifest(data)
     config = parse_config(store.blobs.read(manifest.config.digest))
+    _check_runs(config)
     if len(config.diff_ids) != len(manifest.layers):
         raise CarboyError(
             "the image's configuration does not list as many layers as its manifest",
@@ -190,6 +203,21 @@ def _derive(engine: Engine, manifest_digest: str) -> LaunchRecord:
     )
     store.cache.put_text(_key(manifest_digest), "launch", record.encode(), [digest])
     return record
+
+
+def _check_runs(config: ImageConfig) -> None:
+    """Raise ``CarboyError`` (125) for an image of another processor, unless this machine has an emulator for it."""
+    from carboy.images.binfmt import explain_missing
+    from carboy.oci.platform import Platform
+
+    machine = Platform.current()
+    if config.platform.architecture == machine.architecture:
+        return
+    reason, hint = explain_missing(config.platform.architecture, machine=machine.architecture)
+    if reason:
+        raise CarboyError(
+            f"the image is for {config.platform}, and this machine is {machine}", details=reason, hint=hint, code=125
+        )
 
 
 def _read_health(document: dict[str, Any] | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from carboy.errors import CarboyError
 from carboy.images.archive import NAME, TAG
+from carboy.images.platforms import list_manifests
 from carboy.layers import tarread
 from carboy.layers.apply import unpack_layer
 from carboy.layers.compression import GZIP, ZSTD, open_archive
@@ -78,7 +79,8 @@ def read_archive(store: Store, stream: Readable, *, tier_chown: bool) -> list[Lo
     no name is then given, and what was stored goes with the next clean-up.
     """
     content = _read_content(store, open_archive(stream))
-    if b"manifest.json" in content.documents:
+    # Docker's list has one platform of each image; only the layout can say that there are more.
+    if b"manifest.json" in content.documents and not _has_indexes(content):
         found = list(_iter_docker(store, content))
     elif b"index.json" in content.documents:
         found = list(_iter_layout(store, content))
@@ -89,7 +91,8 @@ def read_archive(store: Store, stream: Readable, *, tier_chown: bool) -> list[Lo
             hint="`carboy import` makes an image of an archive of files",
         )
     for image in found:
-        _unpack(store, image.descriptor, tier_chown=tier_chown)
+        for manifest in list_manifests(store, image.descriptor):
+            _unpack(store, manifest, tier_chown=tier_chown)
     return found
 
 
@@ -231,7 +234,7 @@ def _parse_name(text: str) -> Reference:
 
 
 def _iter_layout(store: Store, content: _Content) -> Iterator[LoadedImage]:
-    """Yield the images of index.json, each manifest once; of an index the manifest for this machine."""
+    """Yield the images of index.json, each once; of an index that is not there whole the manifest for this machine."""
     layout = parse_json(content.documents.get(b"oci-layout", b"{}"), "oci-layout")
     if layout.get("imageLayoutVersion") != "1.0.0":
         raise InvalidDocumentError("the archive's oci-layout is missing, or of another version")
@@ -244,11 +247,13 @@ def _iter_layout(store: Store, content: _Content) -> Iterator[LoadedImage]:
         chosen = _choose(store, content, entry)
         if not _has(content, chosen):
             raise CarboyError(f"the archive is incomplete: {chosen.digest} is not in it", hint="save it again")
-        manifest = _manifest(store, chosen)
-        for part in (manifest.config, *manifest.layers):
-            if not _has(content, part):
-                raise CarboyError(f"the archive is incomplete: {part.digest} is not in it", hint="save it again")
-        found[chosen.digest] = _plain(chosen, manifest)
+        if chosen.media_type in mediatypes.INDEXES:
+            found[chosen.digest] = Descriptor(media_type=chosen.media_type, digest=chosen.digest, size=chosen.size)
+        else:
+            missing = _find_missing(store, content, chosen)
+            if missing is not None:
+                raise CarboyError(f"the archive is incomplete: {missing.digest} is not in it", hint="save it again")
+            found[chosen.digest] = _plain(chosen, _manifest(store, chosen))
         name = _annotated(entry)
         if name is not None and name not in names.setdefault(chosen.digest, []):
             names[chosen.digest].append(name)
@@ -257,19 +262,44 @@ def _iter_layout(store: Store, content: _Content) -> Iterator[LoadedImage]:
 
 
 def _choose(store: Store, content: _Content, entry: Descriptor) -> Descriptor:
-    """Return an entry, or of the index that it is the manifest for this machine; an index of indexes is not followed."""
+    """Return an entry; of an index of which only a part is there the manifest for this machine.
+
+    Docker writes such an index when it saves an image of several platforms, of which it has one. An index of indexes is not
+    followed.
+    """
     if entry.media_type not in mediatypes.INDEXES:
         return entry
     if not _has(content, entry):
         raise CarboyError(f"the archive is incomplete: {entry.digest} is not in it", hint="save it again")
     here = Platform.current()
     inner = parse_index(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES)).manifests
+    if len(inner) > MAX_IMAGES:
+        raise InvalidDocumentError(f"the archive holds an index of more than {MAX_IMAGES} images")
+    images = [each for each in inner if each.media_type in mediatypes.MANIFESTS]
+    if images == list(inner) and len(images) > 1 and not any(_find_missing(store, content, each) for each in images):
+        return entry
     for each in inner:
         platform = each.platform
         if platform is not None and (platform.os, platform.architecture) == (here.os, here.architecture):
             return each
     there = ", ".join(str(each.platform) for each in inner if each.platform is not None)
     raise CarboyError(f"the archive's image is not for {here}", details=f"it is for {there or 'nothing'}")
+
+
+def _find_missing(store: Store, content: _Content, entry: Descriptor) -> Descriptor | None:
+    """Return the first blob of a manifest that is not in the archive, which may be itself."""
+    if not _has(content, entry):
+        return entry
+    manifest = _manifest(store, entry)
+    return next((part for part in (manifest.config, *manifest.layers) if not _has(content, part)), None)
+
+
+def _has_indexes(content: _Content) -> bool:
+    if b"index.json" not in content.documents:
+        return False
+    return any(
+        entry.media_type in mediatypes.INDEXES for entry in parse_index(content.documents[b"index.json"]).manifests
+    )
 
 
 def _annotated(entry: Descriptor) -> Reference | None:

@@ -25,6 +25,11 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
 
 
+def is_index(data: bytes) -> bool:
+    """Return whether a document is an index and no manifest. A cheap look: whoever parses it then is strict."""
+    return b'"manifests"' in data and b'"layers"' not in data
+
+
 def parse_index(data: bytes) -> Index:
     """Return the index in ``data``. Raises ``InvalidDocumentError``."""
     value = parse_json(data, "index")

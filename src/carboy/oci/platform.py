@@ -32,5 +32,15 @@ class Platform:
         architecture, variant = _ARCHITECTURES[machine]
         return cls(os="linux", architecture=architecture, variant=variant)
 
+    def fits(self, other: Platform) -> bool:
+        """Return whether what is for ``other`` is what this one asks for: a variant counts where both have one.
+
+        "v8" of arm64 is said by some and left out by others (containerd/platforms, Normalize).
+        """
+        if (self.os, self.architecture) != (other.os, other.architecture):
+            return False
+        mine, theirs = (self.variant or "").removeprefix("v"), (other.variant or "").removeprefix("v")
+        return self.architecture == "arm64" or not mine or not theirs or mine == theirs
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

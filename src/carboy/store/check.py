@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
+from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.digest import Digest
+from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
@@ -98,7 +100,11 @@ def _check_images(store: Store, repair: bool) -> list[Problem]:
 
 def _check_image(store: Store, digest: Digest) -> str | None:
     try:
-        manifest = parse_manifest(store.blobs.read(digest))
+        data = store.blobs.read(digest)
+        if is_index(data):
+            inner = [entry.digest for entry in parse_index(data).manifests if entry.media_type in mediatypes.MANIFESTS]
+            return next(filter(None, (_check_image(store, one) for one in inner)), None)
+        manifest = parse_manifest(data)
         parse_config(store.blobs.read(manifest.config.digest))
         for layer in manifest.layers:
             if store.blobs.size(layer.digest) != layer.size:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
+from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.digest import Digest
+from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
@@ -39,13 +41,21 @@ def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = (), without:
 
 
 def _reachable(store: Store, digest: Digest) -> set[str]:
-    """Return what an image needs; a digest that is no readable manifest needs nothing else."""
+    """Return what an image needs; of an index all its images. A digest that is no readable manifest needs nothing else."""
     try:
-        manifest = parse_manifest(store.blobs.read(digest))
-        config = parse_config(store.blobs.read(manifest.config.digest))
+        data = store.blobs.read(digest)
+        if is_index(data):
+            # An index names manifests only: no index in an index, so that this ends.
+            inner = [entry.digest for entry in parse_index(data).manifests if entry.media_type in mediatypes.MANIFESTS]
+            return {str(one) for one in inner}.union(*(_reachable(store, one) for one in inner))
+        manifest = parse_manifest(data)
     except CarboyError:
         return set()
-    return {str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers), *map(str, config.diff_ids)}
+    needed = {str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers)}
+    try:
+        return needed.union(map(str, parse_config(store.blobs.read(manifest.config.digest)).diff_ids))
+    except CarboyError:
+        return needed
 
 
 def collect(store: Store, *, keep_cache: bool, dry_run: bool = False, in_use: Iterable[str] = ()) -> Report:

@@ -282,7 +282,9 @@ class _Converter:
         )
 
     def title(self, item: BoundStage) -> str:
-        return item.title if len(self.bound.stages) > 1 else ""
+        title = item.title if len(self.bound.stages) > 1 else ""
+        # As BuildKit writes it where several are built for.
+        return f"{platform_names(self.platform(item)).text} {title}".rstrip() if self.given.is_one_of_several else title
 
     def no_cache(self, item: BoundStage) -> bool:
         return self.given.no_cache or item.stage.name in self.given.no_cache_stages

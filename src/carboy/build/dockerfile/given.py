@@ -41,6 +41,7 @@ class BuildInput:
     platform: Platform
     build_platform: Platform
     platform_given: bool = False
+    is_one_of_several: bool = False
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     target: str = ""

@@ -6,12 +6,16 @@ import json
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.build.graph.ops import BaseImage
+from carboy.build.solver.foreign import check_runs
 from carboy.build.solver.state import Layer, StateResult
 from carboy.errors import CarboyError
+from carboy.images.platforms import choose_manifest
 from carboy.images.times import format_time, parse_time
 from carboy.layers.apply import LayerResult
+from carboy.oci import mediatypes
 from carboy.oci.config import History, ImageConfig, RunConfig, parse_config
-from carboy.oci.index import parse_index
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.index import is_index
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -69,18 +73,29 @@ class StoreResolver:
         descriptor = self._store.refs.get(str(reference))
         self.asked[str(reference)] = None if descriptor is None else str(descriptor.digest)
         if descriptor is not None:
-            _, config, digest = read_image(self._store, descriptor.digest, wanted)
-            return BaseImage(
-                name=reference.familiar,
-                config=config.config,
-                platform=config.platform,
-                author=config.author,
-                digest=digest,
-            )
+            found = self._find_stored(descriptor.digest, reference, wanted, asked=platform is not None)
+            if found is not None:
+                return found
         found = self._registries.find(reference, platform=wanted) if self._registries is not None else None
         if found is not None:
             self.asked[str(reference)] = ELSEWHERE
         return found or self._resolve_recipe(reference, wanted, location)
+
+    def _find_stored(self, digest: Digest, reference: Reference, wanted: Platform, *, asked: bool) -> BaseImage | None:
+        """Return the image of the store; None where it is not for the platform that was ``asked`` for, and can be made for it.
+
+        One that cannot be made is taken as it is, as BuildKit does, whose check then says so.
+        """
+        _, config, digest = read_image(self._store, digest, wanted)
+        if asked and not wanted.fits(config.platform) and self._bases.find(reference) is not None:
+            return None
+        return BaseImage(
+            name=reference.familiar,
+            config=config.config,
+            platform=config.platform,
+            author=config.author,
+            digest=digest,
+        )
 
     def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:
         recipe = self._bases.find(reference)
@@ -91,12 +106,7 @@ class StoreResolver:
                 details=_where(location),
                 hint=f"build or load it first; these can be made here: {', '.join(names)}",
             )
-        if platform.architecture != self._platform.architecture:
-            raise CarboyError(
-                f"{reference.familiar} for {platform} cannot be made on this machine, which is {self._platform}",
-                details=_where(location),
-                hint="leave --platform out",
-            )
+        title = "" if platform.architecture == self._platform.architecture else f" for {platform}"
         return BaseImage(
             name=reference.familiar,
             config=RunConfig(
@@ -106,28 +116,20 @@ class StoreResolver:
                 WorkingDir=recipe.workdir,
                 User=recipe.user,
             ),
-            platform=self._platform,
+            platform=platform,
             recipe=recipe.base,
             packages=recipe.packages,
             archive=recipe.archive,
-            note=f"{reference.familiar} is not in the store and is made here: {recipe.reason}",
+            note=f"{reference.familiar} is not in the store and is made here{title}: {recipe.reason}",
         )
 
 
 def read_image(store: Store, digest: Digest, platform: Platform) -> tuple[Manifest, ImageConfig, Digest]:
     """Return manifest, configuration and the manifest's digest; of an index, those for ``platform``. Raises ``CarboyError``."""
     data = store.blobs.read(digest)
-    if b'"manifests"' in data and b'"layers"' not in data:
-        entries = parse_index(data).manifests
-        fit = [
-            entry
-            for entry in entries
-            if entry.platform is not None
-            and (entry.platform.os, entry.platform.architecture) == (platform.os, platform.architecture)
-        ]
-        if not fit:
-            raise CarboyError(f"the image has nothing for {platform}", hint="choose another --platform")
-        return read_image(store, fit[0].digest, platform)
+    if is_index(data):
+        index = Descriptor(media_type=mediatypes.INDEX, digest=digest, size=len(data))
+        return read_image(store, choose_manifest(store, index, platform=platform).digest, platform)
     manifest = parse_manifest(data)
     return manifest, parse_config(store.blobs.read(manifest.config.digest)), digest
 
@@ -159,9 +161,11 @@ def make_base(
 
     For the first thread only: the sandbox takes the process's signals. Raises what bootstrapping raises.
     """
-    from carboy.bootstrap.bootstrap import bootstrap
+    from carboy.bootstrap.bootstrap import bootstrap, find_base
 
     recipe, archive = _read_archive(image, environ, mirror=mirror)
+    if refresh or find_base(recipe, store=store, archive=archive) is None:
+        check_runs(image.platform, f"making {image.name}")
     base = bootstrap(
         recipe,
         store=store,

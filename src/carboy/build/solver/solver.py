@@ -36,6 +36,7 @@ from carboy.build.progress import StepResult
 from carboy.build.running.rights import check_rights
 from carboy.build.solver.bases import find_base_state, make_base, open_stored
 from carboy.build.solver.caches import Caches
+from carboy.build.solver.foreign import check_runs, find_platform
 from carboy.build.solver.image import write_image
 from carboy.build.solver.progress import OneAtATime
 from carboy.build.solver.state import StateResult, Trees
@@ -175,6 +176,11 @@ class _Solver:
                 stop=self._stop,
             )
         return self._step_runner
+
+    def _runner_for(self, op: Op) -> StepRunner:
+        if isinstance(op, Run):
+            check_runs(find_platform(op), "the step")
+        return self._runner()
 
     def close(self) -> None:
         if self._step_runner is not None:
@@ -410,7 +416,7 @@ class _Solver:
             {origin: self._view(origin) for origin in origins},
             store=self._local.store,
             trees=self._trees,
-            runner=self._runner,
+            runner=lambda: self._runner_for(op),
             say=say,
             check=self._check,
             caches=self._caches.sources,

@@ -45,12 +45,18 @@ def run(words: list[str]) -> int:
     if not detach and request.auto_remove and "cidfile" not in options.texts and request.restart == "no":
         from carboy.engine.containers.run import run_image
 
-        return _with_image(engine, options, lambda: run_image(engine, options.target, request, manifest=manifest))
+        return _with_image(
+            engine,
+            options,
+            lambda: run_image(engine, options.target, request, manifest=manifest or _choose(engine, options)),
+        )
     from carboy.engine.containers.create import create_container, start_container
     from carboy.runtime.stdio import Stdio
 
     container_id = _with_image(
-        engine, options, lambda: create_container(engine, options.target, request, manifest=manifest)
+        engine,
+        options,
+        lambda: create_container(engine, options.target, request, manifest=manifest or _choose(engine, options)),
     )
     _write_id(options, container_id)
     stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
@@ -76,11 +82,22 @@ def create(words: list[str]) -> int:
     request = options.request(network=network)
     _warn(request)
     container_id = _with_image(
-        engine, options, lambda: create_container(engine, options.target, request, manifest=manifest)
+        engine,
+        options,
+        lambda: create_container(engine, options.target, request, manifest=manifest or _choose(engine, options)),
     )
     _write_id(options, container_id)
     print(container_id)
     return 0
+
+
+def _choose(engine: Engine, options: Options) -> str | None:
+    """Return the manifest that --platform asks for, None without it."""
+    if "platform" not in options.texts:
+        return None
+    from carboy.engine.images import find_manifest
+
+    return find_manifest(engine, options.target, platform=options.texts["platform"])
 
 
 def _with_image(engine: Engine, options: Options, call: Callable[[], Result]) -> Result:
@@ -99,7 +116,13 @@ def _with_image(engine: Engine, options: Options, call: Callable[[], Result]) ->
     from carboy.cli.steps import open_steps
 
     with open_steps(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
-        make_known(engine, options.target, progress=progress, say=lambda text: print(text, file=sys.stderr))
+        make_known(
+            engine,
+            options.target,
+            platform=options.texts.get("platform", ""),
+            progress=progress,
+            say=lambda text: print(text, file=sys.stderr),
+        )
     return call()
 
 

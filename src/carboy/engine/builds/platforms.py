@@ -1,0 +1,95 @@
+"""A build for several platforms: one image for each, and the index that names them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from carboy.build.dockerfile.platform import parse_platform
+from carboy.dockerfile.errors import LanguageError
+from carboy.errors import CarboyError
+from carboy.images import platforms
+from carboy.oci import mediatypes
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
+from carboy.oci.index import make_index
+from carboy.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carboy.build.solver.progress import GraphProgress
+    from carboy.build.solver.solver import GraphResult
+    from carboy.store.store import Store
+
+
+def split_platforms(text: str) -> tuple[str, ...]:
+    """Return the platforms of "linux/amd64,linux/arm64", each once, in their order; ("",) for none. Pure."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or ("",)
+
+
+def read_platform(text: str) -> Platform:
+    """Return the platform that somebody wrote, this machine's for "". Raises ``CarboyError`` (2)."""
+    current = Platform.current()
+    if not text:
+        return current
+    try:
+        platform = parse_platform(text, default=current)
+    except LanguageError as wrong:
+        raise CarboyError(wrong.message, hint=wrong.hint, code=2) from wrong
+    if platform.os != "linux":
+        raise CarboyError(f"images for {platform} cannot be built", hint="carboy builds for Linux", code=2)
+    return platform
+
+
+class Counted:
+    """Passes the news of several builds on as those of one: the steps of each have numbers behind those of the one before."""
+
+    def __init__(self, progress: GraphProgress) -> None:
+        self._progress = progress
+        self._before = self._newest = 0
+
+    def go_on(self) -> None:
+        """Begin with the next build."""
+        self._before = self._newest
+
+    def step_started(self, number: int, title: str) -> None:
+        """Pass it on."""
+        self._newest = max(self._newest, self._before + number)
+        self._progress.step_started(self._before + number, title)
+
+    def step_log(self, number: int, line: str) -> None:
+        """Pass it on."""
+        self._progress.step_log(self._before + number, line)
+
+    def step_finished(self, number: int, *, cached: bool, seconds: float, error: str = "") -> None:
+        """Pass it on."""
+        self._progress.step_finished(self._before + number, cached=cached, seconds=seconds, error=error)
+
+
+def combine(store: Store, results: Sequence[GraphResult]) -> GraphResult:
+    """Return one result whose image is the index of all, durable in the store; its files are the first's.
+
+    The same images give the same bytes. The caller holds a lease.
+    """
+    entries = tuple(
+        Descriptor(
+            media_type=one.descriptor.media_type,
+            digest=one.descriptor.digest,
+            size=one.descriptor.size,
+            platform=platforms.read_platform(store, one.descriptor),
+        )
+        for one in results
+    )
+    index = make_index(entries)
+    digest = Digest.of(index.raw)
+    known = store.blobs.has(digest)
+    if not known:
+        store.blobs.put(index.raw)
+    return replace(
+        results[0],
+        descriptor=Descriptor(media_type=mediatypes.INDEX, digest=digest, size=len(index.raw)),
+        steps=tuple(step for one in results for step in one.steps),
+        cached=known and all(one.cached for one in results),
+        observed=None,
+    )

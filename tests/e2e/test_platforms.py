@@ -1,0 +1,163 @@
+"""Images for several platforms: built, kept under one name, chosen, run where an emulator is, refused elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from carboy.images.binfmt import find_interpreter
+from carboy.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dockerfiles import Builder
+
+    from conftest import Carboy
+
+pytestmark = [pytest.mark.slow, pytest.mark.userns]
+
+HERE = Platform.current().architecture
+OTHER = "arm64" if HERE == "amd64" else "amd64"
+BOTH = f"linux/{HERE},linux/{OTHER}"
+
+# Nothing of the other processor is run: what is built here is copied into an image for there.
+CROSS = """FROM --platform=$BUILDPLATFORM small:test AS build
+ARG TARGETPLATFORM BUILDPLATFORM TARGETOS TARGETARCH TARGETVARIANT
+RUN echo "$BUILDPLATFORM makes $TARGETPLATFORM $TARGETOS $TARGETARCH $TARGETVARIANT" > /made
+FROM scratch
+COPY --from=build /bin/busybox /bin/busybox
+COPY --from=build /made /made
+CMD ["/bin/busybox", "cat", "/made"]
+"""
+no_emulator = pytest.mark.skipif(find_interpreter(OTHER) is not None, reason=f"this machine runs {OTHER}")
+
+
+def inspect(carboy: Carboy, name: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(carboy("inspect", name).stdout)[0]
+    return found
+
+
+def test_one_name_for_images_of_two_platforms(builder: Builder) -> None:
+    carboy = builder.carboy
+    built = builder.build(CROSS, "--platform", BOTH, "-t", "both:1")
+    assert any(title.startswith(f"[linux/{OTHER}") for title in built.steps), built.steps
+    found = inspect(carboy, "both:1")
+    assert found["Digest"] == built.digest
+    assert found["Architecture"] == HERE
+    manifests = {one["Platform"].split("/")[1]: one["Digest"] for one in found["Manifests"]}  # type: ignore[attr-defined]
+    assert set(manifests) == {HERE, OTHER}
+    assert "both" in carboy("images").stdout
+    here = f"linux/{HERE} makes linux/{HERE} linux {HERE}"
+    assert carboy("run", "--rm", "both:1").stdout.rstrip() == here
+    assert carboy("run", "--rm", "--platform", f"linux/{HERE}", "both:1").stdout.rstrip() == here
+    name = carboy("create", "both:1").stdout.strip()
+    assert "is using its referenced image" in carboy("rmi", "both:1", expect=1).stderr
+    carboy("rm", name)
+    # Clean-up keeps what the index names, and nothing is damaged.
+    carboy("system", "prune", "-f", expect=None)
+    assert carboy("run", "--rm", "both:1").stdout.rstrip() == here
+    assert carboy("system", "check").returncode == 0
+    assert builder.build(CROSS, "--platform", BOTH, "-t", "both:2").digest == built.digest
+    assert (
+        "has nothing for linux/riscv64" in carboy("run", "--rm", "--platform", "riscv64", "both:1", expect=125).stderr
+    )
+    carboy("rmi", "both:1", "both:2")
+
+
+def test_from_takes_its_platform_out_of_an_index(builder: Builder) -> None:
+    carboy = builder.carboy
+    builder.build(CROSS, "--platform", BOTH, "-t", "both:1")
+    text = f"FROM --platform=linux/{OTHER} both:1 AS other\nFROM both:1\nCOPY --from=other /made /other\n"
+    builder.build(f'{text}CMD ["/bin/busybox", "cat", "/other"]\n', "-t", "mixed:1")
+    assert f"makes linux/{OTHER}" in carboy("run", "--rm", "mixed:1").stdout
+    assert inspect(carboy, "mixed:1")["Architecture"] == HERE
+    builder.build("FROM both:1\nCOPY Dockerfile /\n", "--platform", f"linux/{OTHER}", "-t", "one:1")
+    assert inspect(carboy, "one:1")["Architecture"] == OTHER
+    carboy("rmi", "both:1", "mixed:1", "one:1")
+
+
+@no_emulator
+def test_what_would_have_to_run_elsewhere_is_refused(builder: Builder) -> None:
+    """Before it is begun, with the package that would run it."""
+    carboy = builder.carboy
+    builder.build(CROSS, "--platform", f"linux/{OTHER}", "-t", "other:1")
+    said = carboy("run", "--rm", "other:1", expect=125).stderr
+    assert f"the image is for linux/{OTHER}" in said
+    assert "qemu-user-static" in said
+    done = carboy(*builder.arguments("FROM other:1\nRUN true\n", "--platform", f"linux/{OTHER}"), expect=1)
+    assert f"needs programs for linux/{OTHER}" in done.stderr
+    assert "Dockerfile:2" in done.stderr
+    assert "qemu-user-static" in done.stderr
+    base = builder.arguments("FROM debian:bookworm\nCOPY Dockerfile /\n", "--platform", f"linux/{OTHER}")
+    done = carboy(*base, expect=1)
+    assert f"making debian:bookworm needs programs for linux/{OTHER}" in done.stderr
+    carboy("rmi", "other:1")
+
+
+def test_platforms_that_are_none(builder: Builder) -> None:
+    for wrong, says in (
+        ("linux/amd64,wrong", "unknown operating system"),
+        ("windows/amd64", "carboy builds for Linux"),
+    ):
+        done = builder.carboy(*builder.arguments("FROM scratch\n", "--platform", wrong), expect=2)
+        assert says in done.stderr
+
+
+def make_interpreter(path: Path) -> None:
+    """Write a program that says what it was started with: what an emulator is to the kernel."""
+    source = path.with_suffix(".c")
+    source.write_text(
+        '#include <stdio.h>\nint main(int c, char **v) { for (int i = 1; i < c; i++) printf("%s ", v[i]); puts("emulated"); }\n'
+    )
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    subprocess.run([compiler, "-static", "-o", str(path), str(source)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
+def test_a_foreign_program_runs_by_an_emulator(small_root_carboy: Carboy, tmp_path: Path) -> None:
+    """binfmt_misc with the flag F, of a processor that nobody has here: what an emulator would do, a program of ours says.
+
+    The registration is this test's own, under a name of its own, and is taken back.
+    """
+    architecture, machine = "s390x", 22
+    if find_interpreter(architecture) is not None:
+        pytest.skip(f"this machine runs {architecture}")
+    emulator = tmp_path / "emulator"
+    make_interpreter(emulator)
+    program = b"\x7fELF\x02\x02\x01" + bytes(9) + struct.pack(">HH", 2, machine) + bytes(44)
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "program").write_bytes(program)
+    (context / "program").chmod(0o755)
+    (context / "Dockerfile").write_text(
+        'FROM scratch AS files\nCOPY program /program\nFROM files\nCMD ["/program", "x"]\n'
+    )
+    magic = "".join(f"\\x{byte:02x}" for byte in program[:20])
+    script = f"""
+set -e
+mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+cd /proc/sys/fs/binfmt_misc
+echo ':carboy-test-{os.getpid()}:M::{magic}::{emulator}:F' > register
+trap 'echo -1 > /proc/sys/fs/binfmt_misc/carboy-test-{os.getpid()}' EXIT
+"$@"
+"""
+    prefix = ("unshare", "-m", "sh", "-c", script, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("binfmt_misc cannot be mounted, or written, on this machine")
+    build = ("build", "--platform", f"linux/{architecture}", "-t", "foreign:1", str(context))
+    small_root_carboy(*build, prefix=prefix)
+    assert inspect(small_root_carboy, "foreign:1")["Architecture"] == architecture
+    done = small_root_carboy("run", "--rm", "foreign:1", prefix=prefix)
+    assert done.stdout == "/program x emulated\n"
+    said = small_root_carboy("run", "--rm", "foreign:1", expect=None)
+    assert said.returncode != 0
