@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import subprocess
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,37 @@ def test_from_takes_its_platform_out_of_an_index(builder: Builder) -> None:
     builder.build("FROM both:1\nCOPY Dockerfile /\n", "--platform", f"linux/{OTHER}", "-t", "one:1")
     assert inspect(carboy, "one:1")["Architecture"] == OTHER
     carboy("rmi", "both:1", "mixed:1", "one:1")
+
+
+def test_both_leave_and_come_back(builder: Builder) -> None:
+    """save and load, and the outputs of a build: an index is one thing wherever it is."""
+    carboy, folder = builder.carboy, builder.folder
+    out = folder / "out"
+    out.mkdir()
+    shutil.chown(out, carboy.person.uid, carboy.person.gid)
+    layout = ("--output", f"type=oci,dest={out}/both.tar")
+    built = builder.build(CROSS, "--platform", BOTH, "-t", "both:1", "--metadata-file", f"{out}/meta.json")
+    metadata = json.loads((out / "meta.json").read_text())
+    assert metadata["containerimage.digest"] == built.digest
+    carboy("save", "-o", f"{out}/saved.tar", "both:1")
+    carboy("rmi", "both:1")
+    carboy("system", "prune", "-f", expect=None)
+    carboy("load", "-i", f"{out}/saved.tar")
+    assert inspect(carboy, "both:1")["Digest"] == built.digest
+    assert f"makes linux/{HERE}" in carboy("run", "--rm", "both:1").stdout
+    carboy("rmi", "both:1")
+    builder.build(CROSS, "--platform", BOTH, "-t", "both:1", *layout)
+    carboy("load", "-i", f"{out}/both.tar")
+    assert len(inspect(carboy, "both:1")["Manifests"]) == 2  # type: ignore[arg-type]
+    builder.build(CROSS, "--platform", BOTH, "--output", f"type=local,dest={out}/files")
+    assert f"makes linux/{OTHER}" in (out / "files" / f"linux_{OTHER}" / "made").read_text()
+    assert f"makes linux/{HERE}" in (out / "files" / f"linux_{HERE}" / "made").read_text()
+    builder.build(CROSS, "--platform", BOTH, "--output", f"type=tar,dest={out}/files.tar")
+    with tarfile.open(out / "files.tar") as tar:
+        assert {f"linux_{HERE}/made", f"linux_{OTHER}/made"} <= set(tar.getnames())
+    said = builder.fail(CROSS, "--platform", BOTH, "--output", f"type=docker,dest={out}/docker.tar")
+    assert "type=oci" in said
+    carboy("rmi", "both:1")
 
 
 @no_emulator

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from carboy.images.platforms import choose_manifest
 from carboy.layers.tarread import DIRECTORY, REGULAR, Member
 from carboy.layers.tarwrite import TarWriter
-from carboy.oci.index import make_index
+from carboy.oci import mediatypes
+from carboy.oci.index import is_index, make_index, parse_index
 from carboy.oci.manifest import parse_manifest
 from carboy.store.store import LAYOUT
 
@@ -71,16 +73,27 @@ def list_contents(
 
     Raises ``MissingBlobError``, ``CorruptBlobError`` and ``InvalidDocumentError``.
     """
-    manifests = [parse_manifest(store.blobs.read(image.descriptor.digest)) for image in images]
+    # Docker's lists have one platform of each image.
+    chosen = [choose_manifest(store, image.descriptor) for image in images]
+    manifests = [parse_manifest(store.blobs.read(one.digest)) for one in chosen]
     documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(_entries(images))).raw}
     if docker:
         documents["manifest.json"] = _write_list(images, manifests)
         documents["repositories"] = _write_repositories(images, manifests)
     blobs: dict[Digest, None] = {}
-    for image, manifest in zip(images, manifests, strict=True):
-        for blob in (image.descriptor, manifest.config, *manifest.layers):
-            blobs[blob.digest] = None
+    for image in images:
+        blobs |= dict.fromkeys(_list_blobs(store, image.descriptor))
     return documents, list(blobs)
+
+
+def _list_blobs(store: Store, descriptor: Descriptor) -> list[Digest]:
+    """Return what a manifest needs, itself first; of an index all that its manifests need."""
+    data = store.blobs.read(descriptor.digest)
+    if is_index(data):
+        inner = [one for one in parse_index(data).manifests if one.media_type in mediatypes.MANIFESTS]
+        return [descriptor.digest, *(digest for one in inner for digest in _list_blobs(store, one))]
+    manifest = parse_manifest(data)
+    return [descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
 
 
 def _entries(images: Sequence[SavedImage]) -> list[Descriptor]:

@@ -18,6 +18,7 @@ from carboy.images.output.layout import write_layout
 from carboy.images.output.metadata import make_metadata
 from carboy.images.output.request import DOCKER, LOCAL, NOTHING, STDOUT, TAR, Output
 from carboy.layers.tarwrite import Writable
+from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.manifest import parse_manifest
 
@@ -95,6 +96,10 @@ def export_image(
 
 def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: Opener) -> None:
     docker = output.kind == DOCKER
+    if docker and image.descriptor.media_type in mediatypes.INDEXES:
+        raise CarboyError(
+            "an archive of Docker's form has one platform", hint="use --output type=oci, or build for one --platform"
+        )
     if output.is_folder:
         write_layout(engine.store, [image], output.dest, docker=docker)
         return
@@ -106,6 +111,8 @@ def describe_image(engine: Engine, exported: Exported) -> bytes:
     """Return the document of ``--metadata-file``."""
     if exported.descriptor is None:
         return make_metadata(None)
+    if exported.descriptor.media_type in mediatypes.INDEXES:
+        return make_metadata(exported.descriptor, names=exported.names)
     manifest = parse_manifest(engine.store.blobs.read(exported.descriptor.digest))
     config = parse_config(engine.store.blobs.read(manifest.config.digest))
     return make_metadata(exported.descriptor, config=manifest.config, created=config.created, names=exported.names)

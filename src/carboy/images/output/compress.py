@@ -18,10 +18,12 @@ from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
+from carboy.oci.index import is_index, make_index, parse_index
 from carboy.oci.manifest import make_manifest, parse_manifest
 
 if TYPE_CHECKING:
     from carboy.images.output.request import Compression
+    from carboy.oci.index import Index
     from carboy.store.store import Store
 
 TYPES = {"uncompressed": mediatypes.LAYER_TAR, "gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD}
@@ -59,7 +61,10 @@ def compress_image(store: Store, descriptor: Descriptor, compression: Compressio
     """
     if not compression.kind:
         return descriptor
-    manifest = parse_manifest(store.blobs.read(descriptor.digest))
+    data = store.blobs.read(descriptor.digest)
+    if is_index(data):
+        return _compress_all(store, descriptor, parse_index(data), compression)
+    manifest = parse_manifest(data)
     config = parse_config(store.blobs.read(manifest.config.digest))
     layers = tuple(
         _compress(store, layer, diff_id, compression)
@@ -70,6 +75,18 @@ def compress_image(store: Store, descriptor: Descriptor, compression: Compressio
     about = msgspec.structs.replace(manifest.config, media_type=mediatypes.CONFIG)
     made = make_manifest(config=about, layers=layers, annotations=manifest.annotations)
     return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(made.raw), size=len(made.raw))
+
+
+def _compress_all(store: Store, descriptor: Descriptor, index: Index, compression: Compression) -> Descriptor:
+    """Return the index of the images that :func:`compress_image` makes of those of an index."""
+    made = []
+    for one in index.manifests:
+        found = compress_image(store, one, compression) if one.media_type in mediatypes.MANIFESTS else one
+        made.append(msgspec.structs.replace(one, media_type=found.media_type, digest=found.digest, size=found.size))
+    if tuple(made) == index.manifests:
+        return descriptor
+    new = make_index(tuple(made))
+    return Descriptor(media_type=mediatypes.INDEX, digest=store.blobs.put(new.raw), size=len(new.raw))
 
 
 def _compress(store: Store, layer: Descriptor, diff_id: Digest, compression: Compression) -> Descriptor:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from carboy.errors import CarboyError
+from carboy.images.platforms import list_manifests, read_platform
 from carboy.layers import tarread
 from carboy.layers.apply import unpack_layer
 from carboy.layers.tarwrite import TarWriter
+from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.manifest import parse_manifest
 from carboy.snapshots.merged import MergedRoot
@@ -73,23 +76,48 @@ class _Owners:
 
 
 def write_tar(store: Store, descriptor: Descriptor, out: Writable) -> int:
-    """Write the files of an image as a tar with their owners, and return how many members it has."""
+    """Write the files of an image as a tar with their owners, and return how many members it has.
+
+    Those of several platforms are in a folder for each, "linux_amd64/", as BuildKit has them.
+    """
     writer = TarWriter(out)
-    count = send_to_tar(iter_files(store, descriptor), writer, rename=b"/".join)
+    count = 0
+    for folder, manifest in _list_folders(store, descriptor):
+        above = [os.fsencode(folder)] if folder else []
+        count += send_to_tar(iter_files(store, manifest), writer, rename=partial(_join, above))
     writer.finish()
     return count
+
+
+def _join(above: list[bytes], parts: list[bytes]) -> bytes:
+    return b"/".join([*above, *parts])
+
+
+def _list_folders(store: Store, descriptor: Descriptor) -> list[tuple[str, Descriptor]]:
+    """Return the images behind a descriptor with the folder that each has in an output, "" for one alone."""
+    if descriptor.media_type not in mediatypes.INDEXES:
+        return [("", descriptor)]
+    found = []
+    for one in list_manifests(store, descriptor):
+        platform = one.platform or read_platform(store, one)
+        variant = "" if platform.architecture == "arm64" else platform.variant
+        found.append(("_".join(part for part in (platform.os, platform.architecture, variant) if part), one))
+    return found
 
 
 def write_folder(store: Store, descriptor: Descriptor, path: str) -> int:
     """Put the files of an image into a folder, which is made when it is missing, and return how many there are.
 
-    They are the caller's, without set-user-id bits. What is there stays unless the image has it, too. Raises ``CarboyError``.
+    They are the caller's, without set-user-id bits. What is there stays unless the image has it, too. Those of several
+    platforms are in a folder for each, "linux_amd64/". Raises ``CarboyError``.
     """
-    os.makedirs(path, exist_ok=True)
     count = 0
-    with FolderWriter(path) as writer:
-        for item in iter_files(store, descriptor):
-            count += writer.put(item)
+    for folder, manifest in _list_folders(store, descriptor):
+        place = f"{path}/{folder}" if folder else path
+        os.makedirs(place, exist_ok=True)
+        with FolderWriter(place) as writer:
+            for item in iter_files(store, manifest):
+                count += writer.put(item)
     return count
 
 
