@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dockerfiles import Builder
+
+    from conftest import Carboy
 
 pytestmark = [pytest.mark.root, pytest.mark.userns, pytest.mark.slow]
 
@@ -111,9 +114,14 @@ def agent(builder: Builder) -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def read_all(place: Path) -> Iterator[tuple[Path, bytes]]:
-    """Yield every file below a place, its name in front of its bytes, compressed ones as they are and unpacked."""
+def read_all(place: Path, *, since_ns: int = 0) -> Iterator[tuple[Path, bytes]]:
+    """Yield every file below a place, its name in front of its bytes, compressed ones as they are and unpacked.
+
+    Those that nobody has touched ``since_ns`` are left out.
+    """
     for path in place.rglob("*"):
+        if path.lstat().st_ctime_ns < since_ns:
+            continue
         data = os.fsencode(str(path.relative_to(place))) + b"\0"
         if path.is_symlink():
             data += os.fsencode(path.readlink())
@@ -233,6 +241,63 @@ def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str
     assert leftovers == {}
     for folder in (outside, cache):
         shutil.rmtree(folder)
+
+
+def make_index(folder: Path) -> None:
+    """Write an index with the package tinything."""
+    place = folder / "simple" / "tinything"
+    place.mkdir(parents=True)
+    info = "tinything-1.0.dist-info"
+    files = {
+        "tinything.py": "x = 1\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
+    wheel = "tinything-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(place / wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    (place / "index.html").write_text(f'<a href="{wheel}">{wheel}</a>')
+
+
+@pytest.mark.long
+@pytest.mark.network
+@pytest.mark.timeout(300)
+def test_no_secret_of_a_folder_of_python_is_anywhere_afterwards(shared_carboy: Carboy, tmp_path: Path) -> None:
+    make_index(tmp_path / "served")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("tinything\n")
+    (folder / "main.py").write_text("import tinything\nprint(tinything.x)\n")
+    handler = functools.partial(Handler, directory=str(tmp_path / "served"))
+    Handler.users.clear()
+    since_ns = tmp_path.stat().st_ctime_ns
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        runner = shared_carboy.using(
+            shared_carboy.home,
+            PIP_CONFIG_FILE="/dev/null",
+            PIP_FIND_LINKS="",
+            PIP_INDEX_URL=f"http://ana:{CANARY['index']}@{host}/simple",
+            PIP_EXTRA_INDEX_URL=f"http://{CANARY['more-index']}@{host}/simple",
+            NO_PROXY="127.0.0.1",
+            HTTPS_PROXY=f"http://ana:{CANARY['proxy-of-the-host']}@127.0.0.1:9",
+        )
+        said = [runner("build", str(folder), "-t", "secrets-of-python:1"), runner("run", "--rm", "secrets-of-python:1")]
+        assert said[-1].stdout == "1\n"
+        said += [runner("plan", "--json", str(folder)), runner("inspect", "secrets-of-python:1")]
+        (folder / "requirements.txt").write_text("tinything\nno-such-thing-at-all\n")
+        said.append(runner("build", str(folder), expect=1))
+        server.shutdown()
+    assert f"ana:{CANARY['index']}" in Handler.users
+    for done in said:
+        assert find_canaries((done.stdout + done.stderr).encode()) == set(), done.args
+    for place in (shared_carboy.home, shared_carboy.temporary):
+        assert {
+            str(path): found for path, data in read_all(place, since_ns=since_ns) if (found := find_canaries(data))
+        } == {}
 
 
 def test_what_of_an_address_is_secret() -> None:
