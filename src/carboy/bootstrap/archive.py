@@ -165,18 +165,21 @@ def _choose_address(
 
 
 def _find_keyrings(known: Distribution) -> tuple[str, ...]:
-    """Return the host's own keys of a distribution whose keys carboy does not bring."""
-    if known.brought:
-        return ()
-    if not os.path.exists(known.keyring):
-        what = "a folder of its public keys" if known.format == "apk" else "a file of its keys"
-        raise BootstrapError(
-            f"the keys that {known.title}'s archive is signed with are not known here",
-            details=f"there is no {known.keyring}",
-            hint=f"install the package {known.keyring_package}, or name {what} in config.toml of the home:\n"
-            f'[archives.{known.name}]\nkeyring = "/path/of/it"',
-        )
-    return (known.keyring,)
+    """Return the host's own keys of a distribution whose keys carboy does not bring; none where it has none."""
+    return () if known.brought or not os.path.exists(known.keyring) else (known.keyring,)
+
+
+def check_keyrings(archive: ArchiveConfig, known: Distribution) -> None:
+    """Raise ``BootstrapError`` where nothing says which keys sign the archive of a distribution."""
+    if known.brought or archive.keyrings:
+        return
+    what = "a folder of its public keys" if known.format == "apk" else "a file of its keys"
+    raise BootstrapError(
+        f"the keys that {known.title}'s archive is signed with are not known here",
+        details=f"there is no {known.keyring}",
+        hint=f"install the package {known.keyring_package}, or name {what} in config.toml of the home:\n"
+        f'[archives.{known.name}]\nkeyring = "/path/of/it"',
+    )
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str | None:

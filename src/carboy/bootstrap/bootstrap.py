@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
+from carboy.bootstrap.archive import check_keyrings
 from carboy.bootstrap.layer import KIND, BaseLayer, Making, make_key, read_cached
 from carboy.bootstrap.progress import Silence
 
@@ -62,6 +63,7 @@ def bootstrap(
 
 
 def _make(making: Making, key: str, *, now_s: float) -> BaseLayer:
+    check_keyrings(making.archive, making.recipe.known)
     if making.recipe.known.format == "apk":
         from carboy.bootstrap.apk.make import make_apk_base
 

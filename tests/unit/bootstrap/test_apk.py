@@ -147,8 +147,6 @@ def test_the_world_is_what_was_asked_for() -> None:
         block("a", C="Q2" + "A" * 27 + "="),
         block("a", S="-1"),
         block("a", S=str(2**60)),
-        block("a", D="b>"),
-        block("a", D="b><Q1x"),
         block("a", k="x"),
         "P:a\n",
     ],
@@ -156,6 +154,14 @@ def test_the_world_is_what_was_asked_for() -> None:
 def test_a_wrong_index_is_refused(text: str) -> None:
     with pytest.raises(ArchiveDataError):
         parse_index(text, uri="http://a.example", architecture="x86_64")
+
+
+@pytest.mark.parametrize("text", ["b>", "b><Q1x", "b=1.x/y", "@"])
+def test_a_dependency_that_cannot_be_read_counts_where_it_is_needed(text: str) -> None:
+    found = index(block("a", D=text), block("b"))
+    assert names(found, "b") == ["b"]
+    with pytest.raises(ArchiveDataError):
+        names(found, "a")
 
 
 def test_relations_as_they_are_written() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carboy.bootstrap.archive import ArchiveConfig, choose_source, read_archive_config
+from carboy.bootstrap.archive import ArchiveConfig, check_keyrings, choose_source, read_archive_config
 from carboy.bootstrap.deb.make import format_sources
 from carboy.bootstrap.distributions import DISTRIBUTIONS
 from carboy.bootstrap.errors import BootstrapError, RecipeError
@@ -176,8 +176,10 @@ def test_debian_stays_what_it_was() -> None:
 
 def test_keys_that_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.path.exists", lambda _: False)
+    recipe = parse_recipe("ubuntu:22.04")
+    archive = read_archive_config({}, "/nowhere", recipe=recipe)
     with pytest.raises(BootstrapError, match="keys that Ubuntu's archive is signed with") as caught:
-        read_archive_config({}, "/nowhere", recipe=parse_recipe("ubuntu:22.04"))
+        check_keyrings(archive, recipe.known)
     assert "ubuntu-keyring" in caught.value.hint
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from carboy.base.home import open_home
+from carboy.bootstrap.archive import ArchiveConfig
+from carboy.bootstrap.deb.make import format_sources
+from carboy.bootstrap.recipe import ArchiveSettings, parse_recipe
 from carboy.build.graph.ops import CacheMount, Location, Run, Scratch
 from carboy.build.graph.options import BuildOptions
 from carboy.build.running import networks
@@ -69,6 +72,30 @@ def test_apt_asks_the_hosts_mirror(tmp_path: Path) -> None:
     assert read_apt_settings(trees, words, environ, bundle="", single=False).files == ()
     (config,) = read_apt_settings(trees, words, environ, bundle="", single=True).files
     assert config.content == b'APT::Sandbox::User "root";\n'
+
+
+def test_apt_asks_the_mirror_of_the_homes_configuration(tmp_path: Path) -> None:
+    """Also in images of Ubuntu, whose security updates are in the same archive."""
+    folder = tmp_path / "etc/apt/sources.list.d"
+    folder.mkdir(parents=True)
+    recipe = parse_recipe("ubuntu:24.04")
+    settings = ArchiveSettings(mirror="http://mirror.example/ubuntu", keyrings=("/k.gpg",))
+    (folder / "ubuntu.sources").write_bytes(format_sources(recipe, ArchiveConfig(components=("main", "universe"))))
+    asked: list[str] = []
+
+    def find(name: str) -> ArchiveSettings:
+        asked.append(name)
+        return settings
+
+    found = read_apt_settings(
+        [str(tmp_path)], ("apt-get",), {"PATH": "/bin"}, bundle="", single=False, find_settings=find
+    )
+    files = {file.target: file.content.decode() for file in found.files}
+    assert files["/run/carboy/sources.list.d/ubuntu.list"].splitlines() == [
+        f"deb [signed-by=/usr/share/keyrings/ubuntu-archive-keyring.gpg] {settings.mirror} {suite} main universe"
+        for suite in ("noble", "noble-updates", "noble-security")
+    ]
+    assert asked == ["ubuntu"]
 
 
 def test_apt_of_other_images_is_left_alone(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
-"""Alpine's package indexes: what a repository has. Pure (apk-index(5))."""
+"""Alpine's package indexes: what a repository has. Pure (apk-index(5)).
+
+A repository has twenty thousand packages, of which a base needs twenty: what a package depends on is parsed when it is asked for.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carboy.bootstrap.apk.version import is_satisfied, is_version, version_key
+from carboy.bootstrap.apk.version import VersionKey, is_satisfied, is_version, version_key
 from carboy.bootstrap.errors import ArchiveDataError
 
 if TYPE_CHECKING:
@@ -49,7 +53,8 @@ class Package:
     """One package of a repository, whose ``uri`` is the address of its folder.
 
     ``sha1`` names its file: the hash of the control segment, which has that of the data. ``provides`` are (name, version or "").
-    ``raw`` is its part of the index, for the database of what is installed.
+    ``needs`` and ``condition`` are what it depends on, and what makes it come by itself, as written. ``raw`` is its part of
+    the index, for the database of what is installed.
     """
 
     name: str
@@ -58,12 +63,22 @@ class Package:
     uri: str
     size_bytes: int
     sha1: str
-    depends: tuple[Relation, ...]
+    needs: str
     provides: tuple[tuple[str, str], ...]
-    install_if: tuple[Relation, ...]
+    condition: str
     priority: int | None
     built_s: int
     raw: str
+
+    @property
+    def depends(self) -> tuple[Relation, ...]:
+        """What it depends on. Raises ``ArchiveDataError``."""
+        return tuple(map(parse_relation, self.needs.split()))
+
+    @property
+    def install_if(self) -> tuple[Relation, ...]:
+        """What has to be there for it to come by itself. Raises ``ArchiveDataError``."""
+        return tuple(map(parse_relation, self.condition.split()))
 
     @property
     def url(self) -> str:
@@ -131,9 +146,9 @@ def _parse_package(raw: str, uri: str) -> Package:
         uri=uri,
         size_bytes=size_bytes,
         sha1=sha1,
-        depends=tuple(map(parse_relation, fields.get("D", "").split())),
+        needs=fields.get("D", ""),
         provides=tuple(map(parse_provided, fields.get("p", "").split())),
-        install_if=tuple(map(parse_relation, fields.get("i", "").split())),
+        condition=fields.get("i", ""),
         priority=priority,
         built_s=built_s,
         raw=raw,
@@ -157,25 +172,26 @@ class PackageIndex:
     def __init__(self, packages: Sequence[Package]) -> None:
         self._by_name: dict[str, list[Package]] = {}
         self._providers: dict[str, list[tuple[str, Package]]] = {}
-        newest_first = sorted(packages, key=lambda one: (version_key(one.version), one.sha1), reverse=True)
-        for package in newest_first:
+        for package in packages:
             self._by_name.setdefault(package.name, []).append(package)
             for name, version in package.names():
                 self._providers.setdefault(name, []).append((version, package))
-        self.conditional = tuple(package for package in newest_first if package.install_if)
+        conditional = (max(self._by_name[name], key=_age) for name in sorted(self._by_name))
+        self.conditional: list[tuple[Package, tuple[Relation, ...]]] = []
+        for package in conditional:
+            # One whose condition cannot be read does not come by itself.
+            with suppress(ArchiveDataError):
+                self.conditional += [(package, package.install_if)] if package.condition else []
 
     def find(self, name: str) -> list[Package]:
         """Return the versions of a package, the newest first."""
-        return self._by_name.get(name, [])
+        return sorted(self._by_name.get(name, ()), key=_age, reverse=True)
 
     def find_providers(self, relation: Relation) -> list[Package]:
         """Return what meets a relation, packages of that very name first, then by priority, newest first."""
-        fit = [
-            (package.name != relation.name, -(package.priority or 0), place, package)
-            for place, (version, package) in enumerate(self._providers.get(relation.name, ()))
-            if relation.is_met(version)
-        ]
-        return list(dict.fromkeys(package for *_, package in sorted(fit, key=lambda one: one[:3])))
+        fit = [package for version, package in self._providers.get(relation.name, ()) if relation.is_met(version)]
+        newest_first = sorted(dict.fromkeys(fit), key=_age, reverse=True)
+        return sorted(newest_first, key=lambda one: (one.name != relation.name, -(one.priority or 0), one.name))
 
     def find_similar(self, name: str) -> list[str]:
         """Return a few names close to ``name``, for a message."""
@@ -183,3 +199,7 @@ class PackageIndex:
 
         near = [known for known in self._by_name if known[:1] == name[:1]]
         return difflib.get_close_matches(name, sorted(near), n=3, cutoff=0.75)
+
+
+def _age(package: Package) -> tuple[VersionKey, str]:
+    return version_key(package.version), package.sha1

@@ -52,7 +52,7 @@ class _Resolver:
         while True:
             while self.waiting:
                 self._follow(*self.waiting.popleft())
-            wanted = next((one for one in self.index.conditional if self._is_due(one)), None)
+            wanted = next((one for one, condition in self.index.conditional if self._is_due(one, condition)), None)
             if wanted is None:
                 return
             self._take(wanted)
@@ -61,10 +61,10 @@ class _Resolver:
         """Return what was taken that meets a relation."""
         return [package for version, package in self.provided.get(relation.name, ()) if relation.is_met(version)]
 
-    def _is_due(self, package: Package) -> bool:
+    def _is_due(self, package: Package, condition: Sequence[Relation]) -> bool:
         return (
             package.name not in self.chosen
-            and all(bool(self.providers(one)) != one.refused for one in package.install_if)
+            and all(bool(self.providers(one)) != one.refused for one in condition)
             and not self._is_refused(package)
         )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carboy.base.home import Home
+    from carboy.bootstrap.recipe import ArchiveSettings
     from carboy.build.copying.views import View
     from carboy.build.graph.ops import Origin, Run
     from carboy.build.graph.options import BuildOptions
@@ -65,7 +66,8 @@ class StepFailedError(CarboyError):
 class StepRunner:
     """Runs steps, from any thread, each in a sandbox and a folder of its own.
 
-    ``stop`` is a descriptor that becomes readable when all are to end.
+    ``stop`` is a descriptor that becomes readable when all are to end. ``find_settings`` says what the home's configuration has
+    of a distribution's archive.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class StepRunner:
         caches: CacheFolders,
         options: BuildOptions,
         stop: int,
+        find_settings: Callable[[str], ArchiveSettings] | None = None,
     ) -> None:
+        self._find_settings = find_settings
         self._home = home
         self._runtime = runtime
         self._tier = tier
@@ -148,7 +152,12 @@ class StepRunner:
                 mounted.mounts.append(BindMount(source=source, target=target))
         bundle = BUNDLE if any(target == BUNDLE for _, target in self._host.binds) else ""
         apt = read_apt_settings(
-            below.trees, op.args, self._options.environ, bundle=bundle, single=self._tier.kind == "single"
+            below.trees,
+            op.args,
+            self._options.environ,
+            bundle=bundle,
+            single=self._tier.kind == "single",
+            find_settings=self._find_settings,
         )
         mounted.files += [file.target for file in apt.files]
         mounted.mounts += apt.files

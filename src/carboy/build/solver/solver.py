@@ -165,6 +165,7 @@ class _Solver:
         if self._step_runner is None:
             from carboy.build.running.caches import CacheFolders
             from carboy.build.running.step import StepRunner
+            from carboy.build.solver.recipes import read_archive_settings
 
             context = self._context
             self._step_runner = StepRunner(
@@ -174,6 +175,7 @@ class _Solver:
                 caches=CacheFolders(context.home, kind=context.store.kind),
                 options=context.options,
                 stop=self._stop,
+                find_settings=lambda name: read_archive_settings(context.home.path, name),
             )
         return self._step_runner
 
