@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from carboy.build.files import commit_files, fingerprint
 from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, step_key
 from carboy.build.progress import StepResult
+from carboy.environments.lockfile import LockFile, explain_drift
+from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.times import format_time
 from carboy.layers.apply import LayerResult, find_layer, keep_layer
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from carboy.base.home import Home
     from carboy.build.progress import Progress
+    from carboy.environments.install import EnvironmentRequest, PackageAssembler
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
@@ -33,13 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What a build made: the manifest, its layers' size in bytes, how many packages the base has, and how each step went."""
+    """What a build made: the manifest, its layers' size in bytes, how many packages the base has, how each step went, notes."""
 
     descriptor: Descriptor
     size_bytes: int
     packages: int
     network: str
     steps: tuple[StepResult, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,15 @@ def execute(plan: Plan, context: BuildContext) -> BuildResult:
         return _Execution(plan, context).run()
 
 
+def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFile:
+    """Carry out what a lock needs of a plan, its base and the choice of versions, and return the lock; ``fresh``: not as before.
+
+    Raises ``CarboyError``.
+    """
+    with context.store.lease("lock"):
+        return _Execution(plan, context).resolve(fresh=fresh)
+
+
 class _Execution:
     def __init__(self, plan: Plan, context: BuildContext) -> None:
         self._plan = plan
@@ -73,6 +86,7 @@ class _Execution:
         self._epoch_s = 0
         self._packages = 0
         self._interpreter = ""
+        self._base_packages: tuple[str, ...] = ()
         self._lock = ""
         self._detail = ""
         self._archive: dict[str, Any] = {}
@@ -103,7 +117,21 @@ class _Execution:
             packages=self._packages,
             network=self._plan.network,
             steps=tuple(self._steps),
+            notes=self._plan.notes,
         )
+
+    def resolve(self, *, fresh: bool) -> LockFile:
+        base = ""
+        python: tuple[str, ...] = ()
+        for step in self._plan.steps:
+            if isinstance(step, BaseStep):
+                self._base(step)
+                base = step.base
+            elif isinstance(step, EnvironmentStep):
+                assembler, request = self._request(step)
+                packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
+                python = tuple(package.requirement for package in packages)
+        return LockFile(inputs=self._plan.inputs, base=base, base_packages=self._base_packages, python=python)
 
     def _base(self, step: BaseStep) -> bool:
         from carboy.bootstrap.archive import read_archive_config
@@ -138,20 +166,22 @@ class _Execution:
         self._interpreter = " ".join(
             f"{name}={version}" for name, version, _ in base.packages if name.startswith("libpython3")
         )
+        self._base_packages = tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in base.packages)
+        if self._plan.locked_base and (drift := explain_drift(self._plan.locked_base, self._base_packages)):
+            raise CarboyError(
+                f"the base {step.base} is not the one that carboy.lock names",
+                details="\n".join(drift),
+                hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
+            )
         self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
         self._key = step_key(step, parent="", inputs=(str(base.diff_id),))
         return base.cached
 
-    def _environment(self, step: EnvironmentStep) -> bool:
+    def _request(self, step: EnvironmentStep) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.host import read_index_config
-        from carboy.environments.install import (
-            EnvironmentRequest,
-            PackageAssembler,
-            describe_made,
-            installer_version,
-        )
+        from carboy.environments.install import EnvironmentRequest, PackageAssembler, installer_version
 
         context = self._context
         self._key = step_key(step, parent=self._key, inputs=(installer_version(),))
@@ -166,7 +196,13 @@ class _Execution:
             indexes=read_index_config(context.environ),
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
-        made = assembler.assemble(request, log=context.progress.log)
+        return assembler, request
+
+    def _environment(self, step: EnvironmentStep) -> bool:
+        from carboy.environments.install import describe_made
+
+        assembler, request = self._request(step)
+        made = assembler.assemble(request, log=self._context.progress.log)
         self._lock = made.lock
         self._detail = "" if made.cached else describe_made(made.layers)
         self._layers += [

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
 from carboy.build.settings import Settings, parse_procfile, parse_settings
+from carboy.environments.detect.requirements import strip_hashes
+from carboy.environments.lockfile import NAME as LOCK_NAME
+from carboy.environments.lockfile import LockFile, parse_lockfile
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -111,11 +114,18 @@ class DescribedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps of a build, in order; ``folder`` is what FilesStep reads, ``network`` what a run asks for ("": nothing)."""
+    """The steps of a build, in order; ``folder`` is what FilesStep reads, ``network`` what a run asks for ("": nothing).
+
+    ``inputs`` is the digest of what a lock depends on. ``locked_base`` are the base's packages that a lock names, where
+    others are to be refused. ``notes`` are for people.
+    """
 
     folder: str
     steps: tuple[Step, ...]
     network: str = ""
+    inputs: str = ""
+    locked_base: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def describe(self) -> list[DescribedStep]:
         """Return the steps for people; a step's key covers the steps before it."""
@@ -147,17 +157,24 @@ def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:
     return Plan(folder="", steps=steps)
 
 
-def plan_project(facts: ProjectFacts) -> Plan:
+def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     """Return the plan that turns a folder of Python into an image.
 
-    Raises ``CarboyError`` when nothing says what to run, or what is asked for cannot be had.
+    A ``carboy.lock`` that fits decides about versions; ``locked`` refuses one that does not fit, or that there is none. Raises
+    ``CarboyError`` for that, when nothing says what to run, and when what is asked for cannot be had.
     """
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     command, why = choose_command(facts, settings)
     wants = choose_packages(facts, settings)
     suite, suite_why = choose_suite(facts, settings, wants)
     packages = ("python3", *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
-    steps: list[Step] = [BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)]
+    base = BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)
+    inputs = digest_inputs(base, wants)
+    lock, notes = choose_lock(facts.texts.get(LOCK_NAME), inputs, locked=locked)
+    if lock is not None and wants is not None:
+        text = "".join(f"{line}\n" for line in lock.python)
+        wants = replace(wants, constraints=strip_hashes(text), allowed=text, source=f"{wants.source} and {LOCK_NAME}")
+    steps: list[Step] = [base]
     path = _SYSTEM_PATH
     if wants is not None and wants.requirements:
         steps.append(
@@ -181,7 +198,38 @@ def plan_project(facts: ProjectFacts) -> Plan:
     }
     env |= settings.env
     steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
-    return Plan(folder=facts.folder, steps=tuple(steps), network=settings.network)
+    return Plan(
+        folder=facts.folder,
+        steps=tuple(steps),
+        network=settings.network,
+        inputs=inputs,
+        locked_base=lock.base_packages if locked and lock is not None else (),
+        notes=notes,
+    )
+
+
+def digest_inputs(base: BaseStep, wants: Wants | None) -> str:
+    """Return the digest of what a lock depends on: the base, its packages, and the Python packages that are asked for."""
+    python = ("", "", "") if wants is None else (wants.requirements, wants.constraints, wants.allowed)
+    value = [base.base, base.packages, python]
+    return f"sha256:{hashlib.sha256(json.dumps(value, separators=(',', ':')).encode()).hexdigest()}"
+
+
+def choose_lock(text: str | None, inputs: str, *, locked: bool) -> tuple[LockFile | None, tuple[str, ...]]:
+    """Return the lock where it fits what is asked for, and notes. Raises ``CarboyError`` where ``locked`` and it does not."""
+    if text is None:
+        if locked:
+            raise CarboyError(f"there is no {LOCK_NAME}", hint="`carboy lock` writes one")
+        return None, ()
+    lock = parse_lockfile(text)
+    if lock.inputs == inputs:
+        return lock, ()
+    if locked:
+        raise CarboyError(
+            f"{LOCK_NAME} is out of date: the folder asks for something else than when it was locked",
+            hint="`carboy lock` brings it up to date; without --locked the build goes on without it",
+        )
+    return None, (f"{LOCK_NAME} is out of date and not used; `carboy lock` brings it up to date",)
 
 
 def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, ...], str]:

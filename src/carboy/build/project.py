@@ -15,7 +15,9 @@ MAX_FILE_BYTES = 2**20
 MAX_LOCK_BYTES = 16 * 2**20
 # As repo2docker: where one of these is, it has the files that decide, and those at the top do not count.
 BINDERS = (".binder", "binder")
-_AT_TOP = frozenset({"carboy.toml", "Procfile", ".dockerignore", ".carboyignore", "pyproject.toml", "setup.cfg"})
+_AT_TOP = frozenset(
+    {"carboy.toml", "Procfile", ".dockerignore", ".carboyignore", "carboy.lock", "pyproject.toml", "setup.cfg"}
+)
 _DECIDING = frozenset({"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", *LOCKS})
 _CODE = (".py", ".ipynb")
 

@@ -53,6 +53,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "builder": ("builds.builder", "builder", "What builds keep: du, prune"),
     "plan": ("build", "plan", "Show the steps that a build would take, and why; runs nothing"),
     "detect": ("builds.detect", "detect", "Show what a folder's files ask for, and which of them count"),
+    "lock": ("builds.lock", "lock", "Write down the versions and hashes of all packages of a folder"),
+    "outdated": ("builds.lock", "outdated", "Show which locked packages have newer versions"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),
     "save": ("files.images", "save", "Write images as an archive that other tools load, too"),

@@ -18,32 +18,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltFolder:
-    """What a folder became: the manifest, its layers' size in bytes, and the network that a run of it asks for ("": any)."""
+    """What a folder became: the manifest, its layers' size in bytes, and the network that a run of it asks for ("": any).
+
+    ``notes`` are for whoever asked.
+    """
 
     descriptor: Descriptor
     size_bytes: int
     network: str
+    notes: tuple[str, ...] = ()
 
 
-def plan_folder(folder: str) -> Plan:
-    """Return the steps that build ``folder``, each with its reason; nothing is run, fetched or written."""
+def plan_folder(folder: str, *, locked: bool = False) -> Plan:
+    """Return the steps that build ``folder``, each with its reason; nothing is run, fetched or written.
+
+    ``locked`` refuses a folder whose carboy.lock does not fit. Raises ``CarboyError``.
+    """
     from carboy.build.plan import plan_project
     from carboy.build.project import read_project
 
-    return plan_project(read_project(folder))
+    return plan_project(read_project(folder), locked=locked)
 
 
 def build_folder(
-    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False
+    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False, locked: bool = False
 ) -> BuildResult:
     """Build ``folder`` into an image, under ``name`` when one is given, and return what came of it.
 
-    Unnamed images stay until `system prune`. Raises ``CarboyError`` when the folder cannot be planned, or a step fails.
+    ``locked``: with the very packages of its carboy.lock, or not at all. Unnamed images stay until `system prune`. Raises
+    ``CarboyError`` when the folder cannot be planned, or a step fails.
     """
     from carboy.build.executor import BuildContext, execute
 
     reference = Reference.parse(name) if name is not None else None
-    plan = plan_folder(folder)
+    plan = plan_folder(folder, locked=locked)
     context = BuildContext(
         store=engine.store,
         home=engine.home,
@@ -74,7 +82,9 @@ def build_any(
     choice = read_front(folder, file=None)
     if choice.front == "python":
         built = build_folder(engine, folder, name=name, progress=progress, refresh=refresh)
-        return BuiltFolder(descriptor=built.descriptor, size_bytes=built.size_bytes, network=built.network)
+        return BuiltFolder(
+            descriptor=built.descriptor, size_bytes=built.size_bytes, network=built.network, notes=built.notes
+        )
     from carboy.build.solver.progress import InTurn
     from carboy.engine.dockerfile import build_dockerfile
     from carboy.engine.dockerfile_request import DockerfileRequest

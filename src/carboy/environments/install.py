@@ -130,13 +130,7 @@ class PackageAssembler:
 
         Raises ``CarboyError`` with what uv says.
         """
-        known = self._store.cache.get(f"lock:{request.key}")
-        if known is not None:
-            packages = tuple(Package(**item) for item in known.value["packages"])
-        else:
-            packages = self._resolve(request, log)
-            value = {"packages": [asdict(package) for package in packages]}
-            self._store.cache.put(f"lock:{request.key}", "lock", value, [])
+        packages, known = self.resolve(request, log=log)
         base = ",".join(map(str, request.base))
         interpreter = f"{request.interpreter} {installer_version()}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
@@ -151,7 +145,22 @@ class PackageAssembler:
             assert layer is not None
             content = group.title or f"environment in {ENVIRONMENT}"
             layers.append(EnvironmentLayer(layer=layer, content=content, cached=group not in missing))
-        return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known is not None and not missing)
+        return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known and not missing)
+
+    def resolve(
+        self, request: EnvironmentRequest, *, log: Callable[[str], None], fresh: bool = False
+    ) -> tuple[tuple[Package, ...], bool]:
+        """Return the packages that the requirements come to, and whether that was known; ``fresh`` asks the index anew.
+
+        Raises ``CarboyError`` with what uv says.
+        """
+        known = None if fresh else self._store.cache.get(f"lock:{request.key}")
+        if known is not None:
+            return tuple(Package(**item) for item in known.value["packages"]), True
+        packages = self._resolve(request, log)
+        value = {"packages": [asdict(package) for package in packages]}
+        self._store.cache.put(f"lock:{request.key}", "lock", value, [])
+        return packages, False
 
     def _resolve(self, request: EnvironmentRequest, log: Callable[[str], None]) -> tuple[Package, ...]:
         """Return the packages that the requirements come to, for the base's Python."""

@@ -38,6 +38,7 @@ def build(arguments: list[str]) -> int:
     parser.add_argument("--pull", action="store_true", help="ask the archive for a newer base")
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument("--check", action="store_true", help="show what the build checks find, and build nothing")
+    parser.add_argument("--locked", action="store_true", help="with the packages of carboy.lock, or not at all")
     add_output_options(parser)
     parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")
     options = parser.parse_args(arguments)
@@ -49,6 +50,8 @@ def build(arguments: list[str]) -> int:
     if not file:
         check_python(options, reason)
         return _build_python(options, read_outputs(options))
+    if options.locked:
+        parser.error("--locked is for a folder of Python; a Dockerfile names its versions itself")
     if options.check:
         return _check_dockerfile(read_request(options, file=file))
     outputs = read_outputs(options)
@@ -131,8 +134,15 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
     with outputs.open_lease(engine):
         with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
             result = build_folder(
-                engine, options.folder, name=names[0] if names else None, progress=progress, refresh=options.pull
+                engine,
+                options.folder,
+                name=names[0] if names else None,
+                progress=progress,
+                refresh=options.pull,
+                locked=options.locked,
             )
+        for note in () if options.quiet else result.notes:
+            print(f"note: {note}", file=sys.stderr)
         for other in names[1:]:
             tag_image(engine, names[0], other)
         steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]

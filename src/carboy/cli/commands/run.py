@@ -149,6 +149,8 @@ def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:
 
     with open_progress(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
         result = build_any(engine, options.target, name=None, progress=progress)
+    for note in () if "quiet" in options.flags else result.notes:
+        print(f"note: {note}", file=sys.stderr)
     return engine, str(result.descriptor.digest), result.network
 
 

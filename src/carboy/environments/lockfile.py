@@ -1,0 +1,123 @@
+"""``carboy.lock``: what an environment stands on and is made of, to be reviewed and kept beside the code. Pure.
+
+One line for each package, in a stable order; no address, no time, nothing of the host::
+
+    version = 1
+    inputs = "sha256:..."       what was asked for: a lock of something else is out of date
+
+    [base]
+    name = "debian:bookworm"
+    packages = ["adduser 3.134 sha256:...", ...]
+
+    [python]
+    packages = ["numpy==2.1.3 --hash=sha256:...", ...]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from carboy.errors import CarboyError
+
+NAME = "carboy.lock"
+_VERSION = 1
+_BASE_LINE = re.compile(r"(\S+) (\S+) sha256:[0-9a-f]{64}", re.ASCII)
+_PYTHON_LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*( @ \S+|==\S+)( --hash=sha256:[0-9a-f]{64})+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockFile:
+    """A lock: ``inputs`` is the digest of what was asked for, ``base`` the distribution and suite, ``base_packages`` lines of
+    name, version and hash, ``python`` requirements in pip's form with their hashes.
+    """
+
+    inputs: str
+    base: str
+    base_packages: tuple[str, ...]
+    python: tuple[str, ...]
+
+
+def render_lockfile(lock: LockFile) -> str:
+    """Return the file's text."""
+    parts = [
+        "# Written by `carboy lock`, read by `carboy build`. To change it, change the requirements and lock again.\n",
+        f"version = {_VERSION}\ninputs = {_quote(lock.inputs)}\n",
+        f"[base]\nname = {_quote(lock.base)}\npackages = {_list(lock.base_packages)}\n",
+        f"[python]\npackages = {_list(lock.python)}\n",
+    ]
+    return "\n".join(parts)
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # a basic string of TOML, for what has no control characters
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "[\n" + "".join(f"    {_quote(line)},\n" for line in lines) + "]"
+
+
+def parse_lockfile(text: str) -> LockFile:
+    """Return the lock. Raises ``CarboyError`` for what this version has not written."""
+    hint = "`carboy lock` writes it anew"
+    try:
+        value = tomllib.loads(text)
+        version, inputs = value["version"], value["inputs"]
+        base, python = value["base"], value["python"]
+        lock = LockFile(
+            inputs=inputs,
+            base=base["name"],
+            base_packages=tuple(base["packages"]),
+            python=tuple(python["packages"]),
+        )
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise CarboyError(f"{NAME} cannot be read", details=str(error), hint=hint) from error
+    if version != _VERSION:
+        raise CarboyError(f"{NAME} is of version {version}, which this carboy does not know", hint=hint)
+    for lines, form in ((lock.base_packages, _BASE_LINE), (lock.python, _PYTHON_LINE)):
+        for line in lines:
+            if not isinstance(line, str) or not form.fullmatch(line):
+                raise CarboyError(f"{NAME} has a line that names no package", details=str(line), hint=hint)
+    return lock
+
+
+def explain_drift(locked: Sequence[str], now: Sequence[str], *, limit: int = 10) -> list[str]:
+    """Return, for people, how the lines of packages differ: ``jq 1.6 is 1.7 now``; [] when they are the same."""
+    before, after = ({line.split(" ", 1)[0]: line for line in lines} for lines in (locked, now))
+    found = []
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            found.append(f"{name} {'is new' if old is None else 'is gone'}")
+        else:
+            versions = [line.split(" ")[1] for line in (old, new)]
+            same = versions[0] == versions[1]
+            found.append(f"{name} {versions[0]} {'has other bytes' if same else f'is {versions[1]} now'}")
+    return found if len(found) <= limit else [*found[:limit], f"and {len(found) - limit} more"]
+
+
+def keep_versions(lock: LockFile, *, upgrade: Sequence[str]) -> str:
+    """Return the lock's versions as constraints, without those of the packages that are to be newer."""
+    from carboy.environments.detect.requirements import strip_hashes
+    from carboy.environments.lock import normalise
+
+    free = {normalise(name) for name in upgrade}
+    lines = (strip_hashes(line) for line in lock.python if " @ " not in line)
+    return "".join(f"{line}\n" for line in lines if normalise(line.split("==")[0]) not in free)
+
+
+def compare_versions(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return (package, version, other version) where two lists of pins differ; "" for a package that one does not have."""
+
+    def versions(lines: Sequence[str]) -> dict[str, str]:
+        pairs = (line.split(" --hash", 1)[0].partition("==") for line in lines)
+        return {name: version for name, _, version in pairs if version}
+
+    before, after = versions(old), versions(new)
+    names = sorted({*before, *after})
+    return [(n, before.get(n, ""), after.get(n, "")) for n in names if before.get(n) != after.get(n)]
