@@ -9,6 +9,7 @@ from carboy.containers.events import write_event
 from carboy.engine.images import is_short_id, resolve_image
 from carboy.errors import CarboyError
 from carboy.images.archive import SavedImage, write_archive
+from carboy.images.platforms import list_attestations
 from carboy.images.unarchive import read_archive
 from carboy.layers.errors import LayerError
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError, InvalidReferenceError
@@ -38,7 +39,11 @@ def choose_images(engine: Engine, names: Sequence[str]) -> list[SavedImage]:
         earlier = found.get(descriptor.digest, SavedImage(descriptor=descriptor, names=()))
         name = _name(engine, text)
         more = (name,) if name is not None and name not in earlier.names else ()
-        found[descriptor.digest] = SavedImage(descriptor=descriptor, names=(*earlier.names, *more))
+        found[descriptor.digest] = SavedImage(
+            descriptor=descriptor,
+            names=(*earlier.names, *more),
+            attestations=list_attestations(engine.store, descriptor),
+        )
     return list(found.values())
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from carboy.build.graph.options import BuildOptions
     from carboy.build.solver.progress import GraphProgress
     from carboy.build.solver.solver import GraphContext, GraphResult
-    from carboy.engine.builds.recorder import BuildRecorder
+    from carboy.engine.builds.recorder import Recorder
     from carboy.engine.context import Engine
 
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -149,7 +149,7 @@ def build_dockerfile(
     *,
     progress: GraphProgress,
     warn: Callable[[CheckWarning], None] = lambda _: None,
-    recorder: BuildRecorder | None = None,
+    recorder: Recorder | None = None,
 ) -> GraphResult:
     """Build an image, under the request's names, and return what came of it; ``warn`` gets what the checks find.
 
@@ -164,7 +164,7 @@ def build_dockerfile(
     with engine.store.lease("build"):  # until it has its names
         singles = _list_singles(request)
         if len(singles) > 1:
-            result = _build_all(engine, singles, request.names, progress=progress, warn=warn)
+            result = _build_all(engine, singles, request.names, progress=progress, warn=warn, recorder=recorder)
         else:
             result = _build_one(engine, request, progress=progress, warn=warn, recorder=recorder)
     if references or not result.cached:
@@ -180,6 +180,7 @@ def _build_all(
     *,
     progress: GraphProgress,
     warn: Callable[[CheckWarning], None],
+    recorder: Recorder | None,
 ) -> GraphResult:
     """Build for each platform, one after the other: what they share is made once. The names are the index's."""
     told: set[str] = set()
@@ -194,7 +195,7 @@ def _build_all(
     counted = Counted(progress)
     results = []
     for single in singles:
-        results.append(_build_one(engine, single, progress=counted, warn=warn_once, recorder=None))
+        results.append(_build_one(engine, single, progress=counted, warn=warn_once, recorder=recorder))
         counted.go_on()
     result = combine(engine.store, results)
     for name in names:
@@ -216,7 +217,7 @@ def _build_one(
     *,
     progress: GraphProgress,
     warn: Callable[[CheckWarning], None],
-    recorder: BuildRecorder | None,
+    recorder: Recorder | None,
 ) -> GraphResult:
     from carboy.build.solver.solver import solve
 

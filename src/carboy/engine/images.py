@@ -10,7 +10,7 @@ from carboy.containers.names import read_name
 from carboy.containers.record import iter_configs
 from carboy.engine.builds.platforms import read_platform
 from carboy.errors import CarboyError
-from carboy.images.platforms import choose_manifest, list_manifests
+from carboy.images.platforms import choose_manifest, list_attestations, list_manifests
 from carboy.images.platforms import read_platform as read_platform_of
 from carboy.oci import mediatypes
 from carboy.oci.config import ImageConfig, parse_config
@@ -213,6 +213,7 @@ def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
             for layer in manifest.layers
         ],
         **({"Manifests": [_describe_manifest(engine, one) for one in several]} if several else {}),
+        "Attestations": _describe_attestations(engine, descriptor),
     }
 
 
@@ -220,3 +221,17 @@ def _describe_manifest(engine: Engine, descriptor: Descriptor) -> dict[str, Any]
     """Return what an index has for one platform."""
     platform = descriptor.platform or read_platform_of(engine.store, descriptor)
     return {"Digest": str(descriptor.digest), "Platform": str(platform)}
+
+
+def _describe_attestations(engine: Engine, descriptor: Descriptor) -> list[dict[str, Any]]:
+    """Return what is said of an image, or of the images of an index."""
+    return [
+        {
+            "PredicateType": statement.annotations.get(mediatypes.PREDICATE_TYPE, ""),
+            "Subject": str(said.image),
+            "Digest": str(statement.digest),
+            "Size": statement.size,
+        }
+        for said in list_attestations(engine.store, descriptor)
+        for statement in parse_manifest(engine.store.blobs.read(said.manifest.digest)).layers
+    ]

@@ -18,22 +18,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from carboy.images.platforms import choose_manifest
+from carboy.images.platforms import choose_manifest, list_manifests, read_platform
 from carboy.layers.tarread import DIRECTORY, REGULAR, Member
 from carboy.layers.tarwrite import TarWriter
 from carboy.oci import mediatypes
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
 from carboy.oci.index import is_index, make_index, parse_index
 from carboy.oci.manifest import parse_manifest
+from carboy.store.attestations import make_attested_index
 from carboy.store.store import LAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carboy.layers.tarwrite import Writable
-    from carboy.oci.descriptor import Descriptor
-    from carboy.oci.digest import Digest
     from carboy.oci.manifest import Manifest
     from carboy.oci.reference import Reference
+    from carboy.store.attestations import Attestation
     from carboy.store.store import Store
 
 BLOBS = "blobs/sha256"
@@ -43,10 +45,20 @@ TAG = "org.opencontainers.image.ref.name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedImage:
-    """An image that goes into an archive, with the names that it has there."""
+    """An image that goes into an archive, with the names that it has there, and what is said of it or of its platforms."""
 
     descriptor: Descriptor
     names: tuple[Reference, ...]
+    attestations: tuple[Attestation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a layout holds: ``documents`` by name, blobs that were ``made`` for it, and ``blobs`` of the store, each once."""
+
+    documents: dict[str, bytes]
+    made: dict[Digest, bytes]
+    blobs: tuple[Digest, ...]
 
 
 def write_archive(store: Store, images: Sequence[SavedImage], out: Writable, *, docker: bool = True) -> None:
@@ -55,35 +67,56 @@ def write_archive(store: Store, images: Sequence[SavedImage], out: Writable, *, 
     What is small comes first, so that who reads it as a stream knows what follows. Each blob is verified while it is read.
     Raises ``MissingBlobError``, ``CorruptBlobError``, ``LayerError``, ``OSError``; what was written is then no archive.
     """
-    documents, blobs = list_contents(store, images, docker=docker)
+    contents = list_contents(store, images, docker=docker)
     writer = TarWriter(out)
-    for name, data in documents.items():
+    for name, data in contents.documents.items():
         writer.add(Member(name=name.encode(), kind=REGULAR, size=len(data)), data)
     for folder in ("blobs/", f"{BLOBS}/"):
         writer.add(Member(name=folder.encode(), kind=DIRECTORY, mode=0o755))
-    for digest in blobs:
+    for digest, data in contents.made.items():
+        writer.add(Member(name=f"{BLOBS}/{digest.hex}".encode(), kind=REGULAR, size=len(data)), data)
+    for digest in contents.blobs:
         _add_blob(writer, store, digest)
     writer.finish()
 
 
-def list_contents(
-    store: Store, images: Sequence[SavedImage], *, docker: bool = True
-) -> tuple[dict[str, bytes], list[Digest]]:
-    """Return what a layout of the images holds: documents by name, and the digests of blobs, each once.
+def list_contents(store: Store, images: Sequence[SavedImage], *, docker: bool = True) -> Contents:
+    """Return what a layout of the images holds. An image of which something is said is in an index with that.
 
     Raises ``MissingBlobError``, ``CorruptBlobError`` and ``InvalidDocumentError``.
     """
     # Docker's lists have one platform of each image.
     chosen = [choose_manifest(store, image.descriptor) for image in images]
     manifests = [parse_manifest(store.blobs.read(one.digest)) for one in chosen]
-    documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(_entries(images))).raw}
+    made: dict[Digest, bytes] = {}
+    blobs: dict[Digest, None] = {}
+    entries: list[Descriptor] = []
+    for image in images:
+        entry = image.descriptor
+        if image.attestations:
+            entry, index = wrap_attested(store, image)
+            made[entry.digest] = index
+            parts = list_manifests(store, image.descriptor)
+        else:
+            parts = (entry,)
+        for part in (*parts, *(said.manifest for said in image.attestations)):
+            blobs |= dict.fromkeys(_list_blobs(store, part))
+        entries += _name(entry, image.names)
+    documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(entries)).raw}
     if docker:
         documents["manifest.json"] = _write_list(images, manifests)
         documents["repositories"] = _write_repositories(images, manifests)
-    blobs: dict[Digest, None] = {}
-    for image in images:
-        blobs |= dict.fromkeys(_list_blobs(store, image.descriptor))
-    return documents, list(blobs)
+    return Contents(documents=documents, made=made, blobs=tuple(blobs))
+
+
+def wrap_attested(store: Store, image: SavedImage) -> tuple[Descriptor, bytes]:
+    """Return the index of an image, or of its platforms, and of what is said of them: its bytes are not in the store."""
+    parts = [
+        msgspec.structs.replace(one, annotations={}, platform=one.platform or read_platform(store, one))
+        for one in list_manifests(store, image.descriptor)
+    ]
+    index = make_attested_index(parts, image.attestations)
+    return Descriptor(media_type=mediatypes.INDEX, digest=Digest.of(index.raw), size=len(index.raw)), index.raw
 
 
 def _list_blobs(store: Store, descriptor: Descriptor) -> list[Digest]:
@@ -96,15 +129,10 @@ def _list_blobs(store: Store, descriptor: Descriptor) -> list[Digest]:
     return [descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
 
 
-def _entries(images: Sequence[SavedImage]) -> list[Descriptor]:
-    found = []
-    for image in images:
-        if not image.names:
-            found.append(image.descriptor)
-        for name in image.names:
-            annotations = {NAME: str(name), TAG: name.tag or ""}
-            found.append(msgspec.structs.replace(image.descriptor, annotations=annotations))
-    return found
+def _name(entry: Descriptor, names: Sequence[Reference]) -> list[Descriptor]:
+    if not names:
+        return [entry]
+    return [msgspec.structs.replace(entry, annotations={NAME: str(name), TAG: name.tag or ""}) for name in names]
 
 
 def _write_list(images: Sequence[SavedImage], manifests: Sequence[Manifest]) -> bytes:

@@ -10,13 +10,12 @@ from carboy.oci.config import parse_config
 from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
 from carboy.oci.platform import Platform
+from carboy.store.attestations import find_attestation
 
 if TYPE_CHECKING:
     from carboy.oci.descriptor import Descriptor
+    from carboy.store.attestations import Attestation
     from carboy.store.store import Store
-
-# How BuildKit marks a manifest that is no image but says something of one.
-_KIND = "vnd.docker.reference.type"
 
 
 def list_manifests(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
@@ -31,9 +30,15 @@ def list_manifests(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ..
         entry
         for entry in parse_index(data).manifests
         if entry.media_type in mediatypes.MANIFESTS
-        and not entry.annotations.get(_KIND)
+        and not entry.annotations.get(mediatypes.REFERENCE_TYPE)
         and (entry.platform is None or entry.platform.os != "unknown")
     )
+
+
+def list_attestations(store: Store, descriptor: Descriptor) -> tuple[Attestation, ...]:
+    """Return what is said of the image, or of those of an index. Raises ``CarboyError``."""
+    found = [find_attestation(store, one.digest) for one in list_manifests(store, descriptor)]
+    return tuple(one for one in found if one is not None)
 
 
 def read_platform(store: Store, descriptor: Descriptor) -> Platform:

@@ -24,10 +24,11 @@ from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.document import MAX_DOCUMENT_BYTES, parse_json, parse_json_array
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError, InvalidReferenceError
-from carboy.oci.index import parse_index
+from carboy.oci.index import make_index, parse_index
 from carboy.oci.manifest import MAX_LAYERS, make_manifest, parse_manifest
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
+from carboy.store.attestations import Attestation, keep_attestation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,7 @@ _DOCUMENTS = frozenset({b"manifest.json", b"index.json", b"oci-layout"})
 # Of version 1 of Docker's images: every one of them is said again in the configuration.
 _OLD = frozenset({b"json", b"VERSION", b"repositories"})
 _BLOBS = b"blobs/sha256/"
+_NO_INDEX = b'{"schemaVersion":2,"manifests":[]}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +92,13 @@ def read_archive(store: Store, stream: Readable, *, tier_chown: bool) -> list[Lo
             details="neither manifest.json nor index.json is in it",
             hint="`carboy import` makes an image of an archive of files",
         )
+    said = _find_attestations(store, content)
     for image in found:
         for manifest in list_manifests(store, image.descriptor):
             _unpack(store, manifest, tier_chown=tier_chown)
+            about = said.get(str(manifest.digest))
+            if about is not None:
+                keep_attestation(store, Attestation(image=manifest.digest, manifest=about[0]), about[1])
     return found
 
 
@@ -245,8 +251,6 @@ def _iter_layout(store: Store, content: _Content) -> Iterator[LoadedImage]:
         raise InvalidDocumentError(f"the archive holds more than {MAX_IMAGES} images")
     for entry in entries:
         chosen = _choose(store, content, entry)
-        if not _has(content, chosen):
-            raise CarboyError(f"the archive is incomplete: {chosen.digest} is not in it", hint="save it again")
         if chosen.media_type in mediatypes.INDEXES:
             found[chosen.digest] = Descriptor(media_type=chosen.media_type, digest=chosen.digest, size=chosen.size)
         else:
@@ -275,15 +279,24 @@ def _choose(store: Store, content: _Content, entry: Descriptor) -> Descriptor:
     inner = parse_index(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES)).manifests
     if len(inner) > MAX_IMAGES:
         raise InvalidDocumentError(f"the archive holds an index of more than {MAX_IMAGES} images")
-    images = [each for each in inner if each.media_type in mediatypes.MANIFESTS]
-    if images == list(inner) and len(images) > 1 and not any(_find_missing(store, content, each) for each in images):
-        return entry
+    images = [each for each in inner if each.media_type in mediatypes.MANIFESTS and not _is_attestation(each)]
+    others = [each for each in inner if each not in images and not _is_attestation(each)]
+    if not others and len(images) > 1 and not any(_find_missing(store, content, each) for each in images):
+        if len(images) == len(inner):
+            return entry
+        # What is said of the images is kept beside them: in the store the index is that of the images alone.
+        index = make_index(tuple(images))
+        return Descriptor(media_type=mediatypes.INDEX, digest=store.blobs.put(index.raw), size=len(index.raw))
     for each in inner:
         platform = each.platform
         if platform is not None and (platform.os, platform.architecture) == (here.os, here.architecture):
             return each
     there = ", ".join(str(each.platform) for each in inner if each.platform is not None)
     raise CarboyError(f"the archive's image is not for {here}", details=f"it is for {there or 'nothing'}")
+
+
+def _is_attestation(entry: Descriptor) -> bool:
+    return entry.annotations.get(mediatypes.REFERENCE_TYPE) == mediatypes.ATTESTATION
 
 
 def _find_missing(store: Store, content: _Content, entry: Descriptor) -> Descriptor | None:
@@ -312,6 +325,28 @@ def _annotated(entry: Descriptor) -> Reference | None:
         if text and (key == NAME or ":" in text or "/" in text):
             return _parse_name(text)
     return None
+
+
+# --- what is said of images -----------------------------------------------------------------------------------------
+
+
+def _find_attestations(store: Store, content: _Content) -> dict[str, tuple[Descriptor, list[Digest]]]:
+    """Return the attestation manifests of the archive with their blobs, by the digest of the image.
+
+    Who wrote one is not known, and nothing of it is believed: it is carried along. One that is not whole is left out.
+    """
+    found = {}
+    for entry in parse_index(content.documents.get(b"index.json", _NO_INDEX)).manifests[:MAX_IMAGES]:
+        if entry.media_type not in mediatypes.INDEXES or not _has(content, entry):
+            continue
+        for each in parse_index(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES)).manifests[:MAX_IMAGES]:
+            if not _is_attestation(each) or _find_missing(store, content, each) is not None:
+                continue
+            manifest = _manifest(store, each)
+            if all(layer.media_type == mediatypes.IN_TOTO for layer in manifest.layers):
+                parts = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+                found[each.annotations.get(mediatypes.REFERENCE_DIGEST, "")] = (_plain(each, manifest), parts)
+    return found
 
 
 # --- both -----------------------------------------------------------------------------------------------------------

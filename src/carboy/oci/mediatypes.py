@@ -16,3 +16,10 @@ INDEXES = frozenset({INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({MANIFEST, DOCKER_MANIFEST})
 CONFIGS = frozenset({CONFIG, DOCKER_CONFIG})
 LAYERS = frozenset({LAYER_TAR, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER_GZIP, DOCKER_LAYER_TAR})
+
+# Attestations beside an image, as BuildKit stores them (docs/attestations/attestation-storage.md), by annotations.
+IN_TOTO = "application/vnd.in-toto+json"
+PREDICATE_TYPE = "in-toto.io/predicate-type"
+REFERENCE_TYPE = "vnd.docker.reference.type"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+ATTESTATION = "attestation-manifest"

@@ -267,9 +267,9 @@ class CacheStore:
             CacheRow(key, kind, size, created_s, tuple(digests.get(key, ()))) for key, kind, size, created_s in rows
         ]
 
-    def clear(self) -> int:
-        """Remove every entry and return how many there were."""
-        return self._db.execute("DELETE FROM cache").rowcount
+    def clear(self, *, but: str = "") -> int:
+        """Remove every entry, except those of the kind ``but``, and return how many went."""
+        return self._db.execute("DELETE FROM cache WHERE kind != ?", (but,)).rowcount
 
     def forget_digest(self, digest: Digest) -> list[str]:
         """Remove the entries that refer to ``digest`` and return their keys."""

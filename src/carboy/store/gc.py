@@ -12,6 +12,8 @@ from carboy.oci.config import parse_config
 from carboy.oci.digest import Digest
 from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
+from carboy.store.attestations import KIND as ATTESTATION
+from carboy.store.attestations import find_attestation, forget_attestations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -37,6 +39,10 @@ def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = (), without:
     marked = set(roots)
     for root in roots:
         marked |= _reachable(store, Digest.parse(root))
+    for image in list(marked):
+        said = find_attestation(store, Digest.parse(image))
+        if said is not None:
+            marked |= {str(said.manifest.digest)} | _reachable(store, said.manifest.digest)
     return marked
 
 
@@ -65,9 +71,11 @@ def collect(store: Store, *, keep_cache: bool, dry_run: bool = False, in_use: It
     stays, whatever names it.
     """
     if not keep_cache and not dry_run:
-        store.cache.clear()
+        store.cache.clear(but=ATTESTATION)  # that goes with its image
     used = set(in_use)
     marked = mark(store, keep_cache=keep_cache, in_use=used)
+    if not keep_cache and not dry_run:
+        forget_attestations(store, but=marked)
     freed = blobs = layers = 0
     for path, name in [*_blob_paths(store), *_layer_paths(store)]:
         if f"sha256:{name}" in marked:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from carboy.cli.commands.files.outputs import BuildOutputs
     from carboy.dockerfile.rules import CheckWarning
+    from carboy.engine.builds.attestations import FactsRecorder
     from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.dockerfile import CheckReport
     from carboy.engine.dockerfile_request import DockerfileRequest
@@ -131,6 +132,7 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
 
     engine = Engine.open(os.environ)
     names = outputs.store_names
+    facts = _make_facts(outputs)
     with outputs.open_lease(engine):
         with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
             result = build_folder(
@@ -146,8 +148,19 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
         for other in names[1:]:
             tag_image(engine, names[0], other)
         steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
-        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps)
+        if facts is not None:
+            facts.note_folder(step.title for step in result.steps)
+        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps, recorder=facts)
     return 0
+
+
+def _make_facts(outputs: BuildOutputs) -> FactsRecorder | None:
+    """Return what notes how the build goes, where a provenance is to tell it."""
+    if not outputs.attest:
+        return None
+    from carboy.engine.builds.attestations import FactsRecorder
+
+    return FactsRecorder()
 
 
 def _finish(
@@ -158,10 +171,11 @@ def _finish(
     *,
     size_bytes: int,
     steps: list[dict[str, object]],
+    recorder: FactsRecorder | None,
 ) -> None:
     """Send the image where it goes, and say what it is."""
-    exported = export(engine, descriptor, outputs)
-    digest = str((exported.descriptor or descriptor).digest)
+    exported = export(engine, descriptor, outputs, recorder.facts if recorder is not None else None)
+    digest = str((exported.top or descriptor).digest)
     name = options.tag[0] if options.tag else None
     if options.json:
         print(json.dumps({"digest": digest, "name": name, "size_bytes": size_bytes, "steps": steps}, indent=2))
@@ -179,15 +193,18 @@ def _build_dockerfile(
 
     engine = Engine.open(os.environ)
     warnings: list[CheckWarning] = []
+    facts = _make_facts(outputs)
     with outputs.open_lease(engine):
         with open_steps(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
-            result = build_dockerfile(engine, request, progress=progress, warn=warnings.append, recorder=recorder)
+            result = build_dockerfile(
+                engine, request, progress=progress, warn=warnings.append, recorder=facts or recorder
+            )
         if not options.quiet:
             print_warnings([redact(str(warning)) for warning in warnings])
         steps: list[dict[str, object]] = [
             {"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps
         ]
-        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps)
+        _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps, recorder=facts)
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.errors import CarboyError
-from carboy.images.archive import SavedImage, write_archive
+from carboy.images.archive import SavedImage, wrap_attested, write_archive
 from carboy.images.output.compress import compress_image
 from carboy.images.output.files import write_folder, write_tar
 from carboy.images.output.layout import write_layout
@@ -25,6 +25,7 @@ from carboy.oci.manifest import parse_manifest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from carboy.engine.builds.attestations import Attester
     from carboy.engine.context import Engine
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.reference import Reference
@@ -35,10 +36,19 @@ Opener = Callable[[str], AbstractContextManager[Writable]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What came of the outputs: the last image that left, or was named (None: only files), and its names."""
+    """What came of the outputs: the last image that left, or was named (None: only files), and its names.
+
+    ``index`` is what holds it together with what is said of it, where it left in one.
+    """
 
     descriptor: Descriptor | None
     names: tuple[Reference, ...]
+    index: Descriptor | None = None
+
+    @property
+    def top(self) -> Descriptor | None:
+        """What others find the image by."""
+        return self.index or self.descriptor
 
 
 def check_outputs(outputs: Sequence[Output]) -> None:
@@ -63,13 +73,21 @@ def check_outputs(outputs: Sequence[Output]) -> None:
 
 
 def export_image(
-    engine: Engine, descriptor: Descriptor, outputs: Sequence[Output], *, names: Sequence[Reference], open_file: Opener
+    engine: Engine,
+    descriptor: Descriptor,
+    outputs: Sequence[Output],
+    *,
+    names: Sequence[Reference],
+    open_file: Opener,
+    attester: Attester | None = None,
 ) -> Exported:
     """Carry out the outputs of a build, one after the other; ``names`` are those of outputs that have none of their own.
 
+    What ``attester`` says of the image goes with it into the store and into OCI layouts; Docker's archives have no place for it.
+
     The caller holds a lease. Raises ``CarboyError``; what is at the destination of an archive then is what was there.
     """
-    last, last_names = None, tuple(names)
+    last, last_names, index = None, tuple(names), None
     for output in outputs:
         if output.kind == NOTHING:
             continue
@@ -86,12 +104,17 @@ def export_image(
                 compress_image(engine.store, descriptor, output.compression),
                 output.names or tuple(names),
             )
+            has_place = output.is_stored or output.kind != DOCKER
+            said = attester.attest(last, last_names) if attester is not None and has_place else ()
+            image, index = SavedImage(descriptor=last, names=last_names, attestations=said), None
             if output.is_stored:
                 for name in last_names:
                     engine.store.refs.set(str(name), last)
                 continue
-            _write_image(engine, SavedImage(descriptor=last, names=last_names), output, open_file)
-    return Exported(descriptor=last, names=last_names)
+            _write_image(engine, image, output, open_file)
+            if said:
+                index, _ = wrap_attested(engine.store, image)
+    return Exported(descriptor=last, names=last_names, index=index)
 
 
 def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: Opener) -> None:
@@ -112,7 +135,7 @@ def describe_image(engine: Engine, exported: Exported) -> bytes:
     if exported.descriptor is None:
         return make_metadata(None)
     if exported.descriptor.media_type in mediatypes.INDEXES:
-        return make_metadata(exported.descriptor, names=exported.names)
+        return make_metadata(exported.top, names=exported.names)
     manifest = parse_manifest(engine.store.blobs.read(exported.descriptor.digest))
     config = parse_config(engine.store.blobs.read(manifest.config.digest))
-    return make_metadata(exported.descriptor, config=manifest.config, created=config.created, names=exported.names)
+    return make_metadata(exported.top, config=manifest.config, created=config.created, names=exported.names)

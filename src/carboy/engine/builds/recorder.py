@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.config import FILE
 from carboy.base.credentials import redact
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
 EPOCH = "SOURCE_DATE_EPOCH"
 MAX_BYTES = 4 * 2**20
+
+
+class Recorder(Protocol):
+    """Takes note of a build with a Dockerfile that went well."""
+
+    def note(
+        self,
+        engine: Engine,
+        request: DockerfileRequest,
+        *,
+        text: DockerfileText,
+        bases: Mapping[str, str | None],
+        result: GraphResult,
+        warnings: Iterable[str],
+    ) -> bool:
+        """Take note, and return whether there was anything to keep; see :meth:`BuildRecorder.note`."""
+        ...
 
 
 class BuildRecorder:
@@ -163,4 +180,5 @@ def _decides(request: DockerfileRequest, folder: str) -> bool:
         and not request.refresh
         and not request.cache_from
         and not request.cache_to
+        and not request.is_one_of_several
     )

@@ -30,13 +30,16 @@ def write_layout(store: Store, images: Sequence[SavedImage], path: str, *, docke
     followed. Raises ``CarboyError``, ``OSError``.
     """
     os.makedirs(path, exist_ok=True)
-    documents, blobs = list_contents(store, images, docker=docker)
+    contents = list_contents(store, images, docker=docker)
+    documents = dict(contents.documents)
     root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         folder = _open_folder(root, *BLOBS.split("/"))
         try:
-            for digest in blobs:
+            for digest in contents.blobs:
                 _put_blob(store, folder, digest)
+            for digest, data in contents.made.items():
+                _put(folder, digest.hex, lambda write, data=data: write(data))  # type: ignore[misc]
         finally:
             os.close(folder)
         index = documents.pop("index.json")

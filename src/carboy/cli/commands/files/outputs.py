@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
+    from carboy.attest.request import AttestRequest
+    from carboy.attest.slsa import BuildFacts
     from carboy.engine.builds.outputs import Exported
     from carboy.engine.context import Engine
     from carboy.images.output.request import Output
@@ -27,12 +29,13 @@ _OUTPUT = "type=oci|docker|tar|local|image,dest=PATH, or a folder: where the res
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOutputs:
-    """What was asked for: ``outputs`` (none: the store, under ``names``), and files that tell of it, "" for none."""
+    """What was asked for: ``outputs`` (none: the store, under ``names``), files that tell of it ("": none), attestations."""
 
     outputs: tuple[Output, ...]
     names: tuple[str, ...]
     iidfile: str
     metadata_file: str
+    attest: AttestRequest
 
     @property
     def store_names(self) -> tuple[str, ...]:
@@ -46,7 +49,7 @@ class BuildOutputs:
 
     def open_lease(self, engine: Engine) -> AbstractContextManager[object]:
         """Return what keeps the result from a clean-up until it is where it belongs."""
-        return engine.store.lease("output") if self.outputs else nullcontext()
+        return engine.store.lease("output") if self.outputs or self.attest else nullcontext()
 
 
 def add_output_options(parser: ArgumentParser) -> None:
@@ -54,23 +57,35 @@ def add_output_options(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUTPUT", action="append", default=[], help=_OUTPUT)
     parser.add_argument("--load", action="store_true", help="the store, besides other outputs: --output type=docker")
     parser.add_argument("--push", action="store_true", help="(needs a registry client, which there is not yet)")
+    parser.add_argument("--sbom", metavar="true|false", default="", help="list the packages that the image has (SPDX)")
+    parser.add_argument("--provenance", metavar="true|false|mode=min|mode=max", default="",
+                        help="tell how the image was built (SLSA); neither is done unless asked for")  # fmt: skip
+    parser.add_argument("--attest", metavar="type=sbom|provenance,...", action="append", default=[],
+                        help="the same, in one form for both")  # fmt: skip
     parser.add_argument("--iidfile", metavar="PATH", default="", help="write the digest to a file")
     parser.add_argument("--metadata-file", metavar="PATH", default="", help="write what was built to a file, as JSON")
 
 
 def has_outputs(options: Namespace) -> bool:
     """Return whether there is more to do with a result than to name it."""
-    return bool(options.output or options.load or options.push or options.iidfile or options.metadata_file)
+    told = options.iidfile or options.metadata_file
+    said = options.sbom or options.provenance or options.attest
+    return bool(options.output or options.load or options.push or told or said)
 
 
 def read_outputs(options: Namespace) -> BuildOutputs:
     """Return what the options ask for. Files of an earlier build that would tell of this one go. Raises ``CarboyError`` (2)."""
+    from carboy.attest.request import parse_attests
     from carboy.engine.builds.outputs import check_outputs
     from carboy.images.output.request import parse_outputs
 
     outputs = parse_outputs(options.output, load=options.load, push=options.push)
     found = BuildOutputs(
-        outputs=outputs, names=tuple(options.tag), iidfile=options.iidfile, metadata_file=options.metadata_file
+        outputs=outputs,
+        names=tuple(options.tag),
+        iidfile=options.iidfile,
+        metadata_file=options.metadata_file,
+        attest=parse_attests(options.attest, sbom=options.sbom, provenance=options.provenance),
     )
     check_outputs(outputs)
     if found.uses_stdout:
@@ -94,16 +109,28 @@ def _remove(path: str) -> None:
         return
 
 
-def export(engine: Engine, descriptor: Descriptor, wanted: BuildOutputs) -> Exported:
-    """Send a build's image where it was to go, and write the files that tell of it. Raises ``CarboyError``."""
+def export(engine: Engine, descriptor: Descriptor, wanted: BuildOutputs, facts: BuildFacts | None = None) -> Exported:
+    """Send a build's image where it was to go, and write the files that tell of it. Raises ``CarboyError``.
+
+    ``facts`` are what a provenance tells.
+    """
     from carboy.engine.builds.outputs import Exported, describe_image, export_image
 
     names = tuple(Reference.parse(name) for name in wanted.names)
+    attester = None
+    if wanted.attest and facts is not None:
+        from carboy.engine.builds.attestations import Attester
+
+        attester = Attester(engine, wanted.attest, facts)
     exported = Exported(descriptor=descriptor, names=names)
     if wanted.outputs:
-        exported = export_image(engine, descriptor, wanted.outputs, names=names, open_file=_open_file)
+        exported = export_image(
+            engine, descriptor, wanted.outputs, names=names, open_file=_open_file, attester=attester
+        )
+    elif attester is not None:
+        attester.attest(descriptor, names)
     if wanted.iidfile:
-        _write(wanted.iidfile, str((exported.descriptor or descriptor).digest).encode())
+        _write(wanted.iidfile, str((exported.top or descriptor).digest).encode())
     if wanted.metadata_file:
         _write(wanted.metadata_file, describe_image(engine, exported))
     return exported
