@@ -99,6 +99,30 @@ def test_archives_carry_it(builder: Builder, place: Path) -> None:
 
 
 @pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_several_platforms(builder: Builder, place: Path) -> None:
+    text = "FROM scratch\nCOPY status /var/lib/dpkg/status\n"
+    platforms = ("--platform", "linux/amd64,linux/arm64", "-t", "said:5", "--sbom=true", "--provenance=true")
+    builder.carboy(*builder.arguments(text, *platforms, "--load", "-o", f"type=oci,dest={place}/out.tar"))
+    (before,) = json.loads(builder.carboy("inspect", "said:5").stdout)
+    files = read(place / "out.tar")
+    (entry,) = json.loads(files["index.json"])["manifests"]
+    inner = blob(files, entry["digest"])["manifests"]
+    assert [one["platform"]["architecture"] for one in inner] == ["amd64", "arm64", "unknown", "unknown"]
+    assert [one["annotations"]["vnd.docker.reference.digest"] for one in inner[2:]] == [
+        one["digest"] for one in inner[:2]
+    ]
+    builder.carboy("system", "prune")
+    other = builder.carboy.using(place / "home")
+    assert other("load", "-i", str(place / "out.tar")).stdout == "Loaded image: said:5\n"
+    (loaded,) = json.loads(other("inspect", "said:5").stdout)
+    (kept,) = json.loads(builder.carboy("inspect", "said:5").stdout)
+    assert loaded["Digest"] == kept["Digest"] == before["Digest"]
+    assert [one["Subject"] for one in loaded["Attestations"]] == [one["digest"] for one in inner[:2] for _ in range(2)]
+    assert loaded["Attestations"] == kept["Attestations"] == before["Attestations"]
+    builder.carboy("rmi", "said:5")
+
+
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
 def test_canaries_of_the_machine_are_nowhere(builder: Builder, place: Path) -> None:
     """Secrets, proxies, paths and names of the host: no byte of them is in an archive with everything that can be said."""
     canaries = {

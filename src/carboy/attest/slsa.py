@@ -24,9 +24,9 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all
 class BuildFacts:
     """What a build was told, and what it did. Times are RFC 3339.
 
-    ``frontend`` is "dockerfile" or "python", ``platform`` the machine's; ``source`` the address of a context that is elsewhere ("" for a folder of the
-    machine, which is not named), ``file`` the Dockerfile's name, ``text`` its bytes. ``bases`` are the digests of images by full
-    name, None for one that was made here. ``steps`` are their titles.
+    ``frontend`` is "dockerfile" or "python", ``platform`` the machine's; ``source`` the address of a context that is elsewhere
+    ("" for a folder of the machine, which is not named), ``file`` the Dockerfile's name, ``text`` its bytes. ``bases`` are the
+    digests of images by full name, None for one that was made here. ``steps`` are their titles.
     """
 
     frontend: str
@@ -48,7 +48,10 @@ class BuildFacts:
 
 
 def make_provenance(facts: BuildFacts, *, mode: str, platform: str, version: str) -> dict[str, Any]:
-    """Return the predicate for an image of ``platform``. ``mode`` "min" leaves out what people gave as values, the Dockerfile and the steps; "max" has all."""
+    """Return the predicate for an image of ``platform``.
+
+    ``mode`` "min" leaves out what people gave as values, the Dockerfile and the steps; "max" has all.
+    """
     is_full = mode == "max"
     request: dict[str, Any] = {"frontend": facts.frontend, "locals": [{"name": "context"}, {"name": "dockerfile"}]}
     if facts.frontend != "dockerfile" or facts.source:

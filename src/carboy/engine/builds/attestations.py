@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from carboy.build.sources import DockerfileText
     from carboy.engine.context import Engine
     from carboy.engine.dockerfile_request import DockerfileRequest
+    from carboy.oci.digest import Digest
     from carboy.oci.reference import Reference
 
 
