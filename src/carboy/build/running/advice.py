@@ -11,7 +11,7 @@ _PRINTED = (
     (r"No space left on device", "free some space, or `carboy system prune`"),
     (
         r"Temporary failure (resolving|in name resolution)",
-        "the step has no network: leave out --network=none, or check the machine's name servers",
+        "leave out --network=none, check the machine's name servers, or try `carboy build --network host`",
     ),
     (
         r"E: Unable to locate package|E: Package '.*' has no installation candidate",
