@@ -115,3 +115,22 @@ def test_stages_of_a_filter_are_done_again(builder: Builder) -> None:
     done = [title for title, cached in again.steps.items() if not cached]
     assert done == ["[two 2/2] RUN echo 2 > /2"]  # its files are the same, so that what takes them is
     assert builder.build(text).cached
+
+
+def test_the_same_build_is_told_again_in_every_tier(builder: Builder) -> None:
+    builder.write(word="hello\n", Dockerfile="FROM small:test\nCOPY word /\nRUN cat /word > /again\n")
+    arguments = ("-t", "again:1", str(builder.folder))
+    first = builder.carboy("build", *arguments)
+    look = "import os, sys; from carboy.engine.builds.replay import find_record\n"
+    look += "print(find_record(sys.argv[1:], os.environ) is not None)"
+    assert builder.carboy.python(look, *arguments).stdout == "True\n"
+    again = builder.carboy("build", *arguments)
+    assert again.stdout == first.stdout
+    assert again.stderr.count("CACHED") == 4
+    assert builder.run("again:1", "cat", "/again") == "hello\n"
+    builder.write(word="changed\n")
+    assert builder.carboy.python(look, *arguments).stdout == "False\n"
+    builder.carboy("build", *arguments)
+    assert builder.run("again:1", "cat", "/again") == "changed\n"
+    builder.carboy("rmi", "again:1")
+    assert builder.carboy.python(look, *arguments).stdout == "False\n"

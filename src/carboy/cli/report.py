@@ -24,7 +24,7 @@ def print_cached(titles: Sequence[str], *, mode: str) -> None:
 
 def _render_line(title: str) -> str:
     try:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # a terminal may not know its size
     except OSError:
         width = 80
     room = max(width - len("ok   cached"), 1)
