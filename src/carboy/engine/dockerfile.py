@@ -194,8 +194,10 @@ def _build_all(
         read_platform(single.platform)
     counted = Counted(progress)
     results = []
-    for single in singles:
-        results.append(_build_one(engine, single, progress=counted, warn=warn_once, recorder=recorder))
+    for number, single in enumerate(singles):
+        targets = tuple(replace(target, adds=number > 0) for target in single.cache_to)
+        own = replace(single, cache_to=targets)
+        results.append(_build_one(engine, own, progress=counted, warn=warn_once, recorder=recorder))
         counted.go_on()
     result = combine(engine.store, results)
     for name in names:

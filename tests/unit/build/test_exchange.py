@@ -156,6 +156,18 @@ def test_names_in_a_folder_stay(store: Store, tmp_path: Path) -> None:
         open_cache(folder, tag="three")
 
 
+@pytest.mark.root
+def test_a_second_platform_adds_to_the_first(store: Store, tmp_path: Path) -> None:
+    folder = str(tmp_path / "cache")
+    one, two = make_layer(store, "one"), make_layer(store, "two")
+    two = CacheRecord(key=f"layer:{'2' * 64}", digest=two.digest, size_bytes=two.size_bytes)
+    write_cache(store, CacheTarget(folder=folder), [one])
+    write_cache(store, CacheTarget(folder=folder, adds=True), [two])
+    assert sorted(record.key for record in open_cache(Path(folder)).records) == [one.key, two.key]
+    write_cache(store, CacheTarget(folder=folder), [two])
+    assert [record.key for record in open_cache(Path(folder)).records] == [two.key]
+
+
 def damage(folder: Path, record: CacheRecord) -> Path:
     return folder / "blobs/sha256" / record.digest.hex
 

@@ -35,7 +35,10 @@ def test_on_a_terminal_lines_fit_and_titles_cannot_drive_it(monkeypatch: pytest.
         monkeypatch.setattr(sys, "stderr", stream)
         print_cached(TITLES, mode="auto")
         stream.flush()
-        lines = os.read(reader, 4096).decode().splitlines()
+        said = b""
+        while said.count(b"\n") < len(TITLES):
+            said += os.read(reader, 4096)
+        lines = said.decode().splitlines()
     os.close(reader)
     monkeypatch.undo()
     assert ("\x1b[32mok" in lines[0]) == colour

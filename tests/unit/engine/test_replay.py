@@ -190,6 +190,14 @@ def test_what_is_more_than_files_is_not_told_again(web: Path, options: tuple[str
     assert not is_known(*arguments)
 
 
+def test_an_image_for_several_platforms_is_not_told_again(web: Path) -> None:
+    """Each of its builds knows one platform only."""
+    (web / "Dockerfile").write_text("FROM scratch\nCOPY app.py /\n")
+    arguments = ["build", "--platform", "linux/amd64,linux/arm64", *ARGUMENTS[1:]]
+    build(*arguments)
+    assert not is_known(*arguments)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -19,13 +19,15 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 class CacheTarget:
     """Where a cache is written: a folder, the name in it, of which steps: "min", those of the image, or "max", all.
 
-    ``may_fail``: the build goes on when it cannot be written.
+    ``may_fail``: the build goes on when it cannot be written. ``adds``: what is there under the name stays, as for the second
+    platform of one build.
     """
 
     folder: str
     tag: str = DEFAULT_TAG
     mode: Literal["min", "max"] = "min"
     may_fail: bool = False
+    adds: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import make_dir, open_durable, translate_os_errors, write_durable
+from carboy.build.exchange.arguments import CacheOrigin
 from carboy.build.exchange.document import CONFIG_TYPE, CacheRecord, make_cache, parse_cache
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, keep_layer, unpack_layer
@@ -29,7 +30,7 @@ from carboy.oci.manifest import parse_manifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
+    from carboy.build.exchange.arguments import CacheTarget
     from carboy.store.store import Store
 
 NAME = "org.opencontainers.image.ref.name"
@@ -60,6 +61,11 @@ class LocalCache:
                     f"{origin.folder} has no build cache of carboy's: {manifest.config.media_type}"
                 )
             return cls(folder, parse_cache(_read_blob(folder, manifest.config)), warn)
+
+    @property
+    def records(self) -> tuple[CacheRecord, ...]:
+        """What there is."""
+        return tuple(self._records.values())
 
     def fetch(self, key: str, store: Store) -> LayerResult | None:
         """Return the layer of a step, now in the store and its cache; None when it is not there, or is not what it should be."""
@@ -93,10 +99,10 @@ def write_cache(store: Store, target: CacheTarget, records: Iterable[CacheRecord
 
     Durable, and at each moment the old one or the new one: ``index.json`` comes last.
     """
-    kept = tuple(records)
+    kept = {one.key: one for one in (*(_read_records(target) if target.adds else ()), *records)}
     folder = os.path.abspath(target.folder)
     blobs = f"{folder}/blobs/sha256"
-    config, manifest = make_cache(kept)
+    config, manifest = make_cache(kept.values())
     with translate_os_errors(f"write the cache {target.folder}"):
         make_dir(blobs, mode=0o755)
         if os.path.realpath(blobs) != f"{os.path.realpath(folder)}/blobs/sha256":
@@ -112,6 +118,11 @@ def write_cache(store: Store, target: CacheTarget, records: Iterable[CacheRecord
         )
         others = [one for one in _read_index(folder) if one.annotations.get(NAME) != target.tag]
         write_durable(f"{folder}/index.json", make_index((*others, own)).raw, mode=0o644)
+
+
+def _read_records(target: CacheTarget) -> Iterable[CacheRecord]:
+    """Return what is there by now under a target's name; its layers were written by this build."""
+    return LocalCache.open(CacheOrigin(folder=target.folder, tag=target.tag), lambda _: None).records
 
 
 def _read_index(folder: str) -> tuple[Descriptor, ...]:
