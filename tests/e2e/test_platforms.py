@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carboy.images.binfmt import find_interpreter
+from carboy.images.binfmt import find_interpreter, make_header
 from carboy.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -154,13 +154,48 @@ def make_interpreter(path: Path) -> None:
     subprocess.run([compiler, "-static", "-o", str(path), str(source)], check=True)
 
 
+def register(header: bytes, emulator: str) -> tuple[str, ...]:
+    """Return the words before a command for which programs with this ELF header run by an emulator.
+
+    The registration has a name of this test's own, and is taken back.
+    """
+    magic = "".join(f"\\x{byte:02x}" for byte in header)
+    mask = "".join(f"\\x{byte:02x}" for byte in (*b"\xff" * 7, 0, *b"\xff" * 8, 0xFE, *b"\xff" * 3))
+    name = f"carboy-test-{os.getpid()}"
+    script = f"""
+set -e
+mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
+echo ':{name}:M::{magic}:{mask}:{emulator}:F' > /proc/sys/fs/binfmt_misc/register
+trap 'echo -1 > /proc/sys/fs/binfmt_misc/{name}' EXIT
+"$@"
+"""
+    prefix = ("unshare", "-m", "sh", "-c", script, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("binfmt_misc cannot be mounted, or written, on this machine")
+    return prefix
+
+
+@pytest.mark.root
+@pytest.mark.long
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
+def test_a_base_and_a_step_of_another_processor(carboy: Carboy, tmp_path: Path) -> None:
+    """Debian for arm64, made, configured and used on this machine by Debian's own emulator."""
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None or HERE == "arm64":
+        pytest.skip("qemu-aarch64-static is not installed (Debian: qemu-user-static), or not needed")
+    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm\nRUN uname -m && dpkg --print-architecture > /made\n")
+    prefix = register(make_header("arm64"), emulator)
+    carboy("build", "--platform", "linux/arm64", "-t", "foreign:1", str(tmp_path), prefix=prefix, timeout_s=580)
+    done = carboy("run", "--rm", "foreign:1", "sh", "-c", "uname -m; cat /made", prefix=prefix)
+    assert done.stdout == "aarch64\narm64\n"
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
 def test_a_foreign_program_runs_by_an_emulator(small_root_carboy: Carboy, tmp_path: Path) -> None:
-    """binfmt_misc with the flag F, of a processor that nobody has here: what an emulator would do, a program of ours says.
-
-    The registration is this test's own, under a name of its own, and is taken back.
-    """
+    """binfmt_misc with the flag F, of a processor that nobody has here: what an emulator would do, a program of ours says."""
     architecture, machine = "s390x", 22
     if find_interpreter(architecture) is not None:
         pytest.skip(f"this machine runs {architecture}")
@@ -174,18 +209,7 @@ def test_a_foreign_program_runs_by_an_emulator(small_root_carboy: Carboy, tmp_pa
     (context / "Dockerfile").write_text(
         'FROM scratch AS files\nCOPY program /program\nFROM files\nCMD ["/program", "x"]\n'
     )
-    magic = "".join(f"\\x{byte:02x}" for byte in program[:20])
-    script = f"""
-set -e
-mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-cd /proc/sys/fs/binfmt_misc
-echo ':carboy-test-{os.getpid()}:M::{magic}::{emulator}:F' > register
-trap 'echo -1 > /proc/sys/fs/binfmt_misc/carboy-test-{os.getpid()}' EXIT
-"$@"
-"""
-    prefix = ("unshare", "-m", "sh", "-c", script, "sh")
-    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("binfmt_misc cannot be mounted, or written, on this machine")
+    prefix = register(program[:20], str(emulator))
     build = ("build", "--platform", f"linux/{architecture}", "-t", "foreign:1", str(context))
     small_root_carboy(*build, prefix=prefix)
     assert inspect(small_root_carboy, "foreign:1")["Architecture"] == architecture
