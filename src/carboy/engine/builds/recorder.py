@@ -178,7 +178,6 @@ def _decides(request: DockerfileRequest, folder: str) -> bool:
         and not request.no_cache
         and not request.no_cache_stages
         and not request.refresh
-        and not request.is_one_of_several
         and not request.cache_from
         and not request.cache_to
         and not request.is_one_of_several
