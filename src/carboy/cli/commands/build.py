@@ -180,7 +180,7 @@ def _finish(
     if options.json:
         print(json.dumps({"digest": digest, "name": name, "size_bytes": size_bytes, "steps": steps}, indent=2))
     elif not outputs.uses_stdout:
-        print_result(digest, tags=options.tag, size_bytes=size_bytes, quiet=options.quiet)
+        print_result(digest, tags=outputs.shown_names, size_bytes=size_bytes, quiet=options.quiet)
     elif not options.quiet:
         print(digest, file=sys.stderr)
 

@@ -43,6 +43,13 @@ class BuildOutputs:
         return () if self.outputs else self.names
 
     @property
+    def shown_names(self) -> tuple[str, ...]:
+        """The names that the store has for the image now, as the person wrote them."""
+        if not self.outputs:
+            return self.names
+        return self.names if any(output.is_stored and not output.names for output in self.outputs) else ()
+
+    @property
     def uses_stdout(self) -> bool:
         """Whether standard output belongs to an archive."""
         return any(output.dest == "-" for output in self.outputs)
