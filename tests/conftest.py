@@ -50,6 +50,12 @@ PR_SET_CHILD_SUBREAPER = 36
 # --- the place of one run -----------------------------------------------------------------------------------------
 
 
+# What these modules test is the same code in each tier; tests/security asks what the tiers differ in, every day.
+SECOND_TIER_IS_LONG = frozenset(
+    {"test_containers", "test_container_trouble", "test_container_processes", "test_container_memory", "test_observing"}
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the place of this run, before any worker is started."""
     if not hasattr(config, "workerinput"):
@@ -89,10 +95,16 @@ def made_once(base: Path, name: str) -> Iterator[Path]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the one warm home in one worker."""
+    """Keep the tests of one warm home in one worker, and leave the second tier of whole modules to the long run."""
     for item in items:
-        if "shared_carboy" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "shared_carboy" in names:
             item.add_marker(pytest.mark.xdist_group("shared-home"))
+        elif "folders_carboy" in names:
+            item.add_marker(pytest.mark.xdist_group("folders-home"))
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if parameters.get("tier_carboy") == "subuid" and item.path.stem in SECOND_TIER_IS_LONG:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -311,6 +323,20 @@ def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
             runner("build", str(CHECKOUT / "examples" / "iris"), "-t", IMAGE)
             record.write_text("true")
     return runner
+
+
+@pytest.fixture(scope="session")
+def folders_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
+    """Return a runner with a second warm home, for folders that only need the base with Python, beside the first one."""
+    entry = pwd.getpwuid(os.getuid())
+    person = Person(
+        tier="root" if entry.pw_uid == 0 else "user",
+        name=entry.pw_name,
+        uid=entry.pw_uid,
+        gid=entry.pw_gid,
+        home=run_base,
+    )
+    return _runner(person, own_program, run_base / "folders" / "carboy")
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_folder_is_locked_and_built_as_locked(shared_carboy: Carboy, folder: Path) -> None:
-    carboy, lock = shared_carboy, folder / "carboy.lock"
+def test_a_folder_is_locked_and_built_as_locked(folders_carboy: Carboy, folder: Path) -> None:
+    carboy, lock = folders_carboy, folder / "carboy.lock"
     assert "there is no carboy.lock" in carboy("build", "--locked", str(folder), expect=1).stderr
     assert "1 Python packages on debian:bookworm" in carboy("lock", str(folder)).stdout
     first = lock.read_text()
@@ -48,18 +48,18 @@ def test_a_folder_is_locked_and_built_as_locked(shared_carboy: Carboy, folder: P
     assert "click" in carboy("run", "--rm", "--network", "none", str(folder)).stdout
 
 
-def test_a_base_that_is_not_the_locked_one_is_refused(shared_carboy: Carboy, folder: Path) -> None:
-    shared_carboy("lock", str(folder))
+def test_a_base_that_is_not_the_locked_one_is_refused(folders_carboy: Carboy, folder: Path) -> None:
+    folders_carboy("lock", str(folder))
     lock = folder / "carboy.lock"
     text = lock.read_text()
     line = next(line for line in text.splitlines() if line.strip().startswith('"base-files '))
     lock.write_text(text.replace(line, line.replace(line.split()[1], "11.0", 1)))
-    error = shared_carboy("build", "--locked", str(folder), expect=1).stderr
+    error = folders_carboy("build", "--locked", str(folder), expect=1).stderr
     assert "is not the one that carboy.lock names" in error
     assert "base-files 11.0 is " in error
     # A lock that cannot be made leaves the one that is there.
     before = lock.read_text()
     (folder / "requirements.txt").write_text("click==0.0.0.1\n")
-    shared_carboy("lock", str(folder), expect=1)
+    folders_carboy("lock", str(folder), expect=1)
     assert lock.read_text() == before
     assert sorted(path.name for path in folder.iterdir()) == ["carboy.lock", "main.py", "requirements.txt"]

@@ -20,42 +20,42 @@ OTHERS = ("pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg
 
 
 @pytest.mark.parametrize("name", [*EVERYDAY, *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
-def test_a_folder_runs(shared_carboy: Carboy, tmp_path: Path, name: str) -> None:
+def test_a_folder_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     shutil.copytree(PROJECTS / name, folder)
-    done = shared_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=200)
+    done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=200)
     assert "answer  42" in done.stdout
 
 
 @pytest.mark.long
-def test_all_locks_build_the_same_layers(shared_carboy: Carboy) -> None:
+def test_all_locks_build_the_same_layers(folders_carboy: Carboy) -> None:
     layers = []
     for name in ("uv", "pylock", "poetry", "pdm", "pipenv", "hashes"):
-        shared_carboy("build", str(PROJECTS / name), "-t", f"{name}:sample")
+        folders_carboy("build", str(PROJECTS / name), "-t", f"{name}:sample")
         layers.append(
-            tuple(x["Digest"] for x in json.loads(shared_carboy("inspect", f"{name}:sample").stdout)[0]["Layers"])
+            tuple(x["Digest"] for x in json.loads(folders_carboy("inspect", f"{name}:sample").stdout)[0]["Layers"])
         )
-        shared_carboy("rmi", f"{name}:sample")
+        folders_carboy("rmi", f"{name}:sample")
     assert len({found[:-1] for found in layers}) == 1
 
 
-def test_what_is_imported_is_offered(shared_carboy: Carboy, tmp_path: Path) -> None:
+def test_what_is_imported_is_offered(folders_carboy: Carboy, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
     (folder / "main.py").write_text("import click\nfrom tabulate import tabulate\nprint(tabulate([['answer', 42]]))\n")
-    error = shared_carboy("build", str(folder), expect=1).stderr
+    error = folders_carboy("build", str(folder), expect=1).stderr
     assert "the code imports click, tabulate" in error
     assert f"carboy detect --write {folder}" in error
-    assert json.loads(shared_carboy("detect", "--json", str(folder)).stdout)["offered"] == ["click", "tabulate"]
-    shared_carboy("detect", "--write", str(folder))
+    assert json.loads(folders_carboy("detect", "--json", str(folder)).stdout)["offered"] == ["click", "tabulate"]
+    folders_carboy("detect", "--write", str(folder))
     assert (folder / "requirements.txt").read_text() == "click\ntabulate\n"
-    assert "says which packages" in shared_carboy("detect", "--write", str(folder), expect=1).stderr
-    assert "answer  42" in shared_carboy("run", "--rm", str(folder)).stdout
+    assert "says which packages" in folders_carboy("detect", "--write", str(folder), expect=1).stderr
+    assert "answer  42" in folders_carboy("run", "--rm", str(folder)).stdout
 
 
-def test_detect_shows_which_files_count(shared_carboy: Carboy) -> None:
-    shown = shared_carboy("detect", str(PROJECTS / "uv")).stdout
+def test_detect_shows_which_files_count(folders_carboy: Carboy) -> None:
+    shown = folders_carboy("detect", str(PROJECTS / "uv")).stdout
     assert "uv.lock         Python packages  yes" in shown
     assert "locked, each with its hashes" in shown
-    found = json.loads(shared_carboy("detect", "--json", str(PROJECTS / "binder")).stdout)
+    found = json.loads(folders_carboy("detect", "--json", str(PROJECTS / "binder")).stdout)
     assert found["system"] == ["jq"]
