@@ -85,5 +85,6 @@ def open_podman() -> Iterator[Podman]:
         podman.reset()
         shutil.rmtree(folder, ignore_errors=True)
         for path in glob("/sys/fs/cgroup/libpod_parent") + glob("/sys/fs/cgroup/*/libpod_parent"):
-            with suppress(OSError):  # somebody else's podman is at work
-                os.rmdir(path)
+            for folder, _, _ in os.walk(path, topdown=False):
+                with suppress(OSError):  # somebody else's podman is at work
+                    os.rmdir(folder)
