@@ -4,7 +4,8 @@
 
 ``groups.json`` in the working folder has the groups, each a list of lines of requirements. Group N becomes ``LAYERS/N``, whose
 paths are those below ENVIRONMENT. A file belongs to the package whose RECORD names it. Where two packages name one file, each is
-installed once more by itself, so that a layer never depends on what else was installed beside it.
+installed once more by itself, so that a layer never depends on what else was installed beside it; and so is each where a
+RECORD is incomplete.
 
 What `marshal` writes depends on the reference counts of shared constants, thus on what a process did before. So each
 top-level package is compiled by a process of its own, forked from one state, its files in order; hash-based files that are never
@@ -108,14 +109,26 @@ def install_alone(line: str, environment: str, uv: str) -> str:
     return place
 
 
-def check_rest(environment: str, own: set[str]) -> None:
-    """Refuse what was installed and named by nobody: it would be lost. ``own`` are the paths that were there before."""
-    for above, folders, names in os.walk(environment):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
-            path = os.path.relpath(os.path.join(above, name), environment)
-            if path not in own and name not in _NOTES:
-                sys.exit(f"the file {path} was installed, and no package names it")
+def find_rest(environment: str, own: set[str]) -> set[str]:
+    """Return what was installed and no RECORD names; ``own`` are the paths that were there before."""
+    return {
+        path
+        for path in list_files(environment) - own
+        if os.path.basename(path) not in _NOTES and "__pycache__" not in path.split(os.sep)
+    }
+
+
+def settle_rest(environment: str, layers: str, uv: str, groups: list[list[str]], rest: set[str]) -> None:
+    """Give the files of incomplete RECORDs to the packages that bring them, which is seen when each is installed by itself."""
+    for number, lines in enumerate(groups):
+        for line in lines:
+            place = install_alone(line, environment, uv)
+            found = {path for path in rest if os.path.lexists(os.path.join(place, path))}
+            move(found, place, os.path.join(layers, str(number)))
+            rest = rest - found
+            if not rest:
+                return
+    sys.exit(f"the file {min(rest)} was installed, and no package brings it")
 
 
 def list_files(root: str) -> set[str]:
@@ -193,7 +206,9 @@ def main() -> None:
         if status != 0:
             sys.exit(status)
         divide(environment, layers, uv, groups)
-        check_rest(environment, own)
+        rest = find_rest(environment, own)
+        if rest:
+            settle_rest(environment, layers, uv, groups, rest)
     compile_trees(layers, environment)
 
 

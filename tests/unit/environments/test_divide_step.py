@@ -125,10 +125,13 @@ def test_a_record_that_points_elsewhere_is_refused(place: Place) -> None:
     assert "names a file outside of the environment" in place.divide([[bad]], expect=1)
 
 
-def test_a_file_that_no_record_names_is_not_lost_in_silence(place: Place) -> None:
+def test_a_file_that_no_record_names_goes_with_its_package(place: Place) -> None:
     info = f"{SITE}/odd-1.dist-info"
-    odd = place.package("odd", {f"{SITE}/odd.py": ""}, record=[f"{info}/METADATA", f"{info}/RECORD"])
-    assert "odd.py was installed, and no package names it" in place.divide([[odd]], expect=1)
+    odd = place.package("odd", {f"{SITE}/odd.py": "x\n"}, record=[f"{info}/METADATA", f"{info}/RECORD"])
+    plain = place.package("plain", {f"{SITE}/plain.py": "y\n"})
+    place.divide([[plain], [odd]])
+    assert place.files("1")[f"{SITE}/odd.py"] == "x\n"
+    assert f"{SITE}/odd.py" not in place.files("0")
 
 
 def test_an_installer_that_fails_ends_the_step(place: Place) -> None:
