@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [PART ...] [--quick] [--json] [--carboy PROGRAM]
 
-The parts are start, parallel, bootstrap, iris, containers and dockerfiles; without one, all. Whole processes are timed, by
-the wall.
+The parts are start, parallel, bootstrap, iris, containers, dockerfiles and environments; without one, all. Whole processes are
+timed, by the wall.
 Things that are compared are run in turns, so that what else the machine does hits both; the figure is the median.
 Standard library only; all state is in one temporary folder.
 """
@@ -27,6 +27,7 @@ from pathlib import Path
 import peers
 from bench import BASE, Bench, export_rootfs, in_turns
 from builds import measure_dockerfiles
+from environments import measure_environments
 from kept import measure_containers
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,7 @@ PARTS = {
     "iris": measure_iris,
     "containers": measure_containers,
     "dockerfiles": measure_dockerfiles,
+    "environments": measure_environments,
 }
 
 
