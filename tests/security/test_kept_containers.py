@@ -76,7 +76,7 @@ def facts(containers: Containers, tmp_path: Path) -> dict[str, Any]:
     return {
         "canary": str(canary),
         "environment": f"canary-{os.urandom(8).hex()}",
-        "groups": [] if single else ["2000"],
+        "groups": [] if single else ["0", "2000"],
         "many_ids": not single,
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
         "numbers": json.loads(numbers),

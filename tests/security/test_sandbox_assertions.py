@@ -80,7 +80,7 @@ def run_probe(
     facts = {
         **traces,
         # With one id the kernel keeps the person's groups: here the own one, which is shown as 0.
-        "groups": ["0"] if sandboxes.tier == "single" else ["2000"],
+        "groups": ["0"] if sandboxes.tier == "single" else ["0", "2000"],
         "many_ids": sandboxes.tier != "single",
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
         "numbers": _numbers(sandboxes),
