@@ -1,11 +1,12 @@
 """Runs inside the sandbox, by the image's own Python: divides what uv installed into the trees of layers, and compiles them.
 
-    divide_step.py ENVIRONMENT LAYERS UV
+    divide_step.py ENVIRONMENT LAYERS UV LIMIT
 
 ``groups.json`` in the working folder has the groups, each a list of lines of requirements. Group N becomes ``LAYERS/N``, whose
-paths are those below ENVIRONMENT. A file belongs to the package whose RECORD names it. Where two packages name one file, each is
-installed once more by itself, so that a layer never depends on what else was installed beside it; and so is each where a
-RECORD is incomplete.
+paths are those below ENVIRONMENT; one of more than LIMIT bytes is cut, and goes on in ``LAYERS/N.1``, ``LAYERS/N.2``.
+
+A file belongs to the package whose RECORD names it. Where two packages name one file, each is installed once more by itself,
+so that a layer never depends on what else was installed beside it; and so is each where a RECORD is incomplete.
 
 What `marshal` writes depends on the reference counts of shared constants, thus on what a process did before. So each
 top-level package is compiled by a process of its own, forked from one state, its files in order; hash-based files that are never
@@ -131,6 +132,20 @@ def settle_rest(environment: str, layers: str, uv: str, groups: list[list[str]],
     sys.exit(f"the file {min(rest)} was installed, and no package brings it")
 
 
+def cut(layers: str, limit: int) -> None:
+    """Cut trees with more than ``limit`` bytes, between files and in the order of their names, so that it is always the same."""
+    for tree in sorted(os.listdir(layers)):
+        root = os.path.join(layers, tree)
+        part, size_bytes = 0, 0
+        for path in sorted(list_files(root)):
+            file_bytes = os.lstat(os.path.join(root, path)).st_size
+            if size_bytes and size_bytes + file_bytes > limit:
+                part, size_bytes = part + 1, 0
+            size_bytes += file_bytes
+            if part:
+                move([path], root, f"{root}.{part}")
+
+
 def list_files(root: str) -> set[str]:
     """Return the paths of all that is no folder."""
     found: set[str] = set()
@@ -194,7 +209,7 @@ def weigh(path: str) -> int:
 
 def main() -> None:
     """Install what is missing, divide it, and compile it."""
-    environment, layers, uv = sys.argv[1:]
+    environment, layers, uv, limit = sys.argv[1:]
     with open("groups.json", encoding="utf-8") as file:
         groups = json.load(file)
     own = list_files(environment)
@@ -210,6 +225,7 @@ def main() -> None:
         if rest:
             settle_rest(environment, layers, uv, groups, rest)
     compile_trees(layers, environment)
+    cut(layers, int(limit))
 
 
 if __name__ == "__main__":

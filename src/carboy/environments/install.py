@@ -21,7 +21,8 @@ from carboy.environments.groups import Group, plan_groups
 from carboy.environments.lock import Package, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.apply import LayerResult, commit_tree, find_layer
+from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.environments.indexes import IndexConfig
     from carboy.linux.identity import Tier
-    from carboy.oci.digest import Digest
     from carboy.runtime.attend import Watcher
     from carboy.store.store import Store
 
@@ -40,6 +40,8 @@ ENVIRONMENT = "/opt/env"
 PACKAGE_TIME_S = 315_532_800
 """All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
 _LAYERS = "/opt/layers"
+MAX_LAYER_BYTES = 900_000_000
+"""What is larger (torch, with CUDA's libraries) becomes several layers: registries and people have less trouble with those."""
 MAX_LOCK_BYTES = 16 * 2**20
 _TAIL_LINES = 30
 
@@ -57,7 +59,7 @@ _INSTALL = f"""{_PRELUDE}
 $uv venv {ENVIRONMENT} --python /usr/bin/python3 --no-project --quiet
 sed -i '/^uv = /d' {ENVIRONMENT}/pyvenv.cfg
 rm -f {ENVIRONMENT}/.lock {ENVIRONMENT}/.gitignore {ENVIRONMENT}/CACHEDIR.TAG
-exec /usr/bin/python3 -I divide_step.py {ENVIRONMENT} {_LAYERS} $uv
+exec /usr/bin/python3 -I divide_step.py {ENVIRONMENT} {_LAYERS} $uv {MAX_LAYER_BYTES}
 """
 
 
@@ -135,16 +137,17 @@ class PackageAssembler:
         interpreter = f"{request.interpreter} {installer_version()}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
         groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
-        found = {group.key: find_layer(self._store, f"layer:{group.key}") for group in groups}
-        missing = [group for group in groups if found[group.key] is None]
+        found = {group.key: self._find(group) for group in groups}
+        missing = [group for group in groups if not found[group.key]]
         if missing:
             found.update(self._install(request, missing, log))
         layers = []
         for group in groups:
-            layer = found[group.key]
-            assert layer is not None
+            parts = found[group.key]
             content = group.title or f"environment in {ENVIRONMENT}"
-            layers.append(EnvironmentLayer(layer=layer, content=content, cached=group not in missing))
+            for number, layer in enumerate(parts):
+                part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
+                layers.append(EnvironmentLayer(layer=layer, content=content + part, cached=group not in missing))
         return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known and not missing)
 
     def resolve(
@@ -174,8 +177,8 @@ class PackageAssembler:
 
     def _install(
         self, request: EnvironmentRequest, groups: Sequence[Group], log: Callable[[str], None]
-    ) -> dict[str, LayerResult]:
-        """Install the packages of these groups and make a layer of each; returns them by the groups' keys."""
+    ) -> dict[str, tuple[LayerResult, ...]]:
+        """Install the packages of these groups and make layers of them; returns those by the groups' keys."""
         wanted = [group for group in groups if group.packages]
         lines = [[package.requirement for package in group.packages] for group in wanted]
         # Indexes and the like that the requirements name; where the packages are from is in no layer.
@@ -190,11 +193,31 @@ class PackageAssembler:
             for group in groups:
                 tree = str(wanted.index(group)) if group.packages else "venv"
                 cap = PACKAGE_TIME_S if group.packages else request.epoch_s
-                made[group.key] = layer = self._commit(f"{upper}{_LAYERS}/{tree}", cap)
-                keep_layer(self._store, f"layer:{group.key}", layer)
+                names = [name for name in os.listdir(f"{upper}{_LAYERS}") if name.partition(".")[0] == tree]
+                names.sort(key=lambda name: int(name.partition(".")[2] or 0))
+                parts = tuple(self._commit(f"{upper}{_LAYERS}/{name}", cap) for name in names)
+                made[group.key] = parts
+                self._keep(group, parts)
                 if group.packages:
-                    log(f"layer with {group.title}: {layer.size_bytes / 1e6:.1f} MB")
+                    log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
         return made
+
+    def _find(self, group: Group) -> tuple[LayerResult, ...]:
+        """Return a group's layers, () where they, or one of them, are not there."""
+        entry = self._store.cache.get(f"layer:{group.key}")
+        first = find_layer(self._store, f"layer:{group.key}")
+        if entry is None or first is None:
+            return ()
+        more = (LayerResult(diff_id=Digest.parse(item), size_bytes=size) for item, size in entry.value.get("more", ()))
+        parts = (first, *more)
+        return parts if all(self._store.blobs.has(part.diff_id) for part in parts) else ()
+
+    def _keep(self, group: Group, parts: tuple[LayerResult, ...]) -> None:
+        first, *more = parts
+        value = {"diff_id": str(first.diff_id), "size_bytes": first.size_bytes}
+        rest = {"more": [[str(part.diff_id), part.size_bytes] for part in more]} if more else {}
+        digests = [part.diff_id for part in parts]
+        self._store.cache.put(f"layer:{group.key}", "layer", {**value, **rest}, digests)
 
     def _commit(self, tree: str, mtime_cap_s: int) -> LayerResult:
         owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None

@@ -48,11 +48,11 @@ class Place:
         (root / info / "RECORD").write_text("\n".join(lines) + "\n")
         return f"{name}==1 --hash=sha256:{'a' * 64}"
 
-    def divide(self, groups: list[list[str]], *, expect: int = 0) -> str:
+    def divide(self, groups: list[list[str]], *, expect: int = 0, limit: int = 10**9) -> str:
         (self.folder / "groups.json").write_text(json.dumps(groups))
         (self.folder / "missing.txt").write_text("".join(f"{line}\n" for group in groups for line in group))
         done = subprocess.run(
-            [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv"],
+            [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv", str(limit)],
             cwd=self.folder,
             env={**os.environ, "PACKAGES": str(self.packages), "ENVIRONMENT": str(self.environment)},
             capture_output=True,
@@ -132,6 +132,18 @@ def test_a_file_that_no_record_names_goes_with_its_package(place: Place) -> None
     place.divide([[plain], [odd]])
     assert place.files("1")[f"{SITE}/odd.py"] == "x\n"
     assert f"{SITE}/odd.py" not in place.files("0")
+
+
+def test_what_is_too_large_is_cut_between_files(place: Place) -> None:
+    files = {f"{SITE}/{name}.txt": name * 1000 for name in "abc"}
+    large, small = place.package("large", files), place.package("small", {f"{SITE}/small.txt": "x"})
+    place.divide([[large], [small]], limit=2100)
+    trees = sorted(path.name for path in place.layers.iterdir())
+    assert trees == ["0", "0.1", "1", "venv"]
+    assert {**place.files("0"), **place.files("0.1")}.items() >= files.items()
+    assert not set(place.files("0")) & set(place.files("0.1"))
+    sizes = [sum(len(text) for text in place.files(tree).values()) for tree in ("0", "0.1")]
+    assert max(sizes) <= 2100
 
 
 def test_an_installer_that_fails_ends_the_step(place: Place) -> None:
