@@ -27,7 +27,7 @@ from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
 from carboy.engine.builds.platforms import Counted, combine, read_platform, split_platforms
 from carboy.engine.contexts import Located, find_time, git_operation, locate
-from carboy.engine.dockerfile_request import DockerfileRequest
+from carboy.engine.dockerfile_request import EPOCH, DockerfileRequest
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from carboy.engine.builds.recorder import Recorder
     from carboy.engine.context import Engine
 
-EPOCH = "SOURCE_DATE_EPOCH"
 _MAX_EPOCH = 2**33
 
 
@@ -239,14 +238,16 @@ def _build_one(
     for name in request.names:
         engine.store.refs.set(str(Reference.parse(name)), result.descriptor)
     if recorder is not None:
-        recorder.note(
-            engine,
-            request,
+        from carboy.engine.builds.recorder import FinishedBuild
+
+        build = FinishedBuild(
+            request=request,
             text=read.located.text,
             bases=read.resolver.asked,
             result=result,
-            warnings=map(str, report.warnings),
+            warnings=tuple(map(str, report.warnings)),
         )
+        recorder.note(engine, build)
     return result
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
 
 
+EPOCH = "SOURCE_DATE_EPOCH"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerfileRequest:
     """What ``carboy build`` asks for. ``context`` is a folder ("" for none), ``file`` a path, or ``text`` is the Dockerfile

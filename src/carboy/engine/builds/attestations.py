@@ -23,12 +23,11 @@ from carboy.oci.platform import Platform
 from carboy.store.attestations import Attestation, keep_attestation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from carboy.attest.packages import Package, System
     from carboy.attest.request import AttestRequest
-    from carboy.build.solver.solver import GraphResult
-    from carboy.build.sources import DockerfileText
+    from carboy.engine.builds.recorder import FinishedBuild
     from carboy.engine.context import Engine
     from carboy.engine.dockerfile_request import DockerfileRequest
     from carboy.oci.digest import Digest
@@ -44,18 +43,10 @@ class FactsRecorder:
             frontend="python", platform=str(Platform.current()), started=self._started, finished=self._started
         )
 
-    def note(
-        self,
-        engine: Engine,
-        request: DockerfileRequest,
-        *,
-        text: DockerfileText,
-        bases: Mapping[str, str | None],
-        result: GraphResult,
-        warnings: Iterable[str],
-    ) -> bool:
+    def note(self, engine: Engine, build: FinishedBuild) -> bool:
         """Keep the facts of a build with a Dockerfile that went well."""
-        del engine, warnings
+        del engine
+        request = build.request
         self.facts = BuildFacts(
             frontend="dockerfile",
             platform=self.facts.platform,
@@ -63,7 +54,7 @@ class FactsRecorder:
             finished=format_time(time.time()),
             source=request.context if _is_elsewhere(request.context) else "",
             file=_inner_name(request),
-            text=text.data,
+            text=build.text.data,
             target=request.target,
             build_args=request.build_args,
             labels=request.labels,
@@ -71,8 +62,8 @@ class FactsRecorder:
             secrets=tuple(secret.id for secret in request.secrets),
             ssh=tuple(request.ssh),
             entitlements=tuple(sorted(request.allow)),
-            bases={**self.facts.bases, **bases},
-            steps=(*self.facts.steps, *(step.title for step in result.steps)),
+            bases={**self.facts.bases, **build.bases},
+            steps=(*self.facts.steps, *(step.title for step in build.result.steps)),
         )
         return True
 

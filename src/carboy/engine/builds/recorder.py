@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.config import FILE
@@ -11,6 +12,7 @@ from carboy.base.home import find_home
 from carboy.build.front import DOCKERFILES, SETTINGS
 from carboy.build.solver.solver import EXPORT
 from carboy.engine.builds.replay import BuildRecord, digest_bytes, digest_file, digest_variables, make_key
+from carboy.engine.dockerfile_request import EPOCH
 from carboy.oci.manifest import parse_manifest
 from carboy.oci.reference import Reference
 
@@ -22,23 +24,28 @@ if TYPE_CHECKING:
     from carboy.engine.context import Engine
     from carboy.engine.dockerfile_request import DockerfileRequest
 
-EPOCH = "SOURCE_DATE_EPOCH"
 MAX_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedBuild:
+    """A build with a Dockerfile that went well, of one platform.
+
+    ``text`` is the Dockerfile that was built, ``bases`` the images that were asked for, by full name, with their digests;
+    ``warnings`` are what the checks found, for people.
+    """
+
+    request: DockerfileRequest
+    text: DockerfileText
+    bases: Mapping[str, str | None]
+    result: GraphResult
+    warnings: tuple[str, ...]
 
 
 class Recorder(Protocol):
     """Takes note of a build with a Dockerfile that went well."""
 
-    def note(
-        self,
-        engine: Engine,
-        request: DockerfileRequest,
-        *,
-        text: DockerfileText,
-        bases: Mapping[str, str | None],
-        result: GraphResult,
-        warnings: Iterable[str],
-    ) -> bool:
+    def note(self, engine: Engine, build: FinishedBuild) -> bool:
         """Take note, and return whether there was anything to keep; see :meth:`BuildRecorder.note`."""
         ...
 
@@ -68,25 +75,12 @@ class BuildRecorder:
         # [bases] and [archives]: which names are made here, and of what.
         config = f"{find_home(environ, os.getuid())}/{FILE}"
         self._config = {config: digest_file(config)}
-        settings = f"{find_home(environ, os.getuid())}/{FILE}"
-        self._settings = {settings: digest_file(settings)}  # what the names of bases mean that are made here
         self._folder = folder
         self._mode = mode
 
-    def note(
-        self,
-        engine: Engine,
-        request: DockerfileRequest,
-        *,
-        text: DockerfileText,
-        bases: Mapping[str, str | None],
-        result: GraphResult,
-        warnings: Iterable[str],
-    ) -> bool:
-        """Keep the record of a build that has its names, and return whether there is one to keep.
-
-        ``text`` is the Dockerfile that was built, ``bases`` the images that were asked for, by full name, with their digests.
-        """
+    def note(self, engine: Engine, build: FinishedBuild) -> bool:
+        """Keep the record of a build that has its names, and return whether there is one to keep."""
+        request, result = build.request, build.result
         epoch = request.build_args.get(EPOCH, engine.environ.get(EPOCH, ""))
         if epoch and not (epoch.isascii() and epoch.isdecimal()):
             return False  # the time of a source, which is asked for it
@@ -101,18 +95,18 @@ class BuildRecorder:
         manifest = parse_manifest(store.blobs.read(result.descriptor.digest))
         blobs = [result.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
         record = BuildRecord(
-            texts={**keys, **self._list_texts(request, text)},
+            texts={**keys, **self._list_texts(request, build.text)},
             variables=self._variables,
             environ=self._environ,
             observed=result.observed,
-            bases=bases,
+            bases=build.bases,
             names=[str(reference) for reference in references],
             shown=references[0].familiar if references else "",
             blobs=[digest.hex for digest in blobs],
             digest=str(result.descriptor.digest),
             size_bytes=result.size_bytes,
             titles=[*(step.title for step in result.steps), EXPORT],
-            warnings=[redact(text) for text in warnings],
+            warnings=[redact(text) for text in build.warnings],
             tags=request.names,
             mode=self._mode,
             rows=rows,
