@@ -37,21 +37,12 @@ class BootstrappedImage:
 
 def bootstrap_image(engine: Engine, request: BootstrapRequest, *, progress: Progress) -> BootstrappedImage:
     """Make the base and name it; from cache when the same base was made before, unless ``refresh`` asks again."""
-    from carboy.build.executor import BuildContext, execute
+    from carboy.build.executor import execute
     from carboy.build.plan import plan_base
+    from carboy.engine.build import make_context
 
     reference = Reference.parse(request.name or request.base)
-    context = BuildContext(
-        store=engine.store,
-        home=engine.home,
-        runtime=engine.runtime(),
-        tier=engine.tier,
-        environ=engine.environ,
-        progress=progress,
-        refresh=request.refresh,
-        mirror=request.mirror,
-        security=request.security,
-    )
+    context = make_context(engine, progress, refresh=request.refresh, mirror=request.mirror, security=request.security)
     result = execute(plan_base(request.base, packages=request.packages), context)
     engine.store.refs.set(str(reference), result.descriptor)
     return BootstrappedImage(

@@ -73,10 +73,12 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     env = {k: v for k, v in env.items() if v}
     indexes = f"{env.get('UV_INDEX', '')} {env.get('UV_DEFAULT_INDEX', '')}".split()
     links = env.get("UV_FIND_LINKS", "").replace(",", " ").split()
-    local = {path for place in links if (path := _local_path(place)) in existing and path is not None}
+    local = {path for place in links if (path := find_local_path(place)) in existing and path is not None}
     # An index links to its files by relative addresses, and they lie beside it.
     local |= {
-        path.rpartition("/")[0] for place in indexes if (path := _local_path(place)) in existing and path is not None
+        path.rpartition("/")[0]
+        for place in indexes
+        if (path := find_local_path(place)) in existing and path is not None
     }
     folders = tuple(sorted(local - {""}))
     candidates = [environ[name] for name in _CERTIFICATES if environ.get(name)]
@@ -102,7 +104,7 @@ def plan_places(config: IndexConfig, below: str) -> tuple[dict[str, str], tuple[
 
 def _move(word: str, places: Mapping[str, str], *, is_index: bool) -> str:
     """Return a place of packages as it is to be named in the sandbox: an index lies in its folder, links are theirs."""
-    path = _local_path(word)
+    path = find_local_path(word)
     if path is None:
         return word
     folder, _, name = path.rpartition("/") if is_index else (path, "", "")
@@ -112,7 +114,7 @@ def _move(word: str, places: Mapping[str, str], *, is_index: bool) -> str:
     return f"file://{quote(moved)}" if word.startswith("file://") else moved
 
 
-def _local_path(place: str) -> str | None:
+def find_local_path(place: str) -> str | None:
     """Return the host's folder that an index or a find-links place means, None for an address."""
     if place.startswith("file://"):
         return unquote(urlsplit(place).path).rstrip("/")
@@ -120,7 +122,7 @@ def _local_path(place: str) -> str | None:
 
 
 def _is_usable(place: str, existing: frozenset[str]) -> bool:
-    path = _local_path(place)
+    path = find_local_path(place)
     return path is None or path in existing
 
 
@@ -129,5 +131,5 @@ def candidate_paths(environ: Mapping[str, str], pip_texts: Sequence[str]) -> set
     texts = " ".join(
         [*parse_pip_config(pip_texts).values(), *(v for k, v in environ.items() if k.startswith(("PIP_", "UV_")))]
     )
-    places = {path for place in texts.replace(",", " ").split() if (path := _local_path(place)) is not None}
+    places = {path for place in texts.replace(",", " ").split() if (path := find_local_path(place)) is not None}
     return places | {environ[name] for name in _CERTIFICATES if environ.get(name)} | set(SYSTEM_BUNDLES)

@@ -12,16 +12,16 @@ import platform
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, urlsplit
 
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.groups import Group, plan_groups
+from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layer
+from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, default_capabilities
@@ -137,7 +137,7 @@ class PackageAssembler:
         interpreter = f"{request.interpreter} {installer_version()}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
         groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
-        found = {group.key: self._find(group) for group in groups}
+        found = {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
         missing = [group for group in groups if not found[group.key]]
         if missing:
             found.update(self._install(request, missing, log))
@@ -197,27 +197,10 @@ class PackageAssembler:
                 names.sort(key=lambda name: int(name.partition(".")[2] or 0))
                 parts = tuple(self._commit(f"{upper}{_LAYERS}/{name}", cap) for name in names)
                 made[group.key] = parts
-                self._keep(group, parts)
+                keep_layers(self._store, f"layer:{group.key}", parts)
                 if group.packages:
                     log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
         return made
-
-    def _find(self, group: Group) -> tuple[LayerResult, ...]:
-        """Return a group's layers, () where they, or one of them, are not there."""
-        entry = self._store.cache.get(f"layer:{group.key}")
-        first = find_layer(self._store, f"layer:{group.key}")
-        if entry is None or first is None:
-            return ()
-        more = (LayerResult(diff_id=Digest.parse(item), size_bytes=size) for item, size in entry.value.get("more", ()))
-        parts = (first, *more)
-        return parts if all(self._store.blobs.has(part.diff_id) for part in parts) else ()
-
-    def _keep(self, group: Group, parts: tuple[LayerResult, ...]) -> None:
-        first, *more = parts
-        value = {"diff_id": str(first.diff_id), "size_bytes": first.size_bytes}
-        rest = {"more": [[str(part.diff_id), part.size_bytes] for part in more]} if more else {}
-        digests = [part.diff_id for part in parts]
-        self._store.cache.put(f"layer:{group.key}", "layer", {**value, **rest}, digests)
 
     def _commit(self, tree: str, mtime_cap_s: int) -> LayerResult:
         owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
@@ -356,9 +339,9 @@ def _read_divide_step() -> str:
 
 def _measure(address: str) -> int:
     """Return the size in bytes of a file of this host (a folder of packages), 0 for what is elsewhere."""
-    path = unquote(urlsplit(address).path) if address.startswith("file://") else address
+    path = find_local_path(address)
     try:
-        return os.stat(path).st_size if path.startswith("/") else 0
+        return os.stat(path).st_size if path is not None else 0
     except (OSError, ValueError):
         return 0
 

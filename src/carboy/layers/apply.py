@@ -14,7 +14,7 @@ from carboy.layers.tarwrite import TreeOptions, write_tree
 from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from carboy.layers.tarread import Readable
     from carboy.oci.descriptor import Descriptor
@@ -87,19 +87,32 @@ def commit_tree(
     return LayerResult(diff_id=diff_id, size_bytes=size)
 
 
-def find_layer(store: Store, key: str) -> LayerResult | None:
-    """Return the layer that the build cache has under a key, None when it has none or the layer is gone."""
+def find_layers(store: Store, key: str) -> tuple[LayerResult, ...]:
+    """Return the layers that the build cache has under a key, () when it has none or one of them is gone."""
     entry = store.cache.get(key)
     if entry is None:
-        return None
-    layer = LayerResult(diff_id=Digest.parse(entry.value["diff_id"]), size_bytes=entry.value["size_bytes"])
-    return layer if store.blobs.has(layer.diff_id) else None
+        return ()
+    rows = [(entry.value["diff_id"], entry.value["size_bytes"]), *entry.value.get("more", ())]
+    layers = tuple(LayerResult(diff_id=Digest.parse(diff_id), size_bytes=size) for diff_id, size in rows)
+    return layers if all(store.blobs.has(layer.diff_id) for layer in layers) else ()
+
+
+def keep_layers(store: Store, key: str, layers: Sequence[LayerResult]) -> None:
+    """Put layers, at least one, into the build cache for :func:`find_layers`."""
+    first, *more = layers
+    value = {"diff_id": str(first.diff_id), "size_bytes": first.size_bytes}
+    rest = {"more": [[str(layer.diff_id), layer.size_bytes] for layer in more]} if more else {}
+    store.cache.put(key, "layer", {**value, **rest}, [layer.diff_id for layer in layers])
+
+
+def find_layer(store: Store, key: str) -> LayerResult | None:
+    """Return the layer that the build cache has under a key, None when it has none or the layer is gone."""
+    return next(iter(find_layers(store, key)), None)
 
 
 def keep_layer(store: Store, key: str, layer: LayerResult) -> None:
     """Put a layer into the build cache for :func:`find_layer`."""
-    value = {"diff_id": str(layer.diff_id), "size_bytes": layer.size_bytes}
-    store.cache.put(key, "layer", value, [layer.diff_id])
+    keep_layers(store, key, (layer,))
 
 
 def verify_tree(store: Store, diff_id: Digest) -> str | None:

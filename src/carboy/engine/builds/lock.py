@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from carboy.base.fs import translate_os_errors
-from carboy.build.executor import BuildContext, resolve
+from carboy.base.fs import translate_os_errors, write_durable
+from carboy.build.executor import resolve
 from carboy.build.plan import EnvironmentStep, plan_project
 from carboy.build.project import read_project
+from carboy.engine.build import make_context
 from carboy.environments.lockfile import (
     NAME,
     LockFile,
@@ -54,7 +54,7 @@ def lock_folder(
     old = parse_lockfile(text) if text is not None else None
     _check_known(old, packages)
     plan = plan_project(facts)
-    context = _context(engine, progress, refresh=upgrade)
+    context = make_context(engine, progress, refresh=upgrade)
     fresh = upgrade or bool(packages)
     if old is None or upgrade:
         lock = resolve(plan, context, fresh=fresh)
@@ -65,7 +65,9 @@ def lock_folder(
             lock = resolve(plan, context, fresh=fresh)  # what is asked for now does not go with what was chosen
     new = render_lockfile(lock)
     if new != text:
-        _replace_file(f"{folder}/{NAME}", new)
+        path = f"{folder}/{NAME}"
+        with translate_os_errors(f"write {path}"):
+            write_durable(path, new.encode(), mode=0o666)  # a file of the person's: the umask says who may read it
     return Locked(
         lock=lock,
         changes=tuple(compare_versions(old.python if old else (), lock.python)),
@@ -81,7 +83,7 @@ def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> list[tu
     if text is None:
         raise CarboyError(f"there is no {NAME} in {folder}", hint="`carboy lock` writes one")
     lock = parse_lockfile(text)
-    now = resolve(plan_project(facts), _context(engine, progress, refresh=False), fresh=True)
+    now = resolve(plan_project(facts), make_context(engine, progress, refresh=False), fresh=True)
     return compare_versions(lock.python, now.python)
 
 
@@ -100,31 +102,3 @@ def _constrain(plan: Plan, constraints: str) -> Plan:
         for step in plan.steps
     )
     return replace(plan, steps=steps)
-
-
-def _context(engine: Engine, progress: Progress, *, refresh: bool) -> BuildContext:
-    return BuildContext(
-        store=engine.store,
-        home=engine.home,
-        runtime=engine.runtime(),
-        tier=engine.tier,
-        environ=engine.environ,
-        progress=progress,
-        refresh=refresh,
-    )
-
-
-def _replace_file(path: str, text: str) -> None:
-    """Write a file of the person's as a whole: the old one, or the new one, whatever happens."""
-    temporary = f"{path}.{os.getpid()}~"
-    with translate_os_errors(f"write {path}"):
-        try:
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
-            raise
