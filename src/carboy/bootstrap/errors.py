@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 NETWORK_HINT = (
     "check the address (--mirror URL), the proxy (http_proxy, https_proxy, apt's Acquire::http::Proxy) and, "
@@ -57,3 +62,27 @@ class ResolveError(BootstrapError):
 
 class ConfigureError(BootstrapError):
     """A package's own script failed inside the sandbox."""
+
+
+def explain_missing(
+    relation: object,
+    why: str,
+    *,
+    chosen: str | None,
+    versions: Iterable[str],
+    find_similar: Callable[[], Sequence[str]],
+) -> str:
+    """Return why nothing is what ``relation`` asks for, in one line.
+
+    ``chosen`` is the version that was chosen for something else, ``versions`` those that the archive has; only where it has none,
+    names that are like it are looked for.
+    """
+    had = ", ".join(versions)
+    if chosen is not None:
+        reason = f"version {chosen} is needed by something else"
+    elif had:
+        reason = f"the archive has {had}"
+    else:
+        similar = find_similar()
+        reason = "the archive has no such package" + (f" (is it {' or '.join(similar)}?)" if similar else "")
+    return f"{relation}: {why}, but {reason}"

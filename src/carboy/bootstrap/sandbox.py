@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.errors import ConfigureError
@@ -17,18 +16,11 @@ if TYPE_CHECKING:
     from carboy.bootstrap.progress import Progress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeCommand:
-    """A program of the tree's own: its words, and all of its environment."""
+def run_in_tree(tree_dir: str, script: str, *, env: tuple[str, ...], making: Making) -> None:
+    """Run a script of the shell's on the tree, which it may change, as root with a build's capabilities and without a network.
 
-    args: tuple[str, ...]
-    env: tuple[str, ...]
-
-
-def run_in_tree(tree_dir: str, command: TreeCommand, *, making: Making) -> None:
-    """Run a command on the tree, which it may change, as root with a build's capabilities and without a network.
-
-    What it prints goes to the progress line by line. Raises ``ConfigureError``, with the last lines, when it fails.
+    ``env`` is all of its environment. What it prints goes to the progress line by line. Raises ``ConfigureError``, with the last
+    lines, when it fails.
     """
     output = _Output(making.progress)
     container_id = os.urandom(32).hex()
@@ -36,8 +28,8 @@ def run_in_tree(tree_dir: str, command: TreeCommand, *, making: Making) -> None:
         spec = SandboxSpec(
             id=container_id,
             root=DirectoryRoot(path=tree_dir),
-            args=command.args,
-            env=command.env,
+            args=("/bin/sh", "-c", script),
+            env=env,
             cwd="/",
             user="0:0",
             hostname="localhost",

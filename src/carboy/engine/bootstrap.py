@@ -39,10 +39,9 @@ def bootstrap_image(engine: Engine, request: BootstrapRequest, *, progress: Prog
     """Make the base and name it; from cache when the same base was made before, unless ``refresh`` asks again."""
     from carboy.build.executor import execute
     from carboy.build.plan import plan_base
-    from carboy.engine.build import make_context
 
     reference = Reference.parse(request.name or request.base)
-    context = make_context(engine, progress, refresh=request.refresh, mirror=request.mirror, security=request.security)
+    context = engine.build_context(progress, refresh=request.refresh, mirror=request.mirror, security=request.security)
     result = execute(plan_base(request.base, packages=request.packages), context)
     engine.store.refs.set(str(reference), result.descriptor)
     return BootstrappedImage(

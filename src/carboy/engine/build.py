@@ -9,7 +9,7 @@ from carboy.containers.events import write_event
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from carboy.build.executor import BuildContext, BuildResult
+    from carboy.build.executor import BuildResult
     from carboy.build.plan import Plan
     from carboy.build.progress import Progress
     from carboy.engine.context import Engine
@@ -40,25 +40,6 @@ def plan_folder(folder: str, *, locked: bool = False) -> Plan:
     return plan_project(read_project(folder), locked=locked)
 
 
-def make_context(
-    engine: Engine, progress: Progress, *, refresh: bool = False, mirror: str | None = None, security: bool = True
-) -> BuildContext:
-    """Return what a plan is carried out with; ``refresh``, ``mirror`` and ``security`` are about the base's archive."""
-    from carboy.build.executor import BuildContext
-
-    return BuildContext(
-        store=engine.store,
-        home=engine.home,
-        runtime=engine.runtime(),
-        tier=engine.tier,
-        environ=engine.environ,
-        progress=progress,
-        refresh=refresh,
-        mirror=mirror,
-        security=security,
-    )
-
-
 def build_folder(
     engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False, locked: bool = False
 ) -> BuildResult:
@@ -71,7 +52,7 @@ def build_folder(
 
     reference = Reference.parse(name) if name is not None else None
     plan = plan_folder(folder, locked=locked)
-    result = execute(plan, make_context(engine, progress, refresh=refresh))
+    result = execute(plan, engine.build_context(progress, refresh=refresh))
     if reference is not None:
         engine.store.refs.set(str(reference), result.descriptor)
     if reference is not None or not all(step.cached for step in result.steps):

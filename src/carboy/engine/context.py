@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from carboy.build.executor import BuildContext
+    from carboy.build.progress import Progress
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.runtime.sandbox import Runtime
 
@@ -42,6 +44,24 @@ class Engine:
         tier = enter_tier(environ.get("CARBOY_TIER") or None)
         home = open_home(path)
         return cls(home=home, tier=tier, store=Store.open(home, kind=tier.kind), environ=environ)
+
+    def build_context(
+        self, progress: Progress, *, refresh: bool = False, mirror: str | None = None, security: bool = True
+    ) -> BuildContext:
+        """Return what a plan is carried out with; ``refresh``, ``mirror`` and ``security`` are about the base's archive."""
+        from carboy.build.executor import BuildContext
+
+        return BuildContext(
+            store=self.store,
+            home=self.home,
+            runtime=self.runtime(),
+            tier=self.tier,
+            environ=self.environ,
+            progress=progress,
+            refresh=refresh,
+            mirror=mirror,
+            security=security,
+        )
 
     def runtime(self) -> NativeRuntime:
         """Return the sandbox that build steps of this home run in, and containers unless they ask for another."""

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.apk.members import DIRECTORY, SYMLINK
-from carboy.bootstrap.sandbox import TreeCommand, run_in_tree
+from carboy.bootstrap.sandbox import run_in_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +100,7 @@ def configure_tree(tree_dir: str, packages: Sequence[Unpacked], *, making: Makin
 
     Raises ``ConfigureError`` when a script fails.
     """
-    command = TreeCommand(args=("/bin/sh", "-c", plan_script(packages)), env=plan_environment(epoch_s=epoch_s))
-    run_in_tree(tree_dir, command, making=making)
+    run_in_tree(tree_dir, plan_script(packages), env=plan_environment(epoch_s=epoch_s), making=making)
 
 
 def _folder(entry: Entry) -> str:

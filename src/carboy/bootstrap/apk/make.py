@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carboy.base.fs import translate_os_errors
 from carboy.bootstrap.apk.configure import configure_tree, list_owned, list_scripts
 from carboy.bootstrap.apk.database import list_files
 from carboy.bootstrap.apk.index import PackageIndex
@@ -17,21 +13,21 @@ from carboy.bootstrap.apk.segments import identify
 from carboy.bootstrap.apk.signature import read_keys
 from carboy.bootstrap.apk.state import fetch_states, name_branch
 from carboy.bootstrap.apk.unpack import UnpackReport, iter_tree_tar
-from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
-from carboy.bootstrap.layer import commit_base, make_content_key, read_cached, write_cached
-from carboy.bootstrap.progress import DownloadCount
-from carboy.bootstrap.streams import ChunkReader
-from carboy.layers.extract import extract
+from carboy.bootstrap.fetch import Download
+from carboy.bootstrap.layer import commit_base, make_content_key
+from carboy.bootstrap.make import Planned, make_base, unpack_tree
 from carboy.layers.inside import open_directory
 from carboy.runtime.passwd import UnknownUserError, resolve_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from carboy.bootstrap.apk.index import Package
     from carboy.bootstrap.apk.state import RepositoryState
     from carboy.bootstrap.apk.unpack import Unpacked
     from carboy.bootstrap.archive import ArchiveConfig
+    from carboy.bootstrap.fetch import Fetcher
     from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.bootstrap.recipe import Recipe
 
@@ -39,46 +35,31 @@ _MAX_ACCOUNTS = 2**20
 
 
 def make_apk_base(making: Making, key: str) -> BaseLayer:
-    """Make the layer of ``making`` and note it under ``key``; the one that is there when its packages have not changed.
+    """Make the layer of ``making`` and note it under ``key``; see :func:`make_base`.
 
     An index of Alpine's has no time at which it expires: how new it is, is up to the mirror. Raises the errors of this room and
     ``SandboxError``.
     """
-    recipe, archive, store = making.recipe, making.archive, making.store
-    count = DownloadCount(making.progress)
-    with ExitStack() as stack:
-        fetcher = stack.enter_context(Fetcher(archive, f"{making.home.cache}/archives", on_bytes=count.add))
-        executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
-        stack.callback(executor.shutdown, cancel_futures=True)
-        stack.callback(fetcher.cancel)
-        states = fetch_states(fetcher, executor, recipe=recipe, archive=archive, keys=read_keys(archive.keyrings))
-        index = PackageIndex([package for state in states for package in state.packages])
-        world = plan_world(index, recipe.packages)
-        packages = resolve(index, world)
-        built_s = max(package.built_s for package in packages)
-        content_key = make_content_key(
-            recipe, [package.identity for package in packages], archive=archive, released_s=built_s
-        )
-        found = read_cached(store, content_key)
-        if found is None:
-            count.begin(sum(package.size_bytes for package in packages))
-            ingest_dir = stack.enter_context(store.layers.ingest_dir())
-            downloads = {
-                package.name: executor.submit(
-                    fetcher.fetch_file,
-                    Download(
-                        url=package.url, size_bytes=package.size_bytes, identity=package.identity, identify=identify
-                    ),
-                )
-                for package in packages
-            }
-            found = _make_layer(
-                making, ingest_dir, packages, lambda package: downloads[package.name].result(), world=world
-            )
-            write_cached(store, content_key, found)
-    base = replace(found, archive=_describe(recipe, states))
-    write_cached(store, key, base)
-    return base
+    return make_base(making, key, lambda fetcher, executor: _plan(making, fetcher, executor))
+
+
+def _plan(making: Making, fetcher: Fetcher, executor: Executor) -> Planned[Package]:
+    recipe, archive = making.recipe, making.archive
+    states = fetch_states(fetcher, executor, recipe=recipe, archive=archive, keys=read_keys(archive.keyrings))
+    index = PackageIndex([package for state in states for package in state.packages])
+    world = plan_world(index, recipe.packages)
+    packages = resolve(index, world)
+    identities = [package.identity for package in packages]
+    built_s = max(package.built_s for package in packages)
+    return Planned(
+        packages=packages,
+        downloads=[
+            Download(url=p.url, size_bytes=p.size_bytes, identity=p.identity, identify=identify) for p in packages
+        ],
+        content_key=make_content_key(recipe, identities, archive=archive, released_s=built_s),
+        archive=_describe(recipe, states),
+        make=lambda ingest_dir, open_path: _make_layer(making, ingest_dir, packages, open_path, world=world),
+    )
 
 
 def _make_layer(
@@ -99,8 +80,7 @@ def _make_layer(
         return [*list_files(report.packages, mtime_s=built_s), *settings, *list_scripts(report.packages)]
 
     chunks = iter_tree_tar(packages, open_path, report, finish, mtime_s=built_s)
-    with closing(chunks), translate_os_errors("unpack the base's packages"):
-        extracted = extract(ChunkReader(chunks), tree, chown=making.tier.name != "single", whiteouts="apply")
+    extracted = unpack_tree(chunks, tree, making=making)
     epoch_s = max(built_s, *(package.passed.newest_s for package in report.packages))
     configure_tree(tree, report.packages, making=making, epoch_s=epoch_s)
     return commit_base(

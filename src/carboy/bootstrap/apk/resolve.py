@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.apk.index import Relation, parse_relation
-from carboy.bootstrap.errors import ResolveError
+from carboy.bootstrap.errors import ResolveError, explain_missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,15 +132,13 @@ class _Resolver:
 
     def _explain(self, why: str, relation: Relation) -> str:
         chosen = self.chosen.get(relation.name)
-        versions = self.index.find(relation.name)
-        if chosen is not None:
-            reason = f"version {chosen.version} is needed by something else"
-        elif versions:
-            reason = "the archive has " + ", ".join(one.version for one in versions)
-        else:
-            similar = self.index.find_similar(relation.name)
-            reason = "the archive has no such package" + (f" (is it {' or '.join(similar)}?)" if similar else "")
-        return f"{relation}: {why}, but {reason}"
+        return explain_missing(
+            relation,
+            why,
+            chosen=chosen.version if chosen is not None else None,
+            versions=(package.version for package in self.index.find(relation.name)),
+            find_similar=lambda: self.index.find_similar(relation.name),
+        )
 
 
 def _sort(resolver: _Resolver) -> tuple[Package, ...]:

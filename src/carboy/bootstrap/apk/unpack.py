@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.apk.members import Passed, iter_members
 from carboy.bootstrap.apk.segments import Control, read_control
 from carboy.bootstrap.errors import ArchiveDataError
+from carboy.bootstrap.make import iter_opened
 from carboy.bootstrap.streams import ReadAhead
 from carboy.layers.compression import open_decompressed
 from carboy.layers.tarread import REGULAR, Member
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from carboy.bootstrap.apk.index import Package
 
 _OUTPUT_CHUNK = 512 * 1024
-_PACKAGES_AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,21 +90,12 @@ def iter_tree_tar(
     is complete, and returns (path, content, mode) of files with the time ``mtime_s``. The same packages always give the same
     bytes. Close the generator when it is left early. Raises ``ArchiveDataError``.
     """
-    waiting: list[_Opened] = []
-    rest = iter(packages)
-    try:
-        while True:
-            while len(waiting) < _PACKAGES_AHEAD and (package := next(rest, None)) is not None:
-                waiting.append(_Opened(package, open_path(package)))
-            if not waiting:
-                break
-            opened, passed = waiting[0], Passed()
+    opened_ones = iter_opened(packages, lambda package: _Opened(package, open_path(package)))
+    with closing(opened_ones):
+        for opened in opened_ones:
+            passed = Passed()
             yield from iter_members(opened.data, passed, name=opened.name)
             report.packages.append(Unpacked(package=opened.package, control=opened.control, passed=passed))
-            waiting.pop(0).close()
-    finally:
-        for opened in waiting:
-            opened.close()
     yield make_tar(finish(), mtime_s=mtime_s)
 
 

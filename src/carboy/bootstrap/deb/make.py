@@ -2,78 +2,54 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from carboy.base.fs import translate_os_errors
 from carboy.bootstrap.deb.configure import configure_tree
 from carboy.bootstrap.deb.owners import merge_owners
 from carboy.bootstrap.deb.resolve import resolve
 from carboy.bootstrap.deb.signature import read_keyring
 from carboy.bootstrap.deb.state import fetch_index, fetch_states
 from carboy.bootstrap.deb.unpack import UnpackReport, iter_tree_tar
-from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
-from carboy.bootstrap.layer import commit_base, make_content_key, read_cached, write_cached
-from carboy.bootstrap.progress import DownloadCount
-from carboy.bootstrap.streams import ChunkReader
-from carboy.layers.extract import extract
+from carboy.bootstrap.fetch import Download
+from carboy.bootstrap.layer import commit_base, make_content_key
+from carboy.bootstrap.make import Planned, make_base, unpack_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
 
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.deb.index import Package
     from carboy.bootstrap.deb.state import SuiteState
+    from carboy.bootstrap.fetch import Fetcher
     from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.bootstrap.recipe import Recipe
 
 
 def make_deb_base(making: Making, key: str, *, now_s: float) -> BaseLayer:
-    """Make the layer of ``making`` and note it under ``key``; the one that is there when its packages have not changed.
+    """Make the layer of ``making`` and note it under ``key``; see :func:`make_base`.
 
     ``now_s`` is the time that a signed state must not have expired at. Raises the errors of this room and ``SandboxError``.
     """
-    recipe, archive, store = making.recipe, making.archive, making.store
-    count = DownloadCount(making.progress)
-    with ExitStack() as stack:
-        fetcher = stack.enter_context(Fetcher(archive, f"{making.home.cache}/archives", on_bytes=count.add))
-        executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
-        stack.callback(executor.shutdown, cancel_futures=True)
-        stack.callback(fetcher.cancel)
-        states = fetch_states(
-            fetcher,
-            executor,
-            recipe=recipe,
-            archive=archive,
-            keyring=read_keyring(archive.keyrings),
-            now_s=now_s,
-        )
-        index = fetch_index(fetcher, executor, states=states, architecture=recipe.architecture)
-        packages = resolve(index, recipe.packages)
-        del index  # it holds the archive's whole index in memory
-        released_s = states[0].release.date_s
-        hashes = [package.sha256 for package in packages]
-        content_key = make_content_key(recipe, hashes, archive=archive, released_s=released_s)
-        found = read_cached(store, content_key)
-        if found is None:
-            count.begin(sum(package.size_bytes for package in packages))
-            ingest_dir = stack.enter_context(store.layers.ingest_dir())
-            downloads = {
-                package.name: executor.submit(
-                    fetcher.fetch_file,
-                    Download(url=package.url, size_bytes=package.size_bytes, identity=package.sha256),
-                )
-                for package in packages
-            }
-            found = _make_layer(
-                making, ingest_dir, packages, lambda package: downloads[package.name].result(), released_s=released_s
-            )
-            write_cached(store, content_key, found)
-    base = replace(found, archive=_describe(recipe, states))
-    write_cached(store, key, base)
-    return base
+    return make_base(making, key, lambda fetcher, executor: _plan(making, fetcher, executor, now_s=now_s))
+
+
+def _plan(making: Making, fetcher: Fetcher, executor: Executor, *, now_s: float) -> Planned[Package]:
+    recipe, archive = making.recipe, making.archive
+    states = fetch_states(
+        fetcher, executor, recipe=recipe, archive=archive, keyring=read_keyring(archive.keyrings), now_s=now_s
+    )
+    index = fetch_index(fetcher, executor, states=states, architecture=recipe.architecture)
+    packages = resolve(index, recipe.packages)
+    released_s = states[0].release.date_s
+    hashes = [package.sha256 for package in packages]
+    return Planned(
+        packages=packages,
+        downloads=[Download(url=p.url, size_bytes=p.size_bytes, identity=p.sha256) for p in packages],
+        content_key=make_content_key(recipe, hashes, archive=archive, released_s=released_s),
+        archive=_describe(recipe, states),
+        make=lambda ingest_dir, open_path: _make_layer(making, ingest_dir, packages, open_path, released_s=released_s),
+    )
 
 
 def _make_layer(
@@ -90,8 +66,7 @@ def _make_layer(
     name = f"etc/apt/sources.list.d/{making.recipe.distribution}.sources"
     sources = (name.encode(), format_sources(making.recipe, making.archive), 0o644)
     chunks = iter_tree_tar(packages, open_path, report, mtime_s=released_s, extra=(sources,))
-    with closing(chunks), translate_os_errors("unpack the base's packages"):
-        extracted = extract(ChunkReader(chunks), tree, chown=making.tier.name != "single", whiteouts="apply")
+    extracted = unpack_tree(chunks, tree, making=making)
     # No file is newer than this, and none is changed by it: a clamp below a source's time would make its compiled
     # form stale. It depends on the packages alone, not on when the archive was last signed.
     epoch_s = max(released_s, report.newest_s)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.deb.version import is_satisfied
-from carboy.bootstrap.errors import ResolveError
+from carboy.bootstrap.errors import ResolveError, explain_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -157,15 +157,13 @@ class _Resolver:
 
     def _explain_missing(self, relation: Relation, why: str) -> str:
         chosen = self.chosen.get(relation.name)
-        versions = self.index.find_versions(relation.name)
-        if chosen is not None:
-            reason = f"version {chosen.version} is needed by something else"
-        elif versions:
-            reason = "the archive has " + ", ".join(package.version for package in versions)
-        else:
-            similar = self.index.find_similar(relation.name)
-            reason = "the archive has no such package" + (f" (is it {' or '.join(similar)}?)" if similar else "")
-        return f"{relation}: {why}, but {reason}"
+        return explain_missing(
+            relation,
+            why,
+            chosen=chosen.version if chosen is not None else None,
+            versions=(package.version for package in self.index.find_versions(relation.name)),
+            find_similar=lambda: self.index.find_similar(relation.name),
+        )
 
 
 def _rank(package: Package) -> int:

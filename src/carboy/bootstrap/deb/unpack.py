@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from carboy.bootstrap.deb.database import Unpacked, iter_database, parse_conffil
 from carboy.bootstrap.deb.debfile import DebFile
 from carboy.bootstrap.deb.members import BLOCK, Merger, Passed, make_member, read_small_tar
 from carboy.bootstrap.errors import ArchiveDataError
+from carboy.bootstrap.make import iter_opened
 from carboy.bootstrap.streams import ChunkReader, ReadAhead
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from carboy.bootstrap.deb.index import Package
 
 _CONTROL_LIMIT = 64 * 2**20
-_PACKAGES_AHEAD = 3
 
 
 @dataclass(slots=True)
@@ -60,23 +61,14 @@ def iter_tree_tar(
     """Yield the tar of the unpacked base, in chunks: the packages in their order, dpkg's database, ``extra`` files.
 
     ``open_path`` returns where a package's file is, and may wait for it to be downloaded. Files made here get the time
-    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. At most three packages
-    are decompressed ahead, so that memory does not grow with the base. Close the generator when it is left early.
+    ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. Close the generator when it is
+    left early.
     """
     merger = Merger(mtime_s=mtime_s)
-    waiting: list[_Opened] = []
-    rest = iter(packages)
-    try:
-        while True:
-            while len(waiting) < _PACKAGES_AHEAD and (package := next(rest, None)) is not None:
-                waiting.append(_Opened(package, open_path(package)))
-            if not waiting:
-                break
-            yield from _iter_package(waiting[0], merger, report)
-            waiting.pop(0).close()
-    finally:
-        for opened in waiting:
-            opened.close()
+    opened_ones = iter_opened(packages, lambda package: _Opened(package, open_path(package)))
+    with closing(opened_ones):
+        for opened in opened_ones:
+            yield from _iter_package(opened, merger, report)
     for name, content, mode in (*iter_database(report.packages), *extra):
         yield make_member(name, content, mode=mode, mtime_s=mtime_s)
     yield bytes(2 * BLOCK)

@@ -9,7 +9,6 @@ from carboy.base.fs import translate_os_errors, write_durable
 from carboy.build.executor import resolve
 from carboy.build.plan import EnvironmentStep, plan_project
 from carboy.build.project import read_project
-from carboy.engine.build import make_context
 from carboy.environments.lockfile import (
     NAME,
     LockFile,
@@ -54,7 +53,7 @@ def lock_folder(
     old = parse_lockfile(text) if text is not None else None
     _check_known(old, packages)
     plan = plan_project(facts)
-    context = make_context(engine, progress, refresh=upgrade)
+    context = engine.build_context(progress, refresh=upgrade)
     fresh = upgrade or bool(packages)
     if old is None or upgrade:
         lock = resolve(plan, context, fresh=fresh)
@@ -83,7 +82,7 @@ def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> list[tu
     if text is None:
         raise CarboyError(f"there is no {NAME} in {folder}", hint="`carboy lock` writes one")
     lock = parse_lockfile(text)
-    now = resolve(plan_project(facts), make_context(engine, progress, refresh=False), fresh=True)
+    now = resolve(plan_project(facts), engine.build_context(progress, refresh=False), fresh=True)
     return compare_versions(lock.python, now.python)
 
 
