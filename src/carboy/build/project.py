@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from carboy.base.fs import translate_os_errors
 from carboy.environments.detect.locks import LOCKS
 from carboy.environments.detect.requirements import find_includes
+from carboy.environments.detect.wants import CODE
 from carboy.errors import CarboyError
 
 MAX_FILE_BYTES = 2**20
@@ -19,7 +20,6 @@ _AT_TOP = frozenset(
     {"carboy.toml", "Procfile", ".dockerignore", ".carboyignore", "carboy.lock", "pyproject.toml", "setup.cfg"}
 )
 _DECIDING = frozenset({"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", *LOCKS})
-_CODE = (".py", ".ipynb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def read_project(folder: str) -> ProjectFacts:
         binder = _find_binder(folder, names)
         texts = _read_all(folder, [name for name in names if name in _AT_TOP])
         code = _read_all(
-            folder, [n for n in names if n.endswith(_CODE) and os.path.isfile(f"{folder}/{n}")], lenient=True
+            folder, [n for n in names if n.endswith(CODE) and os.path.isfile(f"{folder}/{n}")], lenient=True
         )
         place = f"{folder}/{binder}" if binder else folder
         inner = sorted(os.listdir(place)) if binder else names

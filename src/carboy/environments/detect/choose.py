@@ -10,11 +10,11 @@ import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from carboy.environments.detect.locks import LOCKS, parse_lock, parse_pipfile_roots, parse_pylock_roots
-from carboy.environments.detect.pyproject import Declared, parse_pyproject, parse_script, parse_setup_cfg, parse_toml
+from carboy.environments.detect.locks import LOCKS, WHOLE, find_python, parse_lock
+from carboy.environments.detect.pyproject import Declared, parse_pyproject, parse_script, parse_setup_cfg
 from carboy.environments.detect.requirements import parse_requirements, strip_hashes
 from carboy.environments.detect.scripts import find_packages, read_notebook
-from carboy.environments.detect.wants import Finding, Wants
+from carboy.environments.detect.wants import CODE, Finding, Wants
 from carboy.errors import CarboyError
 
 REQUIREMENTS = "requirements.txt"
@@ -75,46 +75,48 @@ def _is_exported(text: str) -> bool:
 def _read(name: str, texts: Mapping[str, str], extras: Sequence[str], groups: Sequence[str]) -> Wants | None:
     """Return what one file asks for, None when it says nothing of packages."""
     project = _declared(texts, extras, groups)
-    python = project.python if project is not None else ""
     if name in LOCKS:
-        if name == "Pipfile.lock":
-            roots = parse_pipfile_roots(texts[name])
-        elif name == "pylock.toml":
-            roots = parse_pylock_roots(texts[name])
-            python = str(parse_toml(texts[name], name).get("requires-python", "")) or python
-        elif project is None:
-            raise CarboyError(f"{name} is there without its pyproject.toml", hint="put both of them into the folder")
-        else:
-            roots = project.requirements
-        lock = parse_lock(name, texts[name])
-        pins = strip_hashes(lock)
-        return Wants(requirements=_join(roots), constraints=pins, allowed=lock, source=name, python=python)
-    if name in {"pyproject.toml", "setup.cfg"}:
-        declared = project if name == "pyproject.toml" else parse_setup_cfg(texts[name])
-        if declared is None:
-            return None
-        source = f"the requirements of {name}"
-        return Wants(requirements=_join(declared.requirements), source=source, python=declared.python)
-    if name.endswith((".py", ".ipynb")):
+        return _read_lock(name, texts[name], project)
+    if name == "pyproject.toml":
+        return _from_declared(name, f"the requirements of {name}", project)
+    if name == "setup.cfg":
+        return _from_declared(name, f"the requirements of {name}", parse_setup_cfg(texts[name]))
+    if name.endswith(CODE):
         script = parse_script(_code(name, texts[name]), name)
         if script is None:
             raise CarboyError(f"{name} declares no packages", hint="write a `# /// script` block into it (PEP 723)")
-        return Wants(
-            requirements=_join(script.requirements), source=f"the script block of {name}", python=script.python
-        )
+        return _from_declared(name, f"the script block of {name}", script)
     parsed = parse_requirements(name, texts)
-    lines = list(parsed.lines)
-    if parsed.itself:
-        own = _declared(texts, parsed.extras, ())
-        lines += own.requirements if own is not None else ()
-    requirements = _join(lines)
+    own = _declared(texts, parsed.extras, ()) if parsed.itself else None
+    requirements = _join([*parsed.lines, *(own.requirements if own is not None else ())])
     return Wants(
         requirements=requirements,
         constraints=_join(parsed.constraints),
         allowed=requirements if "--hash=" in requirements else "",
+        file=name,
         source=name,
-        python=python,
+        python=project.python if project is not None else "",
     )
+
+
+def _read_lock(name: str, text: str, project: Declared | None) -> Wants:
+    lock = parse_lock(name, text)
+    pins = strip_hashes(lock)
+    python = project.python if project is not None else ""
+    if name in WHOLE:
+        requirements = pins  # it does not say which of its packages are asked for
+        python = find_python(name, text) or python
+    elif project is None:
+        raise CarboyError(f"{name} is there without its pyproject.toml", hint="put both of them into the folder")
+    else:
+        requirements = _join(project.requirements)
+    return Wants(requirements=requirements, constraints=pins, allowed=lock, file=name, source=name, python=python)
+
+
+def _from_declared(name: str, source: str, declared: Declared | None) -> Wants | None:
+    if declared is None:
+        return None
+    return Wants(requirements=_join(declared.requirements), file=name, source=source, python=declared.python)
 
 
 def _declared(texts: Mapping[str, str], extras: Sequence[str], groups: Sequence[str]) -> Declared | None:
@@ -132,33 +134,26 @@ def _join(lines: Sequence[str]) -> str:
 
 
 def _from_script(texts: Mapping[str, str]) -> Wants | None:
-    found = {
-        name: declared
-        for name, text in sorted(texts.items())
-        if name.endswith((".py", ".ipynb")) and (declared := parse_script(_code(name, text), name)) is not None
-    }
+    code = {name: _code(name, text) for name, text in sorted(texts.items()) if name.endswith(CODE)}
+    found = [name for name, text in code.items() if parse_script(text, name) is not None]
     if len(found) > 1:
-        first, second = list(found)[:2]
         raise CarboyError(
-            f"both {first} and {second} declare packages",
-            hint=f'say which counts in carboy.toml: [python] requirements = "{first}"',
+            f"both {found[0]} and {found[1]} declare packages",
+            hint=f'say which counts in carboy.toml: [python] requirements = "{found[0]}"',
         )
-    for name, declared in found.items():
-        source = f"the script block of {name}"
-        return Wants(requirements=_join(declared.requirements), source=source, python=declared.python)
-    return None
+    return _read(found[0], texts, (), ()) if found else None
 
 
 def offer_requirements(files: Collection[str], texts: Mapping[str, str]) -> tuple[str, ...]:
     """Return the packages that scripts and notebooks at the top import, where no file says what is to be installed."""
-    scripts = {name: _code(name, text) for name, text in texts.items() if name.endswith((".py", ".ipynb"))}
+    scripts = {name: _code(name, text) for name, text in texts.items() if name.endswith(CODE)}
     local = {name.removesuffix(".py") for name in files} | {"src"}
     return find_packages(scripts, local=local)
 
 
 def list_findings(files: Collection[str], wants: Wants | None) -> tuple[Finding, ...]:
     """Return what each file is that has to do with packages, and whether it counts."""
-    used = wants.source.rpartition(" ")[2] if wants is not None else ""
+    used = wants.file if wants is not None else ""
     found = []
     for name in (*LOCKS, REQUIREMENTS, "pyproject.toml", "setup.cfg"):
         if name in files:

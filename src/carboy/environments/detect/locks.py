@@ -5,7 +5,6 @@ Sources: uv's, Poetry's and PDM's own files as their current versions write them
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ from carboy.environments.detect.pyproject import parse_toml
 from carboy.errors import CarboyError
 
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
+# Those that are installed as a whole, with their markers; the others stand beside a project that says what it asks for.
+WHOLE = ("pylock.toml", "Pipfile.lock")
 
 
 def parse_lock(name: str, text: str) -> str:
@@ -27,14 +28,9 @@ def parse_lock(name: str, text: str) -> str:
     return "".join(f"{line}\n" for line in sorted(set(lines)))
 
 
-def parse_pipfile_roots(text: str) -> tuple[str, ...]:
-    """Return the requirements of a ``Pipfile.lock``: all of its packages, because it does not say which are asked for."""
-    return tuple(line.split(" --hash", 1)[0] for line in _pipfile(text))
-
-
-def parse_pylock_roots(text: str) -> tuple[str, ...]:
-    """Return the requirements of a ``pylock.toml``: all of its packages with their markers, as PEP 751 installs them."""
-    return tuple(line.split(" --hash", 1)[0] for line in _pylock(text))
+def find_python(name: str, text: str) -> str:
+    """Return what a lock of :data:`WHOLE` asks of the interpreter, "" for nothing."""
+    return str(parse_toml(text, name).get("requires-python", "")) if name == "pylock.toml" else ""
 
 
 def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str) -> str:
@@ -114,6 +110,8 @@ def _pdm(text: str) -> list[str]:
 
 
 def _pipfile(text: str) -> list[str]:
+    import json
+
     try:
         packages = json.loads(text).get("default", {})
     except (ValueError, AttributeError) as error:

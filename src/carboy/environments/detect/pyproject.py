@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,6 +147,8 @@ def _from_constraint(text: str) -> list[str]:
 
 def parse_setup_cfg(text: str) -> Declared | None:
     """Return what a ``setup.cfg`` declares, None when it declares no requirements."""
+    import configparser
+
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)

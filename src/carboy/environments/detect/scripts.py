@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-# Modules whose package has another name. The rest are called as they are imported.
+# Modules whose package has another name. The rest are called as they are imported, with - for _.
 PACKAGES = {
     "Bio": "biopython", "Crypto": "pycryptodome", "IPython": "ipython", "MySQLdb": "mysqlclient", "OpenSSL": "pyopenssl",
     "PIL": "pillow", "attr": "attrs", "bs4": "beautifulsoup4", "cv2": "opencv-python-headless", "dateutil": "python-dateutil",
-    "docx": "python-docx", "dotenv": "python-dotenv", "fitz": "pymupdf", "flask_login": "flask-login", "git": "gitpython",
-    "google.protobuf": "protobuf", "jose": "python-jose", "jwt": "pyjwt", "lightning": "lightning", "magic": "python-magic",
-    "mpl_toolkits": "matplotlib", "pkg_resources": "setuptools", "pptx": "python-pptx", "psycopg2": "psycopg2-binary",
-    "pyarrow": "pyarrow", "serial": "pyserial", "skimage": "scikit-image", "sklearn": "scikit-learn", "slugify": "python-slugify",
-    "telegram": "python-telegram-bot", "umap": "umap-learn", "usb": "pyusb", "yaml": "pyyaml", "zmq": "pyzmq",
+    "docx": "python-docx", "dotenv": "python-dotenv", "fitz": "pymupdf", "git": "gitpython", "jose": "python-jose",
+    "jwt": "pyjwt", "magic": "python-magic", "mpl_toolkits": "matplotlib", "pkg_resources": "setuptools", "pptx": "python-pptx",
+    "psycopg2": "psycopg2-binary", "serial": "pyserial", "skimage": "scikit-image", "sklearn": "scikit-learn",
+    "slugify": "python-slugify", "telegram": "python-telegram-bot", "umap": "umap-learn", "usb": "pyusb", "yaml": "pyyaml",
+    "zmq": "pyzmq",
 }  # fmt: skip
 
 
 def find_imports(text: str) -> set[str]:
     """Return the modules that a script imports whenever it runs, by their first name; an import that may fail is left out."""
+    import ast
+
+    def walk(body: list[ast.stmt]) -> Iterator[str]:
+        for node in body:
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                yield node.module.partition(".")[0]
+            elif isinstance(node, ast.With | ast.For | ast.While):
+                yield from walk(node.body)
+
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()  # Python will say so when it runs
-    return set(_walk(tree.body))
-
-
-def _walk(body: list[ast.stmt]) -> Iterator[str]:
-    for node in body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module.partition(".")[0]
-        elif isinstance(node, ast.With | ast.For | ast.While):
-            yield from _walk(node.body)
+    return set(walk(tree.body))
 
 
 def find_packages(scripts: Mapping[str, str], *, local: Collection[str]) -> tuple[str, ...]:

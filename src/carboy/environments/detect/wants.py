@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CODE = (".py", ".ipynb")
+"""Files that run, and may declare packages of their own: scripts and notebooks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wants:
     """Python packages that a folder asks for, all in pip's format.
 
     ``requirements`` are the project's own; ``constraints`` versions that others must have, if they are needed; ``allowed`` the
-    hashes of all that may be installed ("": no lock says so). ``source`` names the file, ``python`` what it asks of the
-    interpreter ("": nothing).
+    hashes of all that may be installed ("": no lock says so). ``file`` says so, ``source`` is what people call that, ``python``
+    what it asks of the interpreter ("": nothing).
     """
 
     requirements: str
+    file: str
     source: str
     constraints: str = ""
     allowed: str = ""
