@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,6 +61,8 @@ def _list(lines: Sequence[str]) -> str:
 
 def parse_lockfile(text: str) -> LockFile:
     """Return the lock. Raises ``CarboyError`` for what this version has not written."""
+    import tomllib  # a base that is there is found without it
+
     hint = "`carboy lock` writes it anew"
     try:
         value = tomllib.loads(text)
