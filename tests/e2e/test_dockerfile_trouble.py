@@ -245,5 +245,5 @@ def test_killed_at_twenty_moments_and_taken_up_again(builder: Builder, leftovers
     assert leftovers.find() == []
     home = builder.carboy.home
     assert [path for folder in ("ingest", "trash") for path in (home / folder).glob("*")] == []
-    assert not any((path / "rw").exists() for path in (home / "containers").iterdir())
+    assert [sorted(path.iterdir()) for path in (home / "containers").iterdir() if (path / "rw").exists()] == []
     shutil.rmtree(undisturbed.home, ignore_errors=True)
