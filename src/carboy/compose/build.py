@@ -16,8 +16,8 @@ from carboy.dockerfile.errors import LanguageError
 _REFUSED = {"privileged": "write entitlements: [security.insecure], and privileged steps as RUN --security=insecure"}
 _IGNORED = {
     "isolation": "it is for Windows",
-    "provenance": "images have no attestations",
-    "sbom": "images have no attestations",
+    "provenance": "images of a project have none: `carboy build --provenance` writes it",
+    "sbom": "images of a project have none: `carboy build --sbom` writes it",
 }
 
 
