@@ -54,7 +54,12 @@ class Place:
         done = subprocess.run(
             [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv", str(limit)],
             cwd=self.folder,
-            env={**os.environ, "PACKAGES": str(self.packages), "ENVIRONMENT": str(self.environment)},
+            env={
+                **os.environ,
+                "PACKAGES": str(self.packages),
+                "ENVIRONMENT": str(self.environment),
+                "TMPDIR": str(self.folder),
+            },
             capture_output=True,
             text=True,
             check=False,
