@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.base.web import WebSettings, find_ca_file, find_no_proxy, find_proxy
 from carboy.bootstrap.distributions import DISTRIBUTIONS, find_distribution
 from carboy.bootstrap.errors import BootstrapError
 from carboy.bootstrap.recipe import ArchiveSettings, Recipe
@@ -40,14 +41,13 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveConfig:
+class ArchiveConfig(WebSettings):
     """How an archive is reached.
 
     ``mirror`` and ``security_mirror`` are addresses without a trailing slash (``security_mirror`` None: the neighbour
     of ``mirror``, or itself); ``security`` asks for the suites SUITE-updates and SUITE-security; ``keyrings`` are files,
-    for Alpine folders (none: Debian's keys, which carboy brings); ``proxies`` maps "http", "https" or a host's name to a
-    proxy's address ("" for direct); ``ca_file`` and ``ca_dir`` are the certificates to trust; ``explicit`` says that
-    somebody named the address, ``reason`` where it is from.
+    for Alpine folders (none: Debian's keys, which carboy brings); ``explicit`` says that somebody named the address,
+    ``reason`` where it is from.
     """
 
     mirror: str = PUBLIC_MIRROR
@@ -55,10 +55,6 @@ class ArchiveConfig:
     security: bool = True
     components: tuple[str, ...] = ("main",)
     keyrings: tuple[str, ...] = ()
-    proxies: tuple[tuple[str, str], ...] = ()
-    no_proxy: tuple[str, ...] = ()
-    ca_file: str | None = None
-    ca_dir: str | None = None
     check_valid_until: bool = True
     explicit: bool = False
     reason: str = "the public mirror"
@@ -133,9 +129,8 @@ def read_archive_config(
         components=settings.components or known.components,
         keyrings=settings.keyrings or _find_keyrings(known),
         proxies=_find_proxies(environ, conf),
-        no_proxy=_find_no_proxy(environ),
-        ca_file=_first(environ, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-        or conf.get("acquire::https::cainfo"),
+        no_proxy=find_no_proxy(environ),
+        ca_file=find_ca_file(environ) or conf.get("acquire::https::cainfo"),
         ca_dir=environ.get("SSL_CERT_DIR") or None,
         check_valid_until=conf.get("acquire::check-valid-until", "true").lower() not in {"false", "no", "0", "off"},
         explicit=reason in {_ASKED, _CONFIGURED},
@@ -182,16 +177,10 @@ def check_keyrings(archive: ArchiveConfig, known: Distribution) -> None:
     )
 
 
-def _first(environ: Mapping[str, str], *names: str) -> str | None:
-    return next((environ[name] for name in names if environ.get(name)), None)
-
-
 def _find_proxies(environ: Mapping[str, str], settings: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     proxies: dict[str, str] = {}
     for scheme in ("http", "https"):
-        # HTTP_PROXY in capitals is not read for http by anyone careful: a CGI client can set it (httpoxy).
-        names = [f"{scheme}_proxy", "all_proxy", "ALL_PROXY"] + (["HTTPS_PROXY"] if scheme == "https" else [])
-        configured = settings.get(f"acquire::{scheme}::proxy") or _first(environ, *names)
+        configured = settings.get(f"acquire::{scheme}::proxy") or find_proxy(environ, scheme)
         if configured:
             proxies[scheme] = "" if configured.upper() == "DIRECT" else configured
         prefix = f"acquire::{scheme}::proxy::"
@@ -199,11 +188,6 @@ def _find_proxies(environ: Mapping[str, str], settings: Mapping[str, str]) -> tu
             if name.startswith(prefix) and value:
                 proxies[name.removeprefix(prefix)] = "" if value.upper() == "DIRECT" else value
     return tuple(sorted(proxies.items()))
-
-
-def _find_no_proxy(environ: Mapping[str, str]) -> tuple[str, ...]:
-    text = _first(environ, "no_proxy", "NO_PROXY") or ""
-    return tuple(part.strip().lstrip(".") for part in text.split(",") if part.strip())
 
 
 def _read_apt_conf(etc_apt: str) -> dict[str, str]:

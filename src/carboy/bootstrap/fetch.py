@@ -17,10 +17,10 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from carboy.base.fs import translate_os_errors
+from carboy.base.web import make_client
 from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from types import TracebackType
 
@@ -33,8 +33,6 @@ _T = TypeVar("_T")
 CONNECTIONS = 8
 _TRIES = 3
 _CHUNK = 256 * 1024
-_CONNECT_TIMEOUT_S = 15.0
-_READ_TIMEOUT_S = 60.0
 
 
 def identify_sha256(file: IO[bytes]) -> str:
@@ -84,25 +82,10 @@ class Fetcher:
         self._client: httpx.Client | None = None
 
     def __enter__(self) -> Fetcher:
-        import httpx
-
         with translate_os_errors(f"make the folder {self._cache_dir}"):
             os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
             os.utime(self._cache_dir)  # for clean-up, which begins with what was not used for long
-        context = make_tls_context(self._archive)
-        limits = httpx.Limits(max_connections=CONNECTIONS * 2, max_keepalive_connections=CONNECTIONS)
-        self._client = httpx.Client(
-            verify=context,
-            mounts={
-                pattern: httpx.HTTPTransport(proxy=proxy, verify=context, limits=limits) if proxy else None
-                for pattern, proxy in plan_proxies(self._archive).items()
-            },
-            limits=limits,
-            timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
-            follow_redirects=True,
-            trust_env=False,
-            headers={"User-Agent": "carboy", "Accept-Encoding": "identity"},
-        )
+        self._client = make_client(self._archive, connections=CONNECTIONS * 2)
         return self
 
     def __exit__(
@@ -259,44 +242,6 @@ class Fetcher:
                     raise ArchiveUnreachableError(url, f"{error} ({_TRIES} tries)") from error
                 self._sleep(0.4 * 2**attempt)
         raise AssertionError(url)
-
-
-def plan_proxies(archive: ArchiveConfig) -> dict[str, str]:
-    """Return the proxies ("" for none) by httpx's patterns ("http://", "all://host"). Pure."""
-    plan: dict[str, str] = {}
-    for name, proxy in archive.proxies:
-        address = proxy if "://" in proxy or not proxy else f"http://{proxy}"
-        plan[f"{name}://" if name in {"http", "https"} else f"all://{name}"] = address
-    for name in archive.no_proxy:
-        if name == "*":
-            return {}
-        host = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() and name.count(":") == 1 else name
-        if "/" not in host:  # networks ("10.0.0.0/8") need an address, and archives have names
-            plan[f"all://{host}"] = ""
-            plan[f"all://*.{host}"] = ""
-    return plan
-
-
-def make_tls_context(archive: ArchiveConfig) -> ssl.SSLContext:
-    """Return a context that trusts the host's certificates, or those that the host's settings name instead."""
-    import ssl
-
-    try:
-        if archive.ca_file or archive.ca_dir:
-            directory = archive.ca_dir if archive.ca_dir and os.path.isdir(archive.ca_dir) else None
-            return ssl.create_default_context(cafile=archive.ca_file, capath=directory)
-        context = ssl.create_default_context()
-        if not context.cert_store_stats()["x509_ca"] and not os.path.isdir(ssl.get_default_verify_paths().capath or ""):
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise BootstrapError(
-            f"the certificates in {archive.ca_file or archive.ca_dir} cannot be read",
-            details=str(error),
-            hint="SSL_CERT_FILE names a file of PEM certificates; unset it to use the system's",
-        ) from error
-    return context
 
 
 def _check_status(response: httpx.Response, url: str) -> None:

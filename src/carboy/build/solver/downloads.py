@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from carboy.build.graph.ops import Http
     from carboy.store.store import Store
 
-_CONNECT_TIMEOUT_S, _READ_TIMEOUT_S = 15.0, 60.0
 _CHUNK_BYTES = 2**18
 
 
@@ -77,7 +76,7 @@ def _fetch(
     """Return what was fetched, now in the store; None when what is known is still so."""
     import httpx
 
-    headers = {"User-Agent": "carboy", "Accept-Encoding": "identity"}
+    headers = {}
     if known.get("etag"):
         headers["If-None-Match"] = known["etag"]
     elif known.get("last_modified"):
@@ -120,24 +119,11 @@ def _fetch(
 
 
 def _client(environ: Mapping[str, str]) -> httpx.Client:
-    import httpx
-
+    from carboy.base.web import make_client
     from carboy.bootstrap.archive import read_archive_config
-    from carboy.bootstrap.fetch import make_tls_context, plan_proxies
 
     # How the host reaches the outside, its package manager's settings included, is found out in one place.
-    host = read_archive_config(environ)
-    context = make_tls_context(host)
-    return httpx.Client(
-        verify=context,
-        mounts={
-            pattern: httpx.HTTPTransport(proxy=proxy, verify=context) if proxy else None
-            for pattern, proxy in plan_proxies(host).items()
-        },
-        timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
-        follow_redirects=True,
-        trust_env=False,
-    )
+    return make_client(read_archive_config(environ))
 
 
 def _parse_date(text: str) -> int | None:
