@@ -46,6 +46,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "port": ("observe", "port", "Show where a container's ports are published"),
     "update": ("observe", "update", "Change the limits or the restart policy of containers"),
     "events": ("observe", "events", "Show what happened, and what happens now"),
+    "runs": ("runs.ledger", "runs", "Recorded runs: list, show, diff, rm"),
+    "rerun": ("runs.rerun", "rerun", "Run a recorded run again, and compare what comes of it"),
     "container": ("container", "container", "The verbs on containers, in one place: ls, prune, rm and the others"),
     "volume": ("files.volume", "volume", "Folders that outlive containers: create, ls, inspect, rm, prune"),
     "network": ("network", "network", "Networks on which containers find each other: create, ls, connect, ..."),

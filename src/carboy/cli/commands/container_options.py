@@ -59,6 +59,11 @@ security
       --cap-add NAME, --cap-drop NAME, --security-opt OPTION, --sysctl NAME=VALUE
       --gpus all|NUMBER|device=NAME,...  by the machine's CDI specifications; --device VENDOR/CLASS=NAME
 
+record (docs/runs.md)
+      --record                  keep a record of what ran: `carboy runs`, `carboy rerun`
+      --seed NUMBER             what the program gets as CARBOY_SEED and PYTHONHASHSEED (default: a new one each time)
+      --output PATH             a file or folder of the container's that is a result, besides what changes in mounts
+
 health
       --health-cmd COMMAND, --health-interval TIME, --health-timeout TIME, --health-start-period TIME
       --health-start-interval TIME, --health-retries NUMBER, --no-healthcheck
@@ -69,7 +74,7 @@ FLAGS = {
     "-i": "interactive", "--interactive": "interactive", "-t": "terminal", "--tty": "terminal", "--rm": "auto_remove",
     "--read-only": "read_only", "-q": "quiet", "--quiet": "quiet", "-d": "detach", "--detach": "detach",
     "-P": "publish_all", "--publish-all": "publish_all", "--init": "init", "--no-healthcheck": "no_health",
-    "--privileged": "privileged",
+    "--privileged": "privileged", "--record": "record",
 }  # fmt: skip
 TEXTS = {
     "-w": "workdir", "--workdir": "workdir", "-u": "user", "--user": "user", "--entrypoint": "entrypoint",
@@ -80,12 +85,13 @@ TEXTS = {
     "--health-start-interval": "health_start_interval", "--health-retries": "health_retries",
     "--log-driver": "log_driver", "--cidfile": "cidfile", "--pull": "pull", "--platform": "platform", "--gpus": "gpus",
     "--pid": "pid", "--ipc": "ipc", "--uts": "uts", "--userns": "userns", "--cgroupns": "cgroupns",
+    "--seed": "seed",
 }  # fmt: skip
 LISTS = {
     "-p": "publish", "--publish": "publish", "--add-host": "add_hosts", "--dns": "dns", "--device": "devices",
     "--cap-add": "cap_add", "--cap-drop": "cap_drop", "--security-opt": "security", "--group-add": "groups",
     "--network-alias": "network_aliases", "--net-alias": "network_aliases", "--log-opt": "log_opt",
-    "--network": "networks", "--net": "networks",
+    "--network": "networks", "--net": "networks", "--output": "outputs",
 }  # fmt: skip
 PAIRS = {"-l": "labels", "--label": "labels", "--sysctl": "sysctls"}
 MOUNTS = {"-v": "volume", "--volume": "volume", "--mount": "mount", "--tmpfs": "tmpfs", "--secret": "secret"}
@@ -110,6 +116,11 @@ class Options:
         self.env: list[str] = []
         self.target = ""
         self.arguments: list[str] = []
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the run is to be recorded, or an option is there that only recorded runs have."""
+        return "record" in self.flags or "seed" in self.texts or "outputs" in self.lists
 
     def request(self, *, network: str | None) -> RunRequest:
         """Return the request; ``network`` is what the folder asks for, when it is one."""

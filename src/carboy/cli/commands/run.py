@@ -39,9 +39,27 @@ def run(words: list[str]) -> int:
     detach = "detach" in options.flags
     if not detach and {"terminal", "interactive"} <= options.flags and not os.isatty(0):
         raise CarboyError("standard input is not a terminal", hint="leave -t out, or run it in a terminal", code=125)
+    if options.is_recorded:
+        from carboy.cli.commands.runs.record import check_options
+
+        check_options(options)
     engine, manifest, network = _prepare(options)
     request = options.request(network=network)
     _warn(request)
+    if options.is_recorded:
+        from carboy.cli.commands.runs.record import record_run
+
+        return _with_image(
+            engine,
+            options,
+            lambda: record_run(
+                engine,
+                options,
+                request,
+                manifest=manifest or _choose(engine, options),
+                is_folder=manifest is not None,
+            ),
+        )
     if not detach and request.auto_remove and "cidfile" not in options.texts and request.restart == "no":
         from carboy.engine.containers.run import run_image
 
@@ -76,6 +94,8 @@ def create(words: list[str]) -> int:
         print(_CREATE + HELP)
         return 0
     options = parse_options("create", words)
+    if options.is_recorded:
+        raise CarboyError("only `carboy run` records", hint="leave --record, --seed and --output out", code=2)
     engine, manifest, network = _prepare(options)
     from carboy.engine.containers.create import create_container
 

@@ -14,24 +14,42 @@ from carboy.engine.containers.network import check_network, find_default_network
 from carboy.engine.containers.request import RunRequest, plan_config
 from carboy.engine.containers.sandbox import check_memory, make_container_mounts, plan_sandbox, settle
 from carboy.engine.launch import read_launch_record
-from carboy.runtime.attend import attend
+from carboy.runtime.attend import Watcher, attend
 from carboy.runtime.passing import Passing
 from carboy.runtime.stdio import Stdio
 from carboy.snapshots import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from carboy.containers.record import ContainerConfig
     from carboy.engine.context import Engine
+    from carboy.snapshots.snapshot import OverlayMount
 
-__all__ = ["RunRequest", "run_image"]
+__all__ = ["Observer", "RunRequest", "run_image"]
 
 
-def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str | None = None) -> int:
+class Observer:
+    """Who looks at a container that :func:`run_image` runs; this one does nothing."""
+
+    def planned(self, config: ContainerConfig) -> None:
+        """Called when all is decided, and its mounts are there; nothing has run. What this raises stops the run."""
+
+    def beside(self, keeper: Watcher) -> Watcher:
+        """Return who watches the sandbox in the keeper's place, and tells it everything."""
+        return keeper
+
+    def ended(self, status: int, *, root: OverlayMount, oom_killed: bool) -> None:
+        """Called when its process has ended, and all that it wrote is still there."""
+
+
+def run_image(
+    engine: Engine, name: str, request: RunRequest, *, manifest: str | None = None, observer: Observer | None = None
+) -> int:
     """Run the image ``name`` (or the manifest digest given) as asked and return its exit status.
 
-    The container is removed when its process ends, however it ends. Raises ``CarboyError`` with code 125 when the
-    sandbox cannot be made, 126 or 127 when the command cannot be executed or is not there, and ``OutOfMemoryError``
-    (137) when the kernel killed its process for want of memory.
+    The container is removed when its process ends, however it ends; with an ``observer`` the kernel counts what it uses.
+    Raises ``CarboyError`` with code 125 when the sandbox cannot be made, 126 or 127 when the command cannot be executed or
+    is not there, and ``OutOfMemoryError`` (137) when the kernel killed its process for want of memory.
     """
     home = engine.home
     request = settle(request, engine)
@@ -59,19 +77,24 @@ def run_image(engine: Engine, name: str, request: RunRequest, *, manifest: str |
             if config.mounts or config.volumes:
                 config = config.replace(mounts=make_container_mounts(engine, config))
             write_record(container.path, "config", config)
+            if observer is not None:
+                observer.planned(config)
             write_event(home.path, "container", "create", id=container_id, name=given, image=name)
             trees = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in record.layers)
             root = container.prepare(trees, userxattr=True)
             runtime = engine.runtime_for(config.runtime)
             stdio = Stdio(stdin=0 if request.interactive else None, stdout=1, stderr=2, terminal=request.terminal)
             with Passing(stdio, terminal=request.terminal) as passing:
-                plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=False))
+                plan = runtime.plan(plan_sandbox(config, root=root, engine=engine, accounting=observer is not None))
                 network = open_network(config, name=given, home=home, tier=engine.tier.name)
                 keeper = Keeper(container.path, plan, image=name, brief=True, network=network)
                 try:
-                    status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=keeper)
+                    watcher = keeper if observer is None else observer.beside(keeper)
+                    status = attend(lambda: runtime.launch(plan, passing.child_fds), passing, watcher=watcher)
                 finally:
                     keeper.close()
+            if observer is not None:
+                observer.ended(status, root=root, oom_killed=keeper.state.oom_killed)
             check_memory(status, oom_killed=keeper.state.oom_killed, config=config)
             return status
         finally:

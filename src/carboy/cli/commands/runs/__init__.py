@@ -1,0 +1,1 @@
+"""The verbs on recorded runs, and on notebooks."""

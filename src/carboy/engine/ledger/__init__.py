@@ -1,0 +1,1 @@
+"""Recorded runs: recording one, listing and comparing them, running one again."""
