@@ -121,7 +121,7 @@ def test_one_that_carboy_does_not_live_to_end_is_lost(small_carboy: Carboy, work
     label = f"who={os.urandom(4).hex()}"
     words = ("-v", f"{work}/out:/out", "--label", label, SMALL, "sh", "-c", "echo > /out/began; sleep 100")
     process = carboy.start("run", "--record", *words)
-    wait_for(lambda: (work / "out" / "began").exists())
+    wait_for((work / "out" / "began").exists)
     (going,) = carboy("runs", "-q", "--filter", f"label={label}", "--filter", "status=running").stdout.split()
     assert "is going on" in carboy("runs", "rm", going, expect=1).stderr
     os.killpg(process.pid, signal.SIGKILL)
@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_program_and_the_record(small_carboy: Carboy, work: Path
     script = "trap 'exit 9' INT; echo > /out/began; while :; do sleep 0.05; done"
     words = ("-v", f"{work}/out:/out", "--label", label, SMALL, "sh", "-c", script)
     process = carboy.start("run", "--record", *words)
-    wait_for(lambda: (work / "out" / "began").exists())
+    wait_for((work / "out" / "began").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 9

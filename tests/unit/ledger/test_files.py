@@ -44,7 +44,7 @@ def test_names_that_are_no_text_are_told_apart(tmp_path: Path):
 
 
 def test_what_is_not_there_or_cannot_be_read_is_named(tmp_path: Path):
-    with pytest.raises(CarboyError, match="cannot read .*gone"):
+    with pytest.raises(CarboyError, match="cannot read"):
         read_contents(str(tmp_path / "gone"))
     deep = tmp_path
     for _ in range(260):

@@ -15,8 +15,8 @@ from carboy.ledger.secrets import (
 @pytest.mark.parametrize(
     "name",
     [
-        "PASSWORD", "DB_PASSWORD", "PGPASSWORD", "api_key", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "SSHKEY", "apiKey", "clientSecret",
-        "AUTH", "SESSION_COOKIE", "SENTRY_DSN", "DB_PASS", "MYSQL_PWD", "GITHUB_PAT",
+        "PASSWORD", "DB_PASSWORD", "PGPASSWORD", "api_key", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "SSHKEY", "apiKey",
+        "clientSecret", "AUTH", "SESSION_COOKIE", "SENTRY_DSN", "DB_PASS", "MYSQL_PWD", "GITHUB_PAT",
     ],
 )  # fmt: skip
 def test_names_of_credentials(name: str):
