@@ -14,6 +14,8 @@ from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig, make_config
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
+from carboy.oci.document import parse_json
+from carboy.oci.errors import InvalidDocumentError
 from carboy.oci.manifest import make_manifest
 from carboy.oci.platform import Platform
 
@@ -45,6 +47,19 @@ def make_statement(
         "subject": [{"name": name, "digest": {image.algorithm: image.hex}} for name in subjects],
         "predicate": predicate,
     }
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def retarget_statement(data: bytes, *, image: Digest) -> bytes:
+    """Return a statement that says the same of another form of the image, as one whose layers are compressed otherwise.
+
+    Raises ``InvalidDocumentError`` for what is no statement.
+    """
+    value = parse_json(data, "statement")
+    subjects = value.get("subject")
+    if not isinstance(subjects, list) or not all(isinstance(one, dict) for one in subjects):
+        raise InvalidDocumentError("the statement has no subjects")
+    value["subject"] = [{**one, "digest": {image.algorithm: image.hex}} for one in subjects]
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.containers.events import write_event
@@ -48,10 +48,9 @@ def list_images(engine: Engine) -> list[ImageSummary]:
     for name, descriptor, created_at_s in engine.store.refs.list():
         manifest = read_manifest(engine, descriptor)
         reference = Reference.parse(name)
-        familiar, _, _ = reference.familiar.rpartition(":")
         rows.append(
             ImageSummary(
-                name=familiar or reference.familiar,
+                name=reference.familiar_name,
                 tag=reference.tag or "<none>",
                 digest=descriptor.digest,
                 created_at_s=created_at_s,
@@ -99,6 +98,9 @@ def resolve_image(engine: Engine, name: str, *, code: int = 1) -> Descriptor:
         return unnamed
     reference = Reference.parse(name)
     descriptor = engine.store.refs.get(str(reference))
+    if descriptor is None and reference.digest is not None:
+        # With a digest the tag is for the reader; an image that was pulled by one has that name alone.
+        descriptor = engine.store.refs.get(str(replace(reference, tag=None)))
     if descriptor is not None:
         return descriptor
     from difflib import get_close_matches

@@ -35,6 +35,11 @@ def list_manifests(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ..
     )
 
 
+def is_attestation(entry: Descriptor) -> bool:
+    """Return whether an entry of an index is something said of an image, in place of one."""
+    return entry.annotations.get(mediatypes.REFERENCE_TYPE) == mediatypes.ATTESTATION
+
+
 def list_attestations(store: Store, descriptor: Descriptor) -> tuple[Attestation, ...]:
     """Return what is said of the image, or of those of an index. Raises ``CarboyError``."""
     found = [find_attestation(store, one.digest) for one in list_manifests(store, descriptor)]

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from carboy.errors import CarboyError
 from carboy.images.archive import NAME, TAG
-from carboy.images.platforms import list_manifests
+from carboy.images.platforms import is_attestation, list_manifests
+from carboy.images.unpack import unpack_image
 from carboy.layers import tarread
-from carboy.layers.apply import unpack_layer
 from carboy.layers.compression import GZIP, ZSTD, open_archive
 from carboy.layers.errors import LayerError
 from carboy.layers.inside import split_name
 from carboy.layers.limits import Limits
 from carboy.oci import mediatypes
-from carboy.oci.config import parse_config
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.document import MAX_DOCUMENT_BYTES, parse_json, parse_json_array
-from carboy.oci.errors import InvalidDigestError, InvalidDocumentError, InvalidReferenceError
+from carboy.oci.errors import InvalidDocumentError, InvalidReferenceError
 from carboy.oci.index import make_index, parse_index
 from carboy.oci.manifest import MAX_LAYERS, make_manifest, parse_manifest
 from carboy.oci.platform import Platform
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from carboy.layers.tarread import Member, Readable, TarReader
-    from carboy.oci.config import ImageConfig
     from carboy.oci.manifest import Manifest
     from carboy.store.store import Store
 
@@ -95,7 +93,7 @@ def read_archive(store: Store, stream: Readable, *, tier_chown: bool) -> list[Lo
     said = _find_attestations(store, content)
     for image in found:
         for manifest in list_manifests(store, image.descriptor):
-            _unpack(store, manifest, tier_chown=tier_chown)
+            unpack_image(store, manifest, tier_chown=tier_chown)
             about = said.get(str(manifest.digest))
             if about is not None:
                 keep_attestation(store, Attestation(image=manifest.digest, manifest=about[0]), about[1])
@@ -279,8 +277,8 @@ def _choose(store: Store, content: _Content, entry: Descriptor) -> Descriptor:
     inner = parse_index(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES)).manifests
     if len(inner) > MAX_IMAGES:
         raise InvalidDocumentError(f"the archive holds an index of more than {MAX_IMAGES} images")
-    images = [each for each in inner if each.media_type in mediatypes.MANIFESTS and not _is_attestation(each)]
-    others = [each for each in inner if each not in images and not _is_attestation(each)]
+    images = [each for each in inner if each.media_type in mediatypes.MANIFESTS and not is_attestation(each)]
+    others = [each for each in inner if each not in images and not is_attestation(each)]
     if not others and len(images) > 1 and not any(_find_missing(store, content, each) for each in images):
         if len(images) == len(inner):
             return entry
@@ -293,10 +291,6 @@ def _choose(store: Store, content: _Content, entry: Descriptor) -> Descriptor:
             return each
     there = ", ".join(str(each.platform) for each in inner if each.platform is not None)
     raise CarboyError(f"the archive's image is not for {here}", details=f"it is for {there or 'nothing'}")
-
-
-def _is_attestation(entry: Descriptor) -> bool:
-    return entry.annotations.get(mediatypes.REFERENCE_TYPE) == mediatypes.ATTESTATION
 
 
 def _find_missing(store: Store, content: _Content, entry: Descriptor) -> Descriptor | None:
@@ -340,7 +334,7 @@ def _find_attestations(store: Store, content: _Content) -> dict[str, tuple[Descr
         if entry.media_type not in mediatypes.INDEXES or not _has(content, entry):
             continue
         for each in parse_index(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES)).manifests[:MAX_IMAGES]:
-            if not _is_attestation(each) or _find_missing(store, content, each) is not None:
+            if not is_attestation(each) or _find_missing(store, content, each) is not None:
                 continue
             manifest = _manifest(store, each)
             if all(layer.media_type == mediatypes.IN_TOTO for layer in manifest.layers):
@@ -364,27 +358,3 @@ def _manifest(store: Store, entry: Descriptor) -> Manifest:
 
 def _plain(entry: Descriptor, manifest: Manifest) -> Descriptor:
     return Descriptor(media_type=entry.media_type, digest=entry.digest, size=len(manifest.raw))
-
-
-def _unpack(store: Store, descriptor: Descriptor, *, tier_chown: bool) -> None:
-    """Unpack the layers of an image, which proves that they are what its configuration says."""
-    manifest = _manifest(store, descriptor)
-    config = parse_config(store.blobs.read(manifest.config.digest, limit=MAX_DOCUMENT_BYTES))
-    _check(config, manifest)
-    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        unpack_layer(store, layer, diff_id=diff_id, tier_chown=tier_chown)
-
-
-def _check(config: ImageConfig, manifest: Manifest) -> None:
-    if config.platform.os != "linux":
-        raise CarboyError(f"the archive's image is for {config.platform}", hint="carboy runs images for Linux")
-    if len(config.diff_ids) != len(manifest.layers):
-        raise InvalidDocumentError(
-            "the image's configuration and its manifest do not agree",
-            details=f"{len(config.diff_ids)} layers there, {len(manifest.layers)} here",
-        )
-    for layer in manifest.layers:
-        if layer.media_type not in mediatypes.LAYERS:
-            raise InvalidDocumentError(f"the image has a layer of the unknown kind {layer.media_type!r}")
-    if any(diff_id.algorithm != "sha256" for diff_id in config.diff_ids):
-        raise InvalidDigestError("the image names a layer by a digest that is not sha256")

@@ -61,12 +61,16 @@ class Reference:
     @property
     def familiar(self) -> str:
         """The short form that people write: the default registry and ``library/`` left out."""
-        name = f"{self.registry}/{self.repository}"
-        if self.registry == DEFAULT_REGISTRY:
-            path = self.repository.removeprefix(f"{OFFICIAL}/")
-            # Only one part may lose "library/": "docker.io/library/a/b" is another repository than "a/b".
-            name = path if "/" not in path else self.repository
-        return name + self._suffix()
+        return self.familiar_name + self._suffix()
+
+    @property
+    def familiar_name(self) -> str:
+        """The short form of the repository, without tag and digest."""
+        if self.registry != DEFAULT_REGISTRY:
+            return f"{self.registry}/{self.repository}"
+        path = self.repository.removeprefix(f"{OFFICIAL}/")
+        # Only one part may lose "library/": "docker.io/library/a/b" is another repository than "a/b".
+        return path if "/" not in path else self.repository
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")

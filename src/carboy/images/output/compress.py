@@ -7,7 +7,9 @@ The same layer gives the same bytes on every machine: zlib's deflate and zstd's 
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -22,6 +24,8 @@ from carboy.oci.index import is_index, make_index, parse_index
 from carboy.oci.manifest import make_manifest, parse_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carboy.images.output.request import Compression
     from carboy.oci.index import Index
     from carboy.store.store import Store
@@ -66,15 +70,17 @@ def compress_image(store: Store, descriptor: Descriptor, compression: Compressio
         return _compress_all(store, descriptor, parse_index(data), compression)
     manifest = parse_manifest(data)
     config = parse_config(store.blobs.read(manifest.config.digest))
-    layers = tuple(
-        _compress(store, layer, diff_id, compression)
-        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
-    )
+    layers = _compress_layers(store, tuple(zip(manifest.layers, config.diff_ids, strict=True)), compression)
     if layers == manifest.layers:
         return descriptor
     about = msgspec.structs.replace(manifest.config, media_type=mediatypes.CONFIG)
     made = make_manifest(config=about, layers=layers, annotations=manifest.annotations)
     return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(made.raw), size=len(made.raw))
+
+
+def compress_layer(store: Store, layer: Descriptor, diff_id: Digest, compression: Compression) -> Descriptor:
+    """Return one layer in the compression asked for; see :func:`compress_image`."""
+    return _compress_layers(store, ((layer, diff_id),), compression)[0]
 
 
 def _compress_all(store: Store, descriptor: Descriptor, index: Index, compression: Compression) -> Descriptor:
@@ -89,20 +95,51 @@ def _compress_all(store: Store, descriptor: Descriptor, index: Index, compressio
     return Descriptor(media_type=mediatypes.INDEX, digest=store.blobs.put(new.raw), size=len(new.raw))
 
 
-def _compress(store: Store, layer: Descriptor, diff_id: Digest, compression: Compression) -> Descriptor:
-    """Return a layer in the compression asked for: found again, or made."""
+def _compress_layers(
+    store: Store, layers: Sequence[tuple[Descriptor, Digest]], compression: Compression
+) -> tuple[Descriptor, ...]:
+    """Return layers in the compression asked for: found again, or made, as many at once as there are processors.
+
+    The cache is read and written by this thread alone: a connection of SQLite's is one thread's.
+    """
     kind = compression.kind
-    if _KINDS.get(layer.media_type) == kind:
-        return layer
-    if layer.media_type not in _PLAIN and not compression.force:
-        return layer
     level = compression.level if compression.level is not None else USUAL_LEVELS.get(kind, 0)
-    key = f"compressed:{kind}:{level}:{diff_id}"
-    entry = store.cache.get(key)
-    if entry is not None:
-        known = Descriptor(media_type=TYPES[kind], digest=Digest.parse(entry.value["digest"]), size=entry.value["size"])
-        if store.blobs.has(known.digest):
-            return known
+    done: dict[Digest, Descriptor] = {}
+    missing: dict[Digest, Descriptor] = {}
+    for layer, diff_id in layers:
+        is_plain = layer.media_type in _PLAIN
+        if _KINDS.get(layer.media_type) == kind or not (is_plain or compression.force):
+            done[layer.digest] = layer
+        elif (known := _find(store, kind, level, diff_id)) is not None:
+            done[layer.digest] = known
+        else:
+            missing[diff_id] = layer
+
+    def make(pair: tuple[Digest, Descriptor]) -> Descriptor:
+        return _make(store, pair[1], pair[0], kind=kind, level=level)
+
+    if missing:
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compress") as pool:
+            for (diff_id, layer), made in zip(missing.items(), pool.map(make, missing.items()), strict=True):
+                value = {"digest": str(made.digest), "size": made.size}
+                store.cache.put(_key(kind, level, diff_id), "compressed", value, [made.digest])
+                done[layer.digest] = made
+    return tuple(done[layer.digest] for layer, _ in layers)
+
+
+def _key(kind: str, level: int, diff_id: Digest) -> str:
+    return f"compressed:{kind}:{level}:{diff_id}"
+
+
+def _find(store: Store, kind: str, level: int, diff_id: Digest) -> Descriptor | None:
+    entry = store.cache.get(_key(kind, level, diff_id))
+    if entry is None:
+        return None
+    known = Descriptor(media_type=TYPES[kind], digest=Digest.parse(entry.value["digest"]), size=entry.value["size"])
+    return known if store.blobs.has(known.digest) else None
+
+
+def _make(store: Store, layer: Descriptor, diff_id: Digest, *, kind: str, level: int) -> Descriptor:
     compressor, seen = _open(kind, level), hashlib.sha256()
     with store.blobs.open(layer.digest) as blob, store.blobs.writer() as writer:
         stream = open_decompressed(blob)
@@ -114,10 +151,7 @@ def _compress(store: Store, layer: Descriptor, diff_id: Digest, compression: Com
         writer.write(compressor.flush())
         if seen.hexdigest() != diff_id.hex:
             raise LayerError("the layer is not the one that the image names", details=f"the image says {diff_id}")
-        digest = writer.commit()
-        made = Descriptor(media_type=TYPES[kind], digest=digest, size=writer.size)
-    store.cache.put(key, "compressed", {"digest": str(made.digest), "size": made.size}, [made.digest])
-    return made
+        return Descriptor(media_type=TYPES[kind], digest=writer.commit(), size=writer.size)
 
 
 def _open(kind: str, level: int) -> _Compressor:

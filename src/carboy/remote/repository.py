@@ -1,0 +1,198 @@
+"""Repositories: where an image is read from and written to, through whichever endpoints its registry has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from carboy.base.config import FILE, read_table
+from carboy.base.web import read_web_settings
+from carboy.remote.answers import Busy
+from carboy.remote.client import RegistryClient
+from carboy.remote.errors import DeniedError, NotThereError, RestartError, UnreachableError
+from carboy.remote.logins import find_login
+from carboy.remote.settings import (
+    TABLE,
+    RegistrySettings,
+    parse_registries,
+    plan_endpoint,
+    plan_endpoints,
+    read_certificates,
+)
+from carboy.remote.transport import TRIES, Transport
+from carboy.store.errors import CorruptBlobError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from carboy.oci.descriptor import Descriptor
+    from carboy.oci.digest import Digest
+    from carboy.oci.reference import Reference
+    from carboy.remote.client import FetchedManifest
+    from carboy.remote.logins import Login
+    from carboy.remote.settings import Endpoint
+    from carboy.store.blobs import BlobStore, BlobWriter
+
+T = TypeVar("T")
+# So much of a blob between two failures, and the tries are counted anew.
+_PROGRESS_BYTES = 2**20
+
+
+class Repository:
+    """A repository at its registry, and at the mirrors of that: reads go to the first that has the thing; for any thread."""
+
+    def __init__(self, name: str, mirrors: Sequence[RegistryClient], own: RegistryClient) -> None:
+        self.name = name
+        self.registry = own.registry
+        self._mirrors = mirrors
+        self._own = own
+
+    def fetch_manifest(self, reference: str) -> FetchedManifest:
+        """Return the manifest under a tag or digest. Raises ``RegistryError``."""
+        return self._ask(lambda client: client.fetch_manifest(self.name, reference))
+
+    def find_manifest(self, reference: str) -> Digest | None:
+        """Return the digest of what is under a tag, None where nothing is. Raises ``RegistryError``."""
+        return self._ask(lambda client: client.find_manifest(self.name, reference))
+
+    def list_tags(self) -> list[str]:
+        """Return the tags. Raises ``RegistryError``."""
+        return self._own.list_tags(self.name)
+
+    def fetch_blob(
+        self, blob: Descriptor, blobs: BlobStore, *, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Put a blob into the store, whose digest it then has. ``on_bytes`` hears how much came, negative when that is void.
+
+        Raises ``RegistryError``, and ``CorruptBlobError`` when twice something else came; ``OSError`` of the disk.
+        """
+        for attempt in range(2):
+            try:
+                self._ask(lambda client: self._download(client, blob, blobs, on_bytes))
+            except CorruptBlobError:
+                on_bytes(-blob.size)
+                if attempt:
+                    raise
+            else:
+                return
+
+    def _download(
+        self, client: RegistryClient, blob: Descriptor, blobs: BlobStore, on_bytes: Callable[[int], None]
+    ) -> None:
+        while True:
+            with blobs.writer() as writer:
+                try:
+                    self._fill(client, blob, writer, on_bytes)
+                except RestartError:
+                    on_bytes(-writer.size)
+                    continue
+                writer.commit(expected=blob.digest, size=blob.size)
+                return
+
+    def _fill(
+        self, client: RegistryClient, blob: Descriptor, writer: BlobWriter, on_bytes: Callable[[int], None]
+    ) -> None:
+        """Read a blob to its end, going on from where it was when a connection ends early."""
+
+        def write(data: bytes) -> None:
+            writer.write(data)
+            on_bytes(len(data))
+
+        attempt, counted = 0, 0
+        while writer.size < blob.size or not blob.size:
+            try:
+                client.read_blob(self.name, blob, write, start=writer.size)
+                if writer.size >= blob.size:
+                    return
+                raise Busy(f"the connection ended after {writer.size} of {blob.size} bytes")
+            except Busy as error:
+                if writer.size - counted >= _PROGRESS_BYTES:
+                    attempt, counted = 0, writer.size
+                attempt += 1
+                if attempt == TRIES:
+                    client.give_up(error)
+                client.wait(error, attempt - 1)
+
+    # --- writing: to the registry itself ----------------------------------------------------------------------------
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Return whether the blob is there. Raises ``RegistryError``."""
+        return self._own.has_blob(self.name, digest)
+
+    def mount_blob(self, digest: Digest, *, source: str) -> bool:
+        """Have a blob of another repository of the same registry here; False where that is not done."""
+        return self._own.mount_blob(self.name, digest, source=source)
+
+    def send_blob(self, blob: Descriptor, open_body: Callable[[], Iterable[bytes]]) -> None:
+        """Send a blob. Raises ``RegistryError``."""
+        self._own.send_blob(self.name, blob, open_body)
+
+    def send_manifest(self, reference: str, raw: bytes, *, media_type: str) -> Digest:
+        """Put a manifest under a tag or its digest, and return that. Raises ``RegistryError``."""
+        return self._own.send_manifest(self.name, reference, raw, media_type=media_type)
+
+    def _ask(self, call: Callable[[RegistryClient], T]) -> T:
+        """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts."""
+        for client in self._mirrors:
+            try:
+                found = call(client)
+            except (NotThereError, DeniedError, UnreachableError):
+                continue
+            if found is not None:
+                return found
+        return call(self._own)
+
+
+class Registries:
+    """The registries that a command speaks to, each by one connection pool. Use it as a context manager.
+
+    Raises ``CarboyError`` (125) for settings that cannot be read.
+    """
+
+    def __init__(self, home: str, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        table = read_table(TABLE, home=home)
+        self._settings = parse_registries(table, path=f"{home}/{FILE}")
+        self._web = read_web_settings(environ)
+        self._clients: dict[tuple[Endpoint, Login | None], RegistryClient] = {}
+
+    def __enter__(self) -> Registries:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def is_configured(self, registry: str) -> bool:
+        """Return whether config.toml says something of a registry."""
+        return registry in self._settings
+
+    def open(self, reference: Reference, *, insecure: bool = False) -> Repository:
+        """Return the repository that a name is in; nobody is asked for anything yet. ``insecure`` stands for the setting."""
+        settings = dict(self._settings)
+        if insecure:
+            known = settings.get(reference.registry, RegistrySettings())
+            settings[reference.registry] = replace(known, insecure=True)
+        *mirrors, own = [
+            self._client(one, reference.repository) for one in plan_endpoints(reference.registry, settings)
+        ]
+        return Repository(reference.repository, mirrors, own)
+
+    def open_client(self, registry: str, login: Login, *, insecure: bool = False) -> RegistryClient:
+        """Return a client of the registry itself, as somebody with this login."""
+        own = self._settings.get(registry, RegistrySettings())
+        return self._make(plan_endpoint(registry, replace(own, insecure=own.insecure or insecure)), login)
+
+    def _client(self, endpoint: Endpoint, repository: str) -> RegistryClient:
+        name = f"{endpoint.prefix}{repository}"
+        return self._make(endpoint, find_login(endpoint.registry, name, environ=self._environ))
+
+    def _make(self, endpoint: Endpoint, login: Login | None) -> RegistryClient:
+        key = endpoint, login
+        if key not in self._clients:
+            transport = Transport(endpoint, web=self._web, login=login, certificates=read_certificates(endpoint))
+            self._clients[key] = RegistryClient(transport)
+        return self._clients[key]
