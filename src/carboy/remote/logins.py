@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from carboy.base.fs import make_dir, translate_os_errors, write_durable
 from carboy.errors import CarboyError
 from carboy.oci.reference import DEFAULT_REGISTRY
-from carboy.remote.helper import ask_helper, erase_helper, tell_helper
+from carboy.remote.keychain import ask_helper, erase_helper, tell_helper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,7 @@ def save(words: list[str]) -> int:
     options = parser.parse_args(words)
     if not options.output:
         check_no_terminal(1, "name a file with -o, or redirect it")
-    from carboy.engine.archives import choose_images, save_images
+    from carboy.engine.transfer.archives import choose_images, save_images
 
     engine = Engine.open(os.environ)
     images = choose_images(engine, options.image)
@@ -43,7 +43,7 @@ def load(words: list[str]) -> int:
     options = parser.parse_args(words)
     if not options.input and os.isatty(0):
         raise CarboyError("an archive is not read from a terminal", hint="name a file with -i, or redirect it", code=2)
-    from carboy.engine.archives import load_images
+    from carboy.engine.transfer.archives import load_images
 
     with translate_os_errors(f"read {options.input}"):
         fd = os.open(options.input, os.O_RDONLY | os.O_CLOEXEC) if options.input else 0

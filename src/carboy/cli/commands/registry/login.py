@@ -22,7 +22,7 @@ def login(words: list[str]) -> int:
     parser.add_argument("registry", nargs="?", default=DEFAULT_REGISTRY, metavar="REGISTRY")
     options = parser.parse_args(words)
     registry = _parse_registry(options.registry)
-    from carboy.engine.registries import log_in
+    from carboy.engine.transfer.registries import log_in
     from carboy.remote.logins import Login
 
     if options.password and options.password_stdin:

@@ -20,7 +20,7 @@ def pull(words: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="print the names only")
     parser.add_argument("name", metavar="NAME[:TAG|@DIGEST]")
     options = parser.parse_args(words)
-    from carboy.engine import registries
+    from carboy.engine.transfer import registries
 
     engine = Engine.open(os.environ)
 
@@ -56,7 +56,7 @@ def push(words: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="print the digests only")
     parser.add_argument("name", metavar="NAME[:TAG]")
     options = parser.parse_args(words)
-    from carboy.engine import registries
+    from carboy.engine.transfer import registries
     from carboy.images.output.request import Compression
     from carboy.oci.reference import Reference
 

@@ -1,0 +1,1 @@
+"""Use cases of images that leave and come: archives, registries."""
