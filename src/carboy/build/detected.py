@@ -19,7 +19,7 @@ class Detected:
     """A folder as a build reads it; texts are for people, "" and () where there is nothing to say.
 
     ``packages`` are requirements in pip's format from the file ``source``, ``versions`` how far they are fixed; ``offered`` what
-    the code imports where no file names packages; ``problem`` is why it could not be built.
+    the code imports where no file names packages; those of R likewise; ``problem`` is why it could not be built.
     """
 
     front: str
@@ -30,6 +30,10 @@ class Detected:
     packages: tuple[str, ...] = ()
     versions: str = ""
     system: tuple[str, ...] = ()
+    r: str = ""
+    r_source: str = ""
+    r_packages: tuple[str, ...] = ()
+    r_offered: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     command_reason: str = ""
     offered: tuple[str, ...] = ()
@@ -38,24 +42,34 @@ class Detected:
 
 def detect_folder(folder: str) -> Detected:
     """Return what is found in ``folder``; runs and writes nothing. Raises ``CarboyError`` when it cannot be read."""
-    from carboy.build.plan import choose_command, choose_packages, choose_suite, parse_apt
+    from carboy.build.plan import PYTHONS, choose_command, choose_packages, choose_suite, has_python, parse_apt
     from carboy.build.project import read_project
+    from carboy.build.r import RS, choose_r_packages
     from carboy.build.settings import parse_settings
     from carboy.build.sources import read_front
+    from carboy.environments.r.choose import list_r_findings, offer_r
 
     choice = read_front(folder, file=None)
     facts = read_project(folder)
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     problems: list[CarboyError] = []
-    wants, python, why = None, "", ""
+    wants, r, python, why, r_version = None, None, "", "", ""
     command: tuple[str, ...] = ()
     try:
         wants = choose_packages(facts, settings)
     except CarboyError as error:
         problems.append(error)
     try:
-        suite, reason = choose_suite(facts, settings, wants)
-        python = f"{reason} (debian:{suite})"
+        r = choose_r_packages(facts, settings)
+    except CarboyError as error:
+        problems.append(error)
+    try:
+        suite, reason = choose_suite(facts, settings, wants, r)
+        if reason.startswith("Python"):
+            python, r_version = f"{reason} (debian:{suite})", RS[suite] if r is not None else ""
+        else:
+            r_version = f"{reason.removeprefix('R ')} (debian:{suite})"
+            python = PYTHONS[suite] if has_python(facts, settings, wants, r) else ""
         command, why = choose_command(facts, settings)
     except CarboyError as error:
         problems.append(error)
@@ -63,12 +77,16 @@ def detect_folder(folder: str) -> Detected:
     return Detected(
         front=choice.front,
         front_reason=choice.reason,
-        files=list_findings(facts.files, wants),
+        files=(*list_findings(facts.files, wants), *list_r_findings(facts.texts, r)),
         python=python,
         source="" if wants is None else wants.source,
         packages=tuple(line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)),
         versions="" if wants is None else _describe_versions(wants.allowed, wants.constraints),
         system=(*settings.packages, *parse_apt(facts.texts.get("apt.txt", ""))),
+        r=r_version,
+        r_source="" if r is None else r.source,
+        r_packages=() if r is None else tuple(map(str, r.packages)),
+        r_offered=() if r is not None else offer_r(facts.files, facts.texts),
         command=command,
         command_reason=why,
         offered=() if wants is not None else offer_requirements(facts.files, facts.texts),
@@ -83,24 +101,34 @@ def _describe_versions(allowed: str, constraints: str) -> str:
 
 
 def write_requirements(folder: str) -> str:
-    """Write a ``requirements.txt`` of what the folder's code imports, and return its path.
+    """Write a ``requirements.txt`` of what the folder's code imports, or an ``install.R`` of what R's names; return its path.
 
-    Raises ``CarboyError`` when a file names packages already, or the code imports nothing that Python has not.
+    Raises ``CarboyError`` when a file names packages already, or the code imports nothing that Python and R have not.
     """
     from carboy.build.project import read_project
     from carboy.environments.detect.choose import choose_wants
+    from carboy.environments.r.choose import choose_r, offer_r
 
     facts = read_project(folder)
     wants = choose_wants(facts.texts)
-    if wants is not None or "requirements.txt" in facts.files:
-        source = wants.source if wants is not None else "requirements.txt"
+    offered = () if wants is not None else offer_requirements(facts.files, facts.texts)
+    r_wants = choose_r(facts.texts)
+    r_offered = () if r_wants is not None else offer_r(facts.files, facts.texts)
+    if offered and "requirements.txt" not in facts.files:
+        return _write(f"{folder}/requirements.txt", "".join(f"{name}\n" for name in offered))
+    if r_offered and "install.R" not in facts.files:
+        names = ", ".join(f'"{name}"' for name in r_offered)
+        return _write(f"{folder}/install.R", f"install.packages(c({names}))\n")
+    found = wants or r_wants
+    if found is not None or "requirements.txt" in facts.files:
+        source = found.source if found is not None else "requirements.txt"
         raise CarboyError(f"{source} says which packages there are", hint="change that file instead")
-    offered = offer_requirements(facts.files, facts.texts)
-    if not offered:
-        raise CarboyError(
-            "the code at the folder's top imports nothing that Python itself has not", hint="nothing is needed"
-        )
-    path = f"{folder}/requirements.txt"
+    raise CarboyError(
+        "the code at the folder's top imports nothing that Python itself has not", hint="nothing is needed"
+    )
+
+
+def _write(path: str, text: str) -> str:
     with translate_os_errors(f"write {path}"), open(path, "x", encoding="utf-8") as file:
-        file.write("".join(f"{name}\n" for name in offered))
+        file.write(text)
     return path

@@ -9,6 +9,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
+from carboy.build.r import (
+    CORE,
+    IGNORED,
+    RS,
+    choose_r_command,
+    choose_r_packages,
+    explain_r,
+    find_r_start,
+    find_r_suites,
+    plan_r_environment,
+)
 from carboy.build.settings import Settings, parse_procfile, parse_settings
 from carboy.environments.detect.requirements import strip_hashes
 from carboy.environments.lockfile import NAME as LOCK_NAME
@@ -18,6 +29,7 @@ from carboy.errors import CarboyError
 if TYPE_CHECKING:
     from carboy.build.project import ProjectFacts
     from carboy.environments.detect.wants import Wants
+    from carboy.environments.r.wants import RPackage, RWants
 
 FORMAT = 1
 APP = "/app"
@@ -72,6 +84,24 @@ class EnvironmentStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RStep:
+    """Find and install R packages; ``distribution``: in the distribution's versions, whatever was locked.
+
+    ``hashes`` are those that a carboy.lock has of sources, a line of name, version and hash for each.
+    """
+
+    packages: tuple[RPackage, ...]
+    distribution: bool
+    reason: str
+    hashes: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        return f"install {len(self.packages)} R package{'' if len(self.packages) == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesStep:
     """Put the folder's files into the image."""
 
@@ -100,7 +130,7 @@ class ConfigStep:
         return f"command {' '.join(self.command)}" if self.command else "no command"
 
 
-Step = BaseStep | EnvironmentStep | FilesStep | ConfigStep
+Step = BaseStep | EnvironmentStep | RStep | FilesStep | ConfigStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +147,7 @@ class Plan:
     """The steps of a build, in order; ``folder`` is what FilesStep reads, ``network`` what a run asks for ("": nothing).
 
     ``inputs`` is the digest of what a lock depends on. ``locked_base`` are the base's packages that a lock names, where
-    others are to be refused. ``notes`` are for people.
+    others are to be refused, ``locked_r`` those of R likewise. ``notes`` are for people.
     """
 
     folder: str
@@ -125,6 +155,7 @@ class Plan:
     network: str = ""
     inputs: str = ""
     locked_base: tuple[str, ...] = ()
+    locked_r: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def describe(self) -> list[DescribedStep]:
@@ -166,16 +197,53 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     command, why = choose_command(facts, settings)
     wants = choose_packages(facts, settings)
-    suite, suite_why = choose_suite(facts, settings, wants)
-    packages = ("python3", *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
+    r = choose_r_packages(facts, settings)
+    suite, suite_why = choose_suite(facts, settings, wants, r)
+    python = has_python(facts, settings, wants, r)
+    languages = (*(("python3",) if python else ()), *((CORE,) if r is not None else ()))
+    packages = (*languages, *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
     base = BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)
-    inputs = digest_inputs(base, wants)
+    inputs = digest_inputs(base, wants, r, distribution=settings.r_versions == "distribution")
     lock, notes = choose_lock(facts.texts.get(LOCK_NAME), inputs, locked=locked)
     if lock is not None and wants is not None:
         text = "".join(f"{line}\n" for line in lock.python)
         wants = replace(wants, constraints=strip_hashes(text), allowed=text, source=f"{wants.source} and {LOCK_NAME}")
     steps: list[Step] = [base]
+    steps += _plan_environments(wants, r, settings, lock)
     path = _SYSTEM_PATH
+    if wants is not None and wants.requirements:
+        path = f"/opt/env/bin:{_SYSTEM_PATH}"
+    else:
+        command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
+    ignore = _read_ignore(facts)
+    steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
+    env = {"PATH": path, "LANG": "C.UTF-8"}
+    if python:
+        env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
+    if r is not None:
+        interpreter = "/opt/env/bin/python" if "/opt/env" in path else "/usr/bin/python3"
+        env |= plan_r_environment(r, python=interpreter if python else "")
+    env |= settings.env
+    steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
+    return Plan(
+        folder=facts.folder,
+        steps=tuple(steps),
+        network=settings.network,
+        inputs=inputs,
+        locked_base=lock.base_packages if locked and lock is not None else (),
+        locked_r=lock.r if locked and lock is not None else (),
+        notes=(*notes, *explain_r(facts, r)),
+    )
+
+
+def has_python(facts: ProjectFacts, settings: Settings, wants: Wants | None, r: RWants | None) -> bool:
+    """Return whether an image of the folder has Python: all have, but for those of R alone."""
+    return r is None or wants is not None or bool(facts.scripts or settings.python or settings.requirements)
+
+
+def _plan_environments(wants: Wants | None, r: RWants | None, settings: Settings, lock: LockFile | None) -> list[Step]:
+    """Return the steps that install packages of languages."""
+    steps: list[Step] = []
     if wants is not None and wants.requirements:
         steps.append(
             EnvironmentStep(
@@ -185,33 +253,27 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
                 reason=wants.source,
             )
         )
-        path = f"/opt/env/bin:{_SYSTEM_PATH}"
-    else:
-        command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
-    ignore = _read_ignore(facts)
-    steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
-    env = {
-        "PATH": path,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP,
-    }
-    env |= settings.env
-    steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
-    return Plan(
-        folder=facts.folder,
-        steps=tuple(steps),
-        network=settings.network,
-        inputs=inputs,
-        locked_base=lock.base_packages if locked and lock is not None else (),
-        notes=notes,
-    )
+    if r is not None and r.packages:
+        steps.append(
+            RStep(
+                packages=r.packages,
+                distribution=settings.r_versions == "distribution",
+                reason=r.source if lock is None else f"{r.source} and {LOCK_NAME}",
+                hashes=lock.r_sources if lock is not None else (),
+            )
+        )
+    return steps
 
 
-def digest_inputs(base: BaseStep, wants: Wants | None) -> str:
-    """Return the digest of what a lock depends on: the base, its packages, and the Python packages that are asked for."""
+def digest_inputs(base: BaseStep, wants: Wants | None, r: RWants | None = None, *, distribution: bool = False) -> str:
+    """Return the digest of what a lock depends on: the base, its packages, and the packages of languages that are asked for.
+
+    ``distribution``: the distribution's versions of R packages do.
+    """
     python = ("", "", "") if wants is None else (wants.requirements, wants.constraints, wants.allowed)
-    value = [base.base, base.packages, python]
+    value: list[object] = [base.base, base.packages, python]
+    if r is not None:
+        value.append([[str(package) for package in r.packages], distribution])
     return f"sha256:{hashlib.sha256(json.dumps(value, separators=(',', ':')).encode()).hexdigest()}"
 
 
@@ -239,6 +301,8 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     if "Procfile" in facts.texts and (command := parse_procfile(facts.texts["Procfile"])):
         return command, "the Procfile's first entry"
     scripts = sorted(facts.scripts)
+    if (start := _choose_r_start(facts)) is not None:
+        return start
     if len(scripts) == 1:
         return ("python", scripts[0]), "the only script"
     for name in _OBVIOUS:
@@ -250,7 +314,7 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     found = (
         ", ".join(scripts)
         if scripts
-        else "no Python script at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
+        else "no script of Python or R at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
     )
     raise CarboyError(
         f"nothing says what to run in {facts.folder}",
@@ -259,16 +323,40 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     )
 
 
-def choose_suite(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> tuple[str, str]:
-    """Return the Debian suite whose Python the folder asks for, and why."""
+def _choose_r_start(facts: ProjectFacts) -> tuple[tuple[str, ...], str] | None:
+    """Return what runs where it is R's; None where it is Python's, or cannot be seen. Raises ``CarboyError``."""
+    start, python = find_r_start(facts), next((name for name in _OBVIOUS if name in facts.scripts), None)
+    if start is not None and python is not None:
+        raise CarboyError(
+            f"both {python} and {start} are where a project starts by custom",
+            hint=f'say which runs in carboy.toml: [run] command = ["Rscript", "{start}"]',
+        )
+    return choose_r_command(facts) if start is not None or not facts.scripts else None
+
+
+def choose_suite(
+    facts: ProjectFacts, settings: Settings, wants: Wants | None, r: RWants | None = None
+) -> tuple[str, str]:
+    """Return the Debian suite whose Python and R the folder asks for, and why."""
+    have_r, r_why = find_r_suites(facts, settings, r) if r is not None else (tuple(PYTHONS), "")
     for wanted, where in _asked_pythons(facts, settings, wants):
         fits = [suite for suite, version in PYTHONS.items() if _fits(version, wanted)]
         if not fits:
             have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
             raise CarboyError(f"{where} asks for Python {wanted}, which no base has", hint=f"these can be had: {have}")
-        suite = DEFAULT_SUITE if DEFAULT_SUITE in fits else fits[-1]
+        both = [suite for suite in fits if suite in have_r]
+        if not both:
+            raise CarboyError(
+                f"{where} asks for Python {wanted}, and {r_why}: no suite has both",
+                details="\n".join(f"{suite} has Python {PYTHONS[suite]} and R {RS[suite]}" for suite in PYTHONS),
+                hint="change one of them",
+            )
+        suite = DEFAULT_SUITE if DEFAULT_SUITE in both else both[-1]
         return suite, f"Python {PYTHONS[suite]}: {where} asks for {wanted}"
-    return DEFAULT_SUITE, f"Python {PYTHONS[DEFAULT_SUITE]}: no version is asked for"
+    suite = DEFAULT_SUITE if DEFAULT_SUITE in have_r else have_r[-1]
+    if r is not None:
+        return suite, f"R {RS[suite]}: {r_why}"
+    return suite, f"Python {PYTHONS[suite]}: no version is asked for"
 
 
 def _asked_pythons(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> list[tuple[str, str]]:
@@ -343,4 +431,14 @@ def parse_apt(text: str) -> tuple[str, ...]:
 def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:
     text = facts.texts.get(".carboyignore", facts.texts.get(".dockerignore", ""))
     lines = [line.strip() for line in text.splitlines()]
-    return (*_ALWAYS_IGNORED, *(line for line in lines if line and not line.startswith("#")))
+    return (
+        *_ALWAYS_IGNORED,
+        *(IGNORED if _has_r_files(facts) else ()),
+        *(line for line in lines if line and not line.startswith("#")),
+    )
+
+
+def _has_r_files(facts: ProjectFacts) -> bool:
+    return any(name in facts.files for name in ("renv", "renv.lock", "packrat")) or any(
+        n.endswith((".R", ".r")) for n in facts.texts
+    )

@@ -10,6 +10,8 @@ from carboy.base.fs import translate_os_errors
 from carboy.environments.detect.locks import LOCKS
 from carboy.environments.detect.requirements import find_includes
 from carboy.environments.detect.wants import CODE
+from carboy.environments.r.wants import CODE as R_CODE
+from carboy.environments.r.wants import DESCRIPTION, INSTALL, PACKRAT, RENV
 from carboy.errors import CarboyError
 
 MAX_FILE_BYTES = 2**20
@@ -17,9 +19,21 @@ MAX_LOCK_BYTES = 16 * 2**20
 # As repo2docker: where one of these is, it has the files that decide, and those at the top do not count.
 BINDERS = (".binder", "binder")
 _AT_TOP = frozenset(
-    {"carboy.toml", "Procfile", ".dockerignore", ".carboyignore", "carboy.lock", "pyproject.toml", "setup.cfg"}
+    {
+        "carboy.toml",
+        "Procfile",
+        ".dockerignore",
+        ".carboyignore",
+        "carboy.lock",
+        "pyproject.toml",
+        "setup.cfg",
+        DESCRIPTION,
+    }
 )
-_DECIDING = frozenset({"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", *LOCKS})
+_DECIDING = frozenset(
+    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", RENV, INSTALL, *LOCKS}
+)
+_LARGE = frozenset({RENV, PACKRAT, *LOCKS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +60,22 @@ def read_project(folder: str) -> ProjectFacts:
         names = sorted(os.listdir(folder))
         binder = _find_binder(folder, names)
         texts = _read_all(folder, [name for name in names if name in _AT_TOP])
-        code = _read_all(
-            folder, [n for n in names if n.endswith(CODE) and os.path.isfile(f"{folder}/{n}")], lenient=True
-        )
+        scripts = [name for name in names if name.endswith((*CODE, *R_CODE)) and name != INSTALL]
+        code = _read_all(folder, [name for name in scripts if os.path.isfile(f"{folder}/{name}")], lenient=True)
         place = f"{folder}/{binder}" if binder else folder
         inner = sorted(os.listdir(place)) if binder else names
         if binder:
-            texts = {name: text for name, text in texts.items() if name not in {"pyproject.toml", "setup.cfg"}}
-        texts |= _read_all(place, [name for name in inner if name in _DECIDING])
+            texts = {
+                name: text for name, text in texts.items() if name not in {"pyproject.toml", "setup.cfg", DESCRIPTION}
+            }
+        packrat = [PACKRAT] if os.path.isfile(f"{place}/{PACKRAT}") else []
+        texts |= _read_all(place, [*(name for name in inner if name in _DECIDING), *packrat])
         named = _find_named(texts)
         if named and named not in texts and named not in code:
             texts |= _read_all(folder, [named] if os.path.isfile(f"{folder}/{named}") else [])
         _read_includes(place, texts, ["requirements.txt", *([named] if named.endswith((".txt", ".in")) else [])])
-    scripts = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
-    return ProjectFacts(folder=folder, files=tuple(names), texts={**code, **texts}, scripts=scripts, binder=binder)
+    python = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
+    return ProjectFacts(folder=folder, files=tuple(names), texts={**code, **texts}, scripts=python, binder=binder)
 
 
 def _find_binder(folder: str, names: list[str]) -> str:
@@ -99,7 +115,7 @@ def _read(folder: str, name: str, *, lenient: bool) -> str | None:
 
     ``lenient``: such a file is none that counts.
     """
-    limit = MAX_LOCK_BYTES if name in LOCKS else MAX_FILE_BYTES
+    limit = MAX_LOCK_BYTES if name in _LARGE else MAX_FILE_BYTES
     fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -13,6 +13,7 @@ from carboy.errors import CarboyError
 _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "run": {"command": (str, list), "network": str, "env": dict},
     "python": {"version": str, "requirements": str, "extras": list, "groups": list},
+    "r": {"version": str, "requirements": str, "packages": list, "versions": str, "suggests": bool},
     "system": {"packages": list},
     "build": {"front": str},
 }
@@ -32,6 +33,12 @@ class Settings:
     groups: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     front: str = ""
+    has_r: bool = False
+    r_version: str = ""
+    r_requirements: str = ""
+    r_packages: tuple[str, ...] = ()
+    r_versions: str = "locked"
+    r_suggests: bool = False
 
 
 def parse_settings(text: str) -> Settings:
@@ -56,8 +63,19 @@ def parse_settings(text: str) -> Settings:
     front = value.get("build", {}).get("front", "")
     if front not in {"", "python", "dockerfile"}:
         raise CarboyError(f"carboy.toml: there is no front end {front!r}", hint='use front = "dockerfile" or "python"')
+    r = value.get("r", {})
+    if r.get("versions", "locked") not in {"locked", "distribution"}:
+        raise CarboyError(
+            f"carboy.toml: there are no R versions {r['versions']!r}", hint='use versions = "locked" or "distribution"'
+        )
     return Settings(
         front=front,
+        has_r="r" in value,
+        r_version=r.get("version", ""),
+        r_requirements=r.get("requirements", ""),
+        r_packages=_strings(r.get("packages", []), "r.packages"),
+        r_versions=r.get("versions", "locked"),
+        r_suggests=r.get("suggests", False),
         command=_command(run["command"]) if "command" in run else (),
         network=run.get("network", ""),
         env={str(k): str(v) for k, v in run.get("env", {}).items()},

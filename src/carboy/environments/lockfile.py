@@ -11,6 +11,10 @@ One line for each package, in a stable order; no address, no time, nothing of th
 
     [python]
     packages = ["numpy==2.1.3 --hash=sha256:...", ...]
+
+    [r]                         where a folder asks for R packages
+    packages = ["r-cran-mass 7.3-58.2-1 sha256:...", ...]       the distribution's, and the libraries that they need
+    sources = ["abind 1.4-5 sha256:...", ...]
 """
 
 from __future__ import annotations
@@ -31,13 +35,15 @@ _PYTHON_LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*( @ \S+|==\S+)( --hash=sha
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockFile:
     """A lock: ``inputs`` is the digest of what was asked for, ``base`` the distribution and suite, ``base_packages`` lines of
-    name, version and hash, ``python`` requirements in pip's form with their hashes.
+    name, version and hash, ``python`` requirements in pip's form with their hashes, ``r`` and ``r_sources`` lines as the base's.
     """
 
     inputs: str
     base: str
     base_packages: tuple[str, ...]
     python: tuple[str, ...]
+    r: tuple[str, ...] = ()
+    r_sources: tuple[str, ...] = ()
 
 
 def render_lockfile(lock: LockFile) -> str:
@@ -48,6 +54,8 @@ def render_lockfile(lock: LockFile) -> str:
         f"[base]\nname = {_quote(lock.base)}\npackages = {_list(lock.base_packages)}\n",
         f"[python]\npackages = {_list(lock.python)}\n",
     ]
+    if lock.r or lock.r_sources:
+        parts.append(f"[r]\npackages = {_list(lock.r)}\nsources = {_list(lock.r_sources)}\n")
     return "\n".join(parts)
 
 
@@ -67,18 +75,21 @@ def parse_lockfile(text: str) -> LockFile:
     try:
         value = tomllib.loads(text)
         version, inputs = value["version"], value["inputs"]
-        base, python = value["base"], value["python"]
+        base, python, r = value["base"], value["python"], value.get("r", {"packages": (), "sources": ()})
         lock = LockFile(
             inputs=inputs,
             base=base["name"],
             base_packages=tuple(base["packages"]),
             python=tuple(python["packages"]),
+            r=tuple(r["packages"]),
+            r_sources=tuple(r["sources"]),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise CarboyError(f"{NAME} cannot be read", details=str(error), hint=hint) from error
     if version != _VERSION:
         raise CarboyError(f"{NAME} is of version {version}, which this carboy does not know", hint=hint)
-    for lines, form in ((lock.base_packages, _BASE_LINE), (lock.python, _PYTHON_LINE)):
+    own = (lock.base_packages, lock.r, lock.r_sources)
+    for lines, form in (*((lines, _BASE_LINE) for lines in own), (lock.python, _PYTHON_LINE)):
         for line in lines:
             if not isinstance(line, str) or not form.fullmatch(line):
                 raise CarboyError(f"{NAME} has a line that names no package", details=str(line), hint=hint)

@@ -12,7 +12,7 @@ from carboy.cli.render import printable, render_table
 
 
 def detect(words: list[str]) -> int:
-    """Show what is found in a folder; with --write, write the requirements.txt that its code offers."""
+    """Show what is found in a folder; with --write, write the requirements.txt or install.R that its code offers."""
     parser = Parser(
         "detect [OPTIONS] FOLDER", "Show what a folder's files ask for, and which of them count; runs nothing."
     )
@@ -21,7 +21,7 @@ def detect(words: list[str]) -> int:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="where nothing names packages, write a requirements.txt of what the code imports",
+        help="where nothing names packages, write a requirements.txt (for R an install.R) of what the code imports",
     )
     options = parser.parse_args(words)
     if options.write:
@@ -43,10 +43,13 @@ def _render(found: Detected) -> str:
         ("python", found.python),
         ("packages", f"{len(found.packages)} from {found.source}" if found.source else "none are asked for"),
         ("versions", found.versions),
+        ("r", found.r),
+        ("r packages", f"{len(found.r_packages)} from {found.r_source}" if found.r_source else ""),
         ("system", ", ".join(found.system)),
         ("command", f"{' '.join(found.command)}: {found.command_reason}" if found.command else found.command_reason),
         ("offered", f"{', '.join(found.offered)}: the code imports them (--write)" if found.offered else ""),
+        ("r offered", f"{', '.join(found.r_offered)}: the code names them (--write)" if found.r_offered else ""),
         ("problem", found.problem),
     ]
-    parts.append("\n".join(f"{name + ':':<11}{printable(text)}" for name, text in about if text))
+    parts.append("\n".join(f"{name + ':':<12}{printable(text)}" for name, text in about if text))
     return f"{os.linesep}{os.linesep}".join(parts)

@@ -1,0 +1,2 @@
+library(magrittr)
+c(6, 7) %>% prod %>% glue::glue("answer  ", .) %>% print
