@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 EVERYDAY = ("uv", "poetry", "includes", "editable")
 OTHERS = ("pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder")
+OF_R = ("renv", "description", "install-r", "packrat", "mixed")
 
 
 @pytest.mark.parametrize("name", [*EVERYDAY, *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
@@ -24,6 +25,16 @@ def test_a_folder_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -> Non
     folder = tmp_path / name
     shutil.copytree(PROJECTS / name, folder)
     done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=200)
+    assert "answer  42" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", OF_R)
+def test_a_folder_of_R_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    shutil.copytree(PROJECTS / name, folder)
+    done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=250)
     assert "answer  42" in done.stdout
 
 

@@ -14,26 +14,36 @@ from carboy.snapshots.snapshot import open_container
 if TYPE_CHECKING:
     from carboy.bootstrap.layer import Making
     from carboy.bootstrap.progress import Progress
+    from carboy.runtime.spec import BindMount
+    from carboy.snapshots.snapshot import OverlayMount
 
 
-def run_in_tree(tree_dir: str, script: str, *, env: tuple[str, ...], making: Making) -> None:
-    """Run a script of the shell's on the tree, which it may change, as root with a build's capabilities and without a network.
+def run_in_tree(
+    tree: str | OverlayMount,
+    script: str,
+    *,
+    env: tuple[str, ...],
+    making: Making,
+    mounts: tuple[BindMount, ...] = (),
+) -> None:
+    """Run a script of the shell's on the tree (a folder, or layers), as root with a build's capabilities and without a network.
 
-    ``env`` is all of its environment. What it prints goes to the progress line by line. Raises ``ConfigureError``, with the last
-    lines, when it fails.
+    ``env`` is all of its environment, ``mounts`` what it sees besides. What it prints goes to the progress line by line. Raises
+    ``ConfigureError``, with the last lines, when it fails.
     """
     output = _Output(making.progress)
     container_id = os.urandom(32).hex()
     with open_container(making.home, container_id):
         spec = SandboxSpec(
             id=container_id,
-            root=DirectoryRoot(path=tree_dir),
+            root=DirectoryRoot(path=tree) if isinstance(tree, str) else tree,
             args=("/bin/sh", "-c", script),
             env=env,
             cwd="/",
             user="0:0",
             hostname="localhost",
             network="none",
+            mounts=mounts,
             capabilities=default_capabilities("build"),
             tier=making.tier.name,
             id_count=making.tier.id_count,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carboy.build.files import commit_files, fingerprint
-from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, step_key
+from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, RStep, step_key
 from carboy.build.progress import StepResult
 from carboy.environments.lockfile import LockFile, explain_drift
 from carboy.errors import CarboyError
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from carboy.base.home import Home
+    from carboy.bootstrap.archive import ArchiveConfig
+    from carboy.bootstrap.layer import BaseLayer
+    from carboy.bootstrap.recipe import Recipe
     from carboy.build.progress import Progress
+    from carboy.build.r_layers import RAssembler
     from carboy.environments.install import EnvironmentRequest, PackageAssembler
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
@@ -88,6 +92,10 @@ class _Execution:
         self._interpreter = ""
         self._base_packages: tuple[str, ...] = ()
         self._lock = ""
+        self._r_lock = ""
+        self._made_base: BaseLayer | None = None
+        self._recipe: Recipe | None = None
+        self._archive_config: ArchiveConfig | None = None
         self._detail = ""
         self._archive: dict[str, Any] = {}
         self._descriptor: Descriptor | None = None
@@ -102,6 +110,8 @@ class _Execution:
                     cached = self._base(step)
                 case EnvironmentStep():
                     cached = self._environment(step)
+                case RStep():
+                    cached = self._r(step)
                 case FilesStep():
                     cached = self._files(step)
                 case ConfigStep():
@@ -123,6 +133,8 @@ class _Execution:
     def resolve(self, *, fresh: bool) -> LockFile:
         base = ""
         python: tuple[str, ...] = ()
+        r: tuple[str, ...] = ()
+        sources: tuple[str, ...] = ()
         for step in self._plan.steps:
             if isinstance(step, BaseStep):
                 self._base(step)
@@ -131,7 +143,17 @@ class _Execution:
                 assembler, request = self._request(step)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
                 python = tuple(package.requirement for package in packages)
-        return LockFile(inputs=self._plan.inputs, base=base, base_packages=self._base_packages, python=python)
+            elif isinstance(step, RStep):
+                resolved, _ = self._r_assembler().resolve(step, key=self._r_key(step), fresh=fresh)
+                r, sources = resolved.lines, resolved.source_lines
+        return LockFile(
+            inputs=self._plan.inputs,
+            base=base,
+            base_packages=self._base_packages,
+            python=python,
+            r=r,
+            r_sources=sources,
+        )
 
     def _base(self, step: BaseStep) -> bool:
         from carboy.bootstrap.archive import read_archive_config
@@ -173,6 +195,9 @@ class _Execution:
                 details="\n".join(drift),
                 hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
             )
+        self._made_base = base
+        self._archive_config = archive
+        self._recipe = recipe
         self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
@@ -210,6 +235,49 @@ class _Execution:
         ]
         return made.cached
 
+    def _r_key(self, step: RStep) -> str:
+        """Return the key of what R packages depend on: the base, and nothing else that is above it."""
+        assert self._made_base is not None, "a plan begins with its base"
+        self._key = step_key(step, parent=self._key)
+        return step_key(step, parent="", inputs=(str(self._made_base.diff_id),))
+
+    def _r_assembler(self) -> RAssembler:
+        from carboy.bootstrap.layer import Making
+        from carboy.build.r_layers import RAssembler
+
+        assert self._made_base is not None, "a plan begins with its base"
+        assert self._recipe is not None, "a plan begins with its base"
+        assert self._archive_config is not None, "a plan begins with its base"
+        context = self._context
+        making = Making(
+            recipe=self._recipe,
+            archive=self._archive_config,
+            store=context.store,
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            progress=context.progress,
+        )
+        return RAssembler(making, self._made_base, environ=context.environ)
+
+    def _r(self, step: RStep) -> bool:
+        from carboy.build.r_layers import describe_made
+
+        assembler = self._r_assembler()
+        resolved, known = assembler.resolve(step, key=self._r_key(step), fresh=self._context.refresh)
+        if self._plan.locked_r and (drift := explain_drift(self._plan.locked_r, resolved.lines)):
+            raise CarboyError(
+                "the distribution's R packages are not those that carboy.lock names",
+                details="\n".join(drift),
+                hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
+            )
+        made = assembler.assemble(step, resolved)
+        self._r_lock = "".join(f"{line}\n" for line in (*resolved.lines, *resolved.source_lines))
+        cached = known and all(item.cached for item in made)
+        self._detail = "" if cached else describe_made(made)
+        self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: r {item.content}") for item in made]
+        return cached
+
     def _files(self, step: FilesStep) -> bool:
         folder = self._plan.folder
         key = step_key(step, parent=f"times:{self._epoch_s}", inputs=(fingerprint(folder, step.ignore),))
@@ -236,7 +304,7 @@ class _Execution:
         store = self._context.store
         record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
-        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, *layers))}"
+        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, *layers))}"
         entry = store.cache.get(key)
         if entry is not None:
             digest = Digest.parse(entry.value["digest"])
@@ -247,7 +315,11 @@ class _Execution:
             Env=list(step.env),
             Cmd=list(step.command) or None,
             WorkingDir=step.workdir,
-            Labels={"io.carboy.archive": record, **({"io.carboy.lock": self._lock} if self._lock else {})},
+            Labels={
+                "io.carboy.archive": record,
+                **({"io.carboy.lock": self._lock} if self._lock else {}),
+                **({"io.carboy.r": self._r_lock} if self._r_lock else {}),
+            },
         )
         created = format_time(self._epoch_s)
         descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")

@@ -201,6 +201,8 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     suite, suite_why = choose_suite(facts, settings, wants, r)
     python = has_python(facts, settings, wants, r)
     languages = (*(("python3",) if python else ()), *((CORE,) if r is not None else ()))
+    if python and r is not None:
+        languages = (*languages, f"libpython{PYTHONS[suite]}")  # for R, which loads Python into itself (reticulate)
     packages = (*languages, *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
     base = BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)
     inputs = digest_inputs(base, wants, r, distribution=settings.r_versions == "distribution")

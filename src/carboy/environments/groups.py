@@ -33,28 +33,30 @@ class Group:
         return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
 
 
-def plan_groups(packages: Sequence[Package], *, interpreter: str, base: str) -> tuple[Group, ...]:
+def plan_groups(
+    packages: Sequence[Package], *, interpreter: str, base: str, own: int = MAX_OWN, bins: int = BINS
+) -> tuple[Group, ...]:
     """Return the layers of an environment, lowest first: the bins by number, then the large packages by name.
 
     ``interpreter`` says which Python compiles, on which processor, and by which installer; ``base`` is what packages that
-    have no wheel are built with. The largest :data:`MAX_OWN` of those that are large have layers of their own.
+    have no wheel are built with. The largest ``own`` of those that are large have layers of their own, all others share ``bins``.
     """
     large = sorted(
         (p for p in packages if p.size_bytes >= LARGE_BYTES or not p.size_bytes), key=lambda p: (-p.size_bytes, p.name)
-    )[:MAX_OWN]
-    own = {package.name for package in large}
-    bins: dict[int, list[Package]] = {}
+    )[:own]
+    alone = {package.name for package in large}
+    shared: dict[int, list[Package]] = {}
     for package in sorted(packages, key=lambda p: p.name):
-        if package.name not in own:
-            bins.setdefault(find_bin(package.name), []).append(package)
-    groups = [tuple(bins[number]) for number in sorted(bins)]
+        if package.name not in alone:
+            shared.setdefault(find_bin(package.name, bins=bins), []).append(package)
+    groups = [tuple(shared[number]) for number in sorted(shared)]
     groups += [(package,) for package in sorted(large, key=lambda p: p.name)]
     return tuple(Group(packages=group, key=_key(group, interpreter=interpreter, base=base)) for group in groups)
 
 
-def find_bin(name: str) -> int:
+def find_bin(name: str, *, bins: int = BINS) -> int:
     """Return the number of the bin that a small package is in."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % BINS
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % bins
 
 
 def _key(group: Sequence[Package], *, interpreter: str, base: str) -> str:

@@ -218,7 +218,7 @@ def test_two_starts_are_an_error_that_names_both() -> None:
     assert '"Rscript", "main.R"' in caught.value.hint
     toml = '[run]\ncommand = ["Rscript", "main.R"]\n'
     plan = plan_project(facts_of(main__py="", main__R="", carboy__toml=toml))
-    assert plan.steps[0].what == "base debian:bookworm with python3, r-base-core"
+    assert plan.steps[0].what == "base debian:bookworm with python3, r-base-core, libpython3.11"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ dpkg --force-unsafe-io --force-confold --configure --pending
 """
 
 # What differs from machine to machine or from run to run, and what only costs space. Directories stay.
-_CLEAN = """\
+CLEAN = """\
 rm -f /usr/sbin/policy-rc.d
 rm -f /etc/hostname /etc/resolv.conf /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid- \\
   /etc/.pwd.lock /etc/ld.so.cache~ /etc/mtab.tmp
@@ -71,7 +71,7 @@ def plan_script(packages: Sequence[Unpacked]) -> str:
     for package in order_scripts(packages):
         if "preinst" in package.control:
             lines.append(f"preinst {shlex.join((package.name, package.architecture, package.stem))}\n")
-    return "".join([*lines, _CONFIGURE, _CLEAN])
+    return "".join([*lines, _CONFIGURE, CLEAN])
 
 
 def plan_environment(*, epoch_s: int) -> tuple[str, ...]:

@@ -40,15 +40,15 @@ def parse_conffiles(data: bytes) -> list[bytes]:
     return [line for line in lines if line.startswith(b"/")]  # not "remove-on-upgrade /path"
 
 
-def format_status(package: Unpacked) -> str:
-    """Return the package's paragraph of the status file: unpacked, to be configured."""
+def format_status(package: Unpacked, *, state: str = "unpacked") -> str:
+    """Return the package's paragraph of the status file: unpacked, to be configured, unless ``state`` says otherwise."""
     fields = parse_paragraph(package.control["control"].decode("utf-8", "surrogateescape"))
     if fields.get("Package") != package.name or fields.get("Version") != package.version:
         raise ArchiveDataError(
             f"the package file of {package.name} holds another package",
             details=f"{fields.get('Package')} {fields.get('Version')} instead of {package.name} {package.version}",
         )
-    lines = [f"Package: {package.name}", "Status: install ok unpacked"]
+    lines = [f"Package: {package.name}", f"Status: install ok {state}"]
     for name, value in fields.items():
         if name not in {"Package", "Status", "Conffiles"}:
             lines.append(f"{name}: " + value.replace("\n", "\n "))
@@ -69,14 +69,19 @@ def iter_database(packages: Sequence[Unpacked]) -> Iterator[tuple[bytes, bytes, 
     yield folder + b"status", "\n".join(statuses).encode("utf-8", "surrogateescape"), 0o644
     yield folder + b"available", b"", 0o644
     yield folder + b"info/format", b"1\n", 0o644
+    yield from iter_info(packages)
+    for name, content in sorted(format_triggers(packages).items()):
+        yield folder + b"triggers/" + name.encode(), content, 0o644
+
+
+def iter_info(packages: Sequence[Unpacked]) -> Iterator[tuple[bytes, bytes, int]]:
+    """Yield what dpkg keeps of each package by itself: the list of its files, its scripts."""
     for package in packages:
-        stem = folder + b"info/" + package.stem.encode()
+        stem = b"var/lib/dpkg/info/" + package.stem.encode()
         yield stem + b".list", b"".join(name + b"\n" for name in package.names), 0o644
         for name in sorted(package.control):
             if name not in _NOT_KEPT:
                 yield stem + b"." + name.encode(), package.control[name], 0o755 if name in SCRIPTS else 0o644
-    for name, content in sorted(format_triggers(packages).items()):
-        yield folder + b"triggers/" + name.encode(), content, 0o644
 
 
 def format_triggers(packages: Sequence[Unpacked]) -> dict[str, bytes]:

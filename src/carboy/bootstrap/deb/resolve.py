@@ -69,6 +69,24 @@ def resolve(index: PackageIndex, packages: Sequence[str] = ()) -> tuple[Package,
     for name in WHERE_KNOWN:
         if index.find(name) is not None:
             resolver.want(name)
+    return _finish(resolver)
+
+
+def resolve_above(index: PackageIndex, packages: Sequence[str], *, installed: Sequence[Package]) -> tuple[Package, ...]:
+    """Return what ``packages`` need besides those that are ``installed``, which stay as they are; in an order to install it in.
+
+    Raises ``ResolveError`` with every reason found.
+    """
+    resolver = _Resolver(index)
+    for package in installed:
+        resolver.take(package)
+    for name in packages:
+        resolver.want(name)
+    present = {package.name for package in installed}
+    return tuple(package for package in _finish(resolver) if package.name not in present)
+
+
+def _finish(resolver: _Resolver) -> tuple[Package, ...]:
     resolver.run()
     chosen = resolver.chosen
     issues = resolver.issues + _find_conflicts(chosen.values())
@@ -93,6 +111,8 @@ class _Resolver:
         name, equals, version = wish.partition("=")
         wanted = Relation(name=name, relation=equals, version=version)
         package = self.index.find(name, equals, version)
+        if name in self.chosen and not equals:
+            return
         if package is not None:
             self.choose(package)
         elif not equals and (providers := self.index.find_providers(name)):
@@ -104,13 +124,17 @@ class _Resolver:
         else:
             self.issues.append(self._explain_missing(wanted, "it was asked for"))
 
+    def take(self, package: Package) -> None:
+        """Count a package as there, with all that it needs."""
+        self.chosen[package.name] = package
+        for name, version in package.provides:
+            self.provided.setdefault(name, []).append((version, package))
+
     def choose(self, package: Package) -> None:
         """Take a package and queue what it depends on."""
         if package.name in self.chosen:
             return
-        self.chosen[package.name] = package
-        for name, version in package.provides:
-            self.provided.setdefault(name, []).append((version, package))
+        self.take(package)
         for field in (package.pre_depends, package.depends):
             try:
                 groups = parse_relations(field)

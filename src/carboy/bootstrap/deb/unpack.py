@@ -57,8 +57,9 @@ def iter_tree_tar(
     *,
     mtime_s: int,
     extra: Sequence[tuple[bytes, bytes, int]] = (),
+    database: Callable[[Sequence[Unpacked]], Iterator[tuple[bytes, bytes, int]]] = iter_database,
 ) -> Generator[bytes]:
-    """Yield the tar of the unpacked base, in chunks: the packages in their order, dpkg's database, ``extra`` files.
+    """Yield the tar of the unpacked base, in chunks: the packages in their order, dpkg's ``database``, ``extra`` files.
 
     ``open_path`` returns where a package's file is, and may wait for it to be downloaded. Files made here get the time
     ``mtime_s``; ``extra`` are (path, content, mode). The same packages always give the same bytes. Close the generator when it is
@@ -69,7 +70,7 @@ def iter_tree_tar(
     with closing(opened_ones):
         for opened in opened_ones:
             yield from _iter_package(opened, merger, report)
-    for name, content, mode in (*iter_database(report.packages), *extra):
+    for name, content, mode in (*database(report.packages), *extra):
         yield make_member(name, content, mode=mode, mtime_s=mtime_s)
     yield bytes(2 * BLOCK)
 

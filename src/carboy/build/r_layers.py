@@ -1,0 +1,240 @@
+"""R packages as layers: the distribution's by **bootstrap**, source by **environments**, put together here."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from carboy.bootstrap.added.archive import open_archive
+from carboy.bootstrap.added.development import find_runtimes
+from carboy.bootstrap.added.installed import parse_status
+from carboy.bootstrap.added.layers import find_files, install_above, make_files, make_status, read_status
+from carboy.bootstrap.deb.index import Package
+from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
+from carboy.environments.groups import plan_groups
+from carboy.environments.lock import Package as Grouped
+from carboy.environments.r.install import SourceInstaller
+from carboy.environments.r.library import Source, resolve_library
+from carboy.environments.r.repository import SourceRepository
+from carboy.environments.r.settings import read_repositories
+from carboy.environments.r.system import find_development
+from carboy.environments.r.versions import find_upstream
+from carboy.environments.r.wants import RPackage
+from carboy.layers.apply import LayerResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from carboy.bootstrap.added.archive import Archive
+    from carboy.bootstrap.layer import BaseLayer, Making
+    from carboy.build.plan import RStep
+
+CORE = "r-base-core"
+# What R's own headers and compilers are in: for packages with code that is compiled.
+TOOLS = ("r-base-dev",)
+OWN_LAYERS, BINS = 24, 4
+_PREFIXES = ("r-cran-", "r-bioc-", "r-other-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RLayer:
+    """A layer, what is in it in a few words, and whether it was there already."""
+
+    layer: LayerResult
+    content: str
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a step comes to: ``packages`` of the distribution in an order to install them in, ``sources`` behind those that they
+    require, and ``tools``, with which these are compiled.
+    """
+
+    packages: tuple[Package, ...]
+    sources: tuple[Source, ...]
+    tools: tuple[Package, ...]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The distribution's packages as lines of a lock."""
+        return tuple(sorted(f"{p.name} {p.version} sha256:{p.sha256}" for p in self.packages))
+
+    @property
+    def source_lines(self) -> tuple[str, ...]:
+        """The sources as lines of a lock."""
+        return tuple(sorted(source.line for source in self.sources))
+
+
+class RAssembler:
+    """R packages above one base."""
+
+    def __init__(self, making: Making, base: BaseLayer, *, environ: Mapping[str, str]) -> None:
+        self._making = making
+        self._base = base
+        self._environ = environ
+
+    def resolve(self, step: RStep, *, key: str, fresh: bool = False) -> tuple[Resolved, bool]:
+        """Return what the packages come to, and whether that was known; ``fresh`` asks anew. Raises ``CarboyError``."""
+        cache = self._making.store.cache
+        known = None if fresh else cache.get(f"r:{key}")
+        if known is not None:
+            return _decode(known.value), True
+        with open_archive(self._making) as archive:
+            resolved = self._resolve(step, archive)
+        cache.put(f"r:{key}", "lock", _encode(resolved), [])
+        return resolved, False
+
+    def _resolve(self, step: RStep, archive: Archive) -> Resolved:
+        index = archive.read_index()
+        installed = parse_status(read_status(self._making, [self._base.diff_id]))
+        present = {package.name: package.version for package in installed}
+
+        def find_binary(name: str) -> str | None:
+            found = index.find(name)
+            return present.get(name) or (found.version if found is not None else None)
+
+        with closing(self._open_repository(step)) as repository:
+            library = resolve_library(
+                step.packages,
+                find_binary=find_binary,
+                repository=repository,
+                r_version=find_upstream(present.get(CORE, "")),
+                distribution=step.distribution,
+                asked_by=step.reason,
+            )
+        development = find_development([source.name for source in library.sources])
+        needed = (*library.binaries, *find_runtimes(index, development))
+        packages = resolve_above(index, needed, installed=installed)
+        compiled = any(source.compiled for source in library.sources)
+        above = (*installed, *packages)
+        tools = resolve_above(index, (*TOOLS, *development), installed=above) if compiled else ()
+        return Resolved(packages=packages, sources=library.sources, tools=tools)
+
+    def _open_repository(self, step: RStep) -> SourceRepository:
+        from carboy.base.web import read_web_settings
+
+        home = self._making.home
+        hashes = {
+            f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in map(str.split, step.hashes)
+        }
+        return SourceRepository(
+            read_repositories(self._environ, home=home.path),
+            web=read_web_settings(self._environ),
+            cache_dir=f"{home.cache}/archives",
+            hashes=hashes,
+        )
+
+    def assemble(self, step: RStep, resolved: Resolved) -> list[RLayer]:
+        """Return the layers, lowest first, durable in the store; what is there already is neither fetched nor made.
+
+        Raises ``CarboyError``.
+        """
+        making, base, epoch_s = self._making, self._base.diff_id, self._base.epoch_s
+        others, own = divide_packages(resolved.packages)
+        layers: list[RLayer] = []
+        with open_archive(making) as archive:
+            if others:
+                below = install_above(making, archive, others, below=[base], epoch_s=epoch_s)
+                layers.append(RLayer(layer=below.layer, content=_describe(others), cached=below.cached))
+            paragraphs: list[str] = []
+            for group in _group(own):
+                found = find_files(making, group)
+                layer, texts = found or make_files(making, group, archive.fetch(group))
+                paragraphs += texts
+                layers.append(RLayer(layer=layer, content=_describe(group), cached=found is not None))
+                if found is None:
+                    making.progress.log(f"layer with {_describe(group)}: {layer.size_bytes / 1e6:.1f} MB")
+            if resolved.sources:
+                layers += self._build(step, resolved, archive, layers)
+        if own:
+            status = read_status(making, [base, *(item.layer.diff_id for item in layers)])
+            made = make_status(making, status, paragraphs, epoch_s=epoch_s)
+            layers.append(RLayer(layer=made.layer, content="packages' status", cached=made.cached))
+        return layers
+
+    def _build(self, step: RStep, resolved: Resolved, archive: Archive, layers: Sequence[RLayer]) -> list[RLayer]:
+        making = self._making
+        installer = SourceInstaller(
+            store=making.store, home=making.home, runtime=making.runtime, tier=making.tier, log=making.progress.log
+        )
+        chain = [self._base.diff_id, *(item.layer.diff_id for item in layers)]
+        groups = installer.find(resolved.sources, below=chain, tools=[p.sha256 for p in resolved.tools])
+        missing = [source for group in groups if group.layer is None for source in group.sources]
+        if missing:
+            with closing(self._open_repository(step)) as repository:
+                for source in missing:
+                    repository.fetch(source.name, source.version)
+            above = chain
+            if resolved.tools:
+                tools = install_above(making, archive, resolved.tools, below=chain, epoch_s=self._base.epoch_s)
+                above = [*chain, tools.layer.diff_id]
+            installer.install(resolved.sources, groups, below=above, epoch_s=self._base.epoch_s)
+        return [
+            RLayer(layer=group.require_layer(), content=group.title, cached=group.sources[0] not in missing)
+            for group in groups
+        ]
+
+
+def divide_packages(packages: Sequence[Package]) -> tuple[list[Package], list[Package]]:
+    """Return what is below R's packages, and these with all that stands on them (as littler does), in the order given. Pure."""
+    own = {package.name for package in packages if package.name.startswith(_PREFIXES)}
+    while True:
+        others = {package.name for package in packages} - own
+        above = {p.name for p in packages if p.name in others and _stands_on(p, own, others)}
+        if not above:
+            return [p for p in packages if p.name in others], [p for p in packages if p.name in own]
+        own |= above
+
+
+def _stands_on(package: Package, own: set[str], others: set[str]) -> bool:
+    for group in parse_relations(f"{package.pre_depends},{package.depends}"):
+        names = {relation.name for relation in group}
+        if names & own and not names & others:
+            return True
+    return False
+
+
+def _describe(packages: Sequence[Package]) -> str:
+    names = [f"{package.name} {package.version}" for package in sorted(packages, key=lambda p: p.name)]
+    return ", ".join(names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"])
+
+
+def _group(packages: Sequence[Package]) -> list[list[Package]]:
+    """Return the packages by their layers: the large ones by themselves, the small ones by bins that their names choose."""
+    by_name = {package.name: package for package in packages}
+    shaped = [
+        Grouped(name=p.name, version=p.version, requirement=f"{p.name} {p.sha256}", size_bytes=p.size_bytes)
+        for p in packages
+    ]
+    groups = plan_groups(shaped, interpreter="deb", base="", own=OWN_LAYERS, bins=BINS)
+    return [[by_name[member.name] for member in group.packages] for group in groups]
+
+
+def _encode(resolved: Resolved) -> dict[str, Any]:
+    return asdict(resolved)
+
+
+def _decode(value: Mapping[str, Any]) -> Resolved:
+    return Resolved(
+        packages=tuple(_decode_package(item) for item in value["packages"]),
+        sources=tuple(
+            Source(**{**item, "requires": tuple(RPackage(**required) for required in item["requires"])})
+            for item in value["sources"]
+        ),
+        tools=tuple(_decode_package(item) for item in value["tools"]),
+    )
+
+
+def _decode_package(item: Mapping[str, Any]) -> Package:
+    return Package(**{**item, "provides": tuple((name, version) for name, version in item["provides"])})
+
+
+def describe_made(layers: Sequence[RLayer]) -> str:
+    """Return in a few words which layers were made."""
+    made = [item for item in layers if not item.cached]
+    if not made:
+        return "each layer is there"
+    named = f": {', '.join(item.content for item in made)}" if len(made) <= 3 else ""
+    return f"{len(made)} of {len(layers)} layers{named}" if len(made) < len(layers) else f"{len(layers)} layers"
