@@ -265,14 +265,15 @@ class _Execution:
 
         assembler = self._r_assembler()
         resolved, known = assembler.resolve(step, key=self._r_key(step), fresh=self._context.refresh)
-        if self._plan.locked_r and (drift := explain_drift(self._plan.locked_r, resolved.lines)):
+        lines = (*resolved.lines, *resolved.source_lines)
+        if self._plan.locked_r and (drift := explain_drift(self._plan.locked_r, lines)):
             raise CarboyError(
-                "the distribution's R packages are not those that carboy.lock names",
+                "the R packages that can be had are not those that carboy.lock names",
                 details="\n".join(drift),
                 hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
             )
         made = assembler.assemble(step, resolved)
-        self._r_lock = "".join(f"{line}\n" for line in (*resolved.lines, *resolved.source_lines))
+        self._r_lock = "".join(f"{line}\n" for line in lines)
         cached = known and all(item.cached for item in made)
         self._detail = "" if cached else describe_made(made)
         self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: r {item.content}") for item in made]

@@ -233,7 +233,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         network=settings.network,
         inputs=inputs,
         locked_base=lock.base_packages if locked and lock is not None else (),
-        locked_r=lock.r if locked and lock is not None else (),
+        locked_r=(*lock.r, *lock.r_sources) if locked and lock is not None else (),
         notes=(*notes, *explain_r(facts, r)),
     )
 

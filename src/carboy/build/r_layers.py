@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
 TOOLS = ("r-base-dev",)
-OWN_LAYERS, BINS = 24, 4
+OWN_LAYERS, BINS = 32, 8
 _PREFIXES = ("r-cran-", "r-bioc-", "r-other-")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors, write_durable
 from carboy.build.executor import resolve
-from carboy.build.plan import EnvironmentStep, plan_project
+from carboy.build.plan import EnvironmentStep, RStep, plan_project
 from carboy.build.project import read_project
 from carboy.environments.lockfile import (
     NAME,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """What a lock is now: ``changes`` are (package, version before, version now) of Python's, ``base_changes`` texts for people;
-    ``written`` says whether the file was another one before.
+    """What a lock is now: ``changes`` are (package, version before, version now) of Python's, ``base_changes`` texts on
+    all others; ``written`` says whether the file was another one before.
     """
 
     lock: LockFile
@@ -70,20 +70,40 @@ def lock_folder(
     return Locked(
         lock=lock,
         changes=tuple(compare_versions(old.python if old else (), lock.python)),
-        base_changes=tuple(explain_drift(old.base_packages, lock.base_packages)) if old else (),
+        base_changes=_explain_changes(old, lock) if old else (),
         written=new != text,
     )
 
 
-def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> list[tuple[str, str, str]]:
-    """Return (package, locked version, version that a new lock would have) of a folder with a ``carboy.lock``; writes nothing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outdated:
+    """What a new lock would have: (package, locked version, new version) for each of Python's; ``notes`` are for people."""
+
+    packages: tuple[tuple[str, str, str], ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> Outdated:
+    """Return which Python packages of a folder with a ``carboy.lock`` would be others in a new one; writes nothing."""
     facts = read_project(folder)
     text = facts.texts.pop(NAME, None)
     if text is None:
         raise CarboyError(f"there is no {NAME} in {folder}", hint="`carboy lock` writes one")
     lock = parse_lockfile(text)
-    now = resolve(plan_project(facts), engine.build_context(progress, refresh=False), fresh=True)
-    return compare_versions(lock.python, now.python)
+    plan = plan_project(facts)
+    plan = replace(plan, steps=tuple(step for step in plan.steps if not isinstance(step, RStep)))
+    now = resolve(plan, engine.build_context(progress, refresh=False), fresh=True)
+    notes = (
+        ("R packages are left out: `carboy lock --upgrade` shows what is new of them",)
+        if lock.r or lock.r_sources
+        else ()
+    )
+    return Outdated(packages=tuple(compare_versions(lock.python, now.python)), notes=notes)
+
+
+def _explain_changes(old: LockFile, new: LockFile) -> tuple[str, ...]:
+    pairs = ((old.base_packages, new.base_packages), (old.r, new.r), (old.r_sources, new.r_sources))
+    return tuple(line for before, now in pairs for line in explain_drift(before, now))
 
 
 def _check_known(old: LockFile | None, packages: Sequence[str]) -> None:

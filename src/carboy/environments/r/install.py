@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LIBRARY = "/usr/local/lib/R/site-library"
 """Where R looks first, before what the distribution installs (Debian's Renviron)."""
 FORMAT = 1
-OWN_LAYERS, BINS = 12, 4
+OWN_LAYERS, BINS = 8, 4
 _TAIL_LINES = 30
 _PLACE = "/run/carboy/sources"
 _WORK = "/tmp/carboy"  # noqa: S108  the sandbox's own
@@ -165,18 +165,19 @@ def _with_required(members: Sequence[Source], by_name: dict[str, Source]) -> lis
 def plan_script(sources: Sequence[Source], *, epoch_s: int) -> str:
     """Return the script that installs sources, whose files lie in the folder of archives under their hashes. Pure.
 
-    R writes when a package was built into it, and is told the time of the base.
+    R writes when a package was built into it, and is told the time of the base. It gets a folder that is always the same: for an
+    archive it would make one by itself, whose random name debug information keeps.
     """
     from datetime import UTC, datetime
 
     stamp = datetime.fromtimestamp(epoch_s, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = ["set -eu\numask 022\n", f"mkdir -p {_WORK} {LIBRARY}\ncd {_WORK}\n"]
-    options = shlex.join(["--clean", f"--built-timestamp={stamp}", f"--library={LIBRARY}"])
+    options = shlex.join([f"--built-timestamp={stamp}", f"--library={LIBRARY}"])
     for source in sources:
-        file = shlex.quote(f"{source.name}_{source.version}.tar.gz")
+        name = shlex.quote(source.name)
         lines.append(f"echo {shlex.quote(_Output.MARK + f'{source.name} {source.version}')}\n")
-        lines.append(f"cp {_PLACE}/{source.sha256} {file}\n")
-        lines.append(f"R CMD INSTALL {options} {file} 2>&1\nrm {file}\n")
+        lines.append(f"tar -xf {_PLACE}/{source.sha256} --no-same-owner\n")
+        lines.append(f"R CMD INSTALL {options} {name} 2>&1\nrm -rf {name}\n")
     return "".join(lines)
 
 

@@ -57,7 +57,10 @@ class SourceRepository:
             self._client.close()
 
     def find_version(self, name: str) -> str | None:
-        """Return the version that is current there, None for an unknown name. Raises ``RepositoryError``."""
+        """Return the version that is locked, else the current one, None for an unknown name. Raises ``RepositoryError``."""
+        locked = next((key for key in self._hashes if key.partition(" ")[0] == name), None)
+        if locked is not None:
+            return locked.partition(" ")[2]
         found = self._read_index().get(name)
         return found[0] if found is not None else None
 
@@ -137,10 +140,13 @@ class SourceRepository:
         place = f"{address}/{_CONTRIB}"
         packed = self._read(f"{place}/PACKAGES.gz", limit=MAX_INDEX_BYTES)
         if packed is not None:
+            unpacker = zlib.decompressobj(wbits=31)
             try:
-                text = zlib.decompressobj(wbits=31).decompress(packed, MAX_INDEX_BYTES)
+                text = unpacker.decompress(packed, MAX_INDEX_BYTES)
             except zlib.error as error:
                 raise RepositoryError(f"{place}/PACKAGES.gz is damaged", details=str(error)) from error
+            if not unpacker.eof:
+                raise RepositoryError(f"{place}/PACKAGES.gz is damaged", details="it is cut off, or far too large")
             return text.decode("utf-8", "replace")
         plain = self._read(f"{place}/PACKAGES", limit=MAX_INDEX_BYTES)
         if plain is None:

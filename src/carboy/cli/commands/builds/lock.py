@@ -55,9 +55,11 @@ def _join_upgrade(words: list[str]) -> list[str]:
 
 
 def _render(done: Locked) -> str:
-    about = (
-        f"carboy.lock: {len(done.lock.python)} Python packages on {done.lock.base} with {len(done.lock.base_packages)}"
-    )
+    lock = done.lock
+    r = f"{len(lock.r) + len(lock.r_sources)} packages for R" if lock.r or lock.r_sources else ""
+    python = f"{len(lock.python)} Python packages" if lock.python or not r else ""
+    packages = " and ".join(filter(None, (python, r)))
+    about = f"carboy.lock: {packages} on {lock.base} with {len(lock.base_packages)}"
     if not done.written:
         return f"{about}; unchanged"
     lines = [f"{name} {before or 'new'} -> {now or 'gone'}" for name, before, now in done.changes]
@@ -73,9 +75,12 @@ def outdated(words: list[str]) -> int:
     with open_progress(sys.stderr) as progress:
         found = find_outdated(Engine.open(os.environ), options.folder, progress=progress)
     if options.json:
-        print(json.dumps([{"package": name, "locked": old, "latest": new} for name, old, new in found], indent=2))
-    elif found:
-        print(render_table(("PACKAGE", "LOCKED", "LATEST"), [tuple(map(printable, row)) for row in found]))
+        rows = [{"package": name, "locked": old, "latest": new} for name, old, new in found.packages]
+        print(json.dumps(rows, indent=2))
+    elif found.packages:
+        print(render_table(("PACKAGE", "LOCKED", "LATEST"), [tuple(map(printable, row)) for row in found.packages]))
     else:
         print("all packages are the newest that the requirements allow")
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
     return 0

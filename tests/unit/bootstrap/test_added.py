@@ -1,0 +1,121 @@
+"""Debian packages above a base: what is resolved, divided and written into dpkg's status."""
+
+from __future__ import annotations
+
+import pytest
+
+from carboy.bootstrap.added.development import find_runtimes
+from carboy.bootstrap.added.installed import extend_status, find_script, parse_status
+from carboy.bootstrap.added.layers import plan_batches, plan_install
+from carboy.bootstrap.deb.index import PackageIndex
+from carboy.bootstrap.deb.resolve import resolve_above
+from carboy.bootstrap.errors import ResolveError
+from carboy.build.r_layers import divide_packages
+
+STATUS = """\
+Package: base
+Status: install ok installed
+Architecture: amd64
+Version: 1.0
+Provides: r-api-4.0
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1.0
+"""
+
+
+def index_of(*packages: str) -> PackageIndex:
+    """Return an index of packages "name version; Field: value; ..."."""
+    text = ""
+    for package in packages:
+        head, *fields = package.split("; ")
+        name, version = head.split()
+        text += f"Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\n"
+        text += f"SHA256: {name.encode().hex():0<64.64}\n" + "".join(f"{field}\n" for field in fields) + "\n"
+    return PackageIndex([(text.encode(), "https://archive.example.org/debian")])
+
+
+def test_only_what_is_not_installed_is_added() -> None:
+    index = index_of(
+        "base 1.0",
+        "r-cran-a 1; Depends: base, r-api-4.0, r-cran-b (>= 2), liba",
+        "r-cran-b 2; Depends: base",
+        "liba 1; Depends: base",
+    )
+    installed = parse_status(STATUS)
+    assert [package.name for package in installed] == ["base"]
+    added = resolve_above(index, ["r-cran-a", "base"], installed=installed)
+    assert sorted(package.name for package in added) == ["liba", "r-cran-a", "r-cran-b"]
+    assert [package.name for package in added][-1] == "r-cran-a"
+
+
+def test_what_is_installed_stays_as_it_is() -> None:
+    index = index_of("base 2.0", "new 1; Depends: base (>= 2.0)")
+    with pytest.raises(ResolveError) as caught:
+        resolve_above(index, ["new"], installed=parse_status(STATUS))
+    assert "base (>= 2.0)" in caught.value.details
+    assert "1.0" in caught.value.details
+
+
+def test_packages_are_divided_by_what_stands_on_R() -> None:
+    index = index_of(
+        "liba 1",
+        "r-cran-a 1; Depends: liba, littler",
+        "littler 1; Depends: r-cran-a, liba",
+        "tool 1; Depends: liba | r-cran-a",
+    )
+    packages = resolve_above(index, ["r-cran-a", "tool"], installed=())
+    others, own = divide_packages(packages)
+    assert sorted(package.name for package in others) == ["liba", "tool"]
+    assert sorted(package.name for package in own) == ["littler", "r-cran-a"]
+
+
+def test_dpkg_installs_what_must_be_configured_first_in_a_part_of_its_own() -> None:
+    index = index_of("a 1", "b 1; Depends: a", "c 1; Pre-Depends: b", "d 1; Depends: c")
+    packages = resolve_above(index, ["d"], installed=())
+    batches = plan_batches(packages)
+    assert [[package.name for package in batch] for batch in batches] == [["a", "b"], ["c", "d"]]
+    lines = [line for line in plan_install(batches).splitlines() if line.startswith("dpkg ")]
+    assert len(lines) == 2
+    assert lines[0].endswith(f"/run/carboy/archives/{packages[0].sha256} /run/carboy/archives/{packages[1].sha256}")
+
+
+def test_the_status_file_names_what_was_added() -> None:
+    text = extend_status(
+        STATUS, ["Package: z\nStatus: install ok installed\n", "Package: y\nStatus: install ok installed\n"]
+    )
+    assert [package.name for package in parse_status(text)] == ["base", "y", "z"]
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("control", "script"),
+    [
+        ({}, None),
+        ({"md5sums": b"x", "prerm": b"#!/bin/sh\necho\n"}, None),
+        (
+            {
+                "postinst": b"#!/bin/sh\n# dh\nset -e\n"
+                b'dpkg-maintscript-helper symlink_to_dir /a /b 1 \\\n  name -- "$@"\nexit 0\n',
+                "preinst": b"#!/bin/sh\nset -e\n\n",
+            },
+            None,
+        ),
+        ({"postinst": b"#!/bin/sh\nset -e\nldconfig\n"}, "postinst"),
+        ({"preinst": b'#!/bin/sh\ndpkg-maintscript-helper rm_conffile /a -- "$@"; rm -rf /\n'}, "preinst"),
+        ({"triggers": b"activate-noawait ldconfig\n"}, "triggers"),
+    ],
+)
+def test_a_script_that_has_to_run_is_seen(control: dict[str, bytes], script: str | None) -> None:
+    assert find_script(control) == script
+
+
+def test_libraries_follow_from_what_is_compiled_with() -> None:
+    index = index_of(
+        "libxml2-dev 2.9; Depends: libicu-dev, libxml2 (= 2.9), zlib1g (>= 1), libother-dev (= 2.9), a (= 1) | b",
+        "libxml2 2.9",
+    )
+    assert find_runtimes(index, ["libxml2-dev", "unknown-dev"]) == ("libxml2",)
