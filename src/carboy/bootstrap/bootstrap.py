@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.layer import Runtime
     from carboy.bootstrap.progress import Progress
     from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.linux.identity import Tier
     from carboy.store.store import Store
 
@@ -36,14 +37,17 @@ def bootstrap(
     progress: Progress | None = None,
     refresh: bool = False,
     now_s: float | None = None,
+    snapshot: Snapshot | None = None,
 ) -> BaseLayer:
     """Return the layer of ``recipe``, from the store when it was made before, else made from the archive.
 
-    With ``refresh`` the archive is asked for its state again; the layer is made again only when a package changed. Must
+    With ``refresh`` the archive is asked for its state again; the layer is made again only when a package changed. With a
+    ``snapshot`` the base is that of the archive as it was then, of what the cache has, and nobody is asked. Must
     be called inside the tier. A failure, or an interruption, leaves nothing but downloads whose hashes were right.
     Raises the errors of this room, ``SandboxError``, or ``CarboyError`` when the disk is full.
     """
     key = make_key(recipe, archive)
+    refresh = refresh or snapshot is not None
     if not refresh and (found := read_cached(store, key)) is not None:
         return found
     with store.lease(KIND), _alone(f"{home.run}/bootstrap-{key[-16:]}.lock"):
@@ -58,6 +62,7 @@ def bootstrap(
             runtime=runtime,
             tier=tier,
             progress=progress or Silence(),
+            snapshot=snapshot,
         )
         return _make(making, key, now_s=time.time() if now_s is None else now_s)
 
@@ -71,6 +76,37 @@ def _make(making: Making, key: str, *, now_s: float) -> BaseLayer:
     from carboy.bootstrap.deb.make import make_deb_base
 
     return make_deb_base(making, key, now_s=now_s)
+
+
+def fetch_base_files(
+    recipe: Recipe,
+    *,
+    snapshot: Snapshot,
+    store: Store,
+    home: Home,
+    runtime: Runtime,
+    tier: Tier,
+    archive: ArchiveConfig,
+    progress: Progress,
+) -> dict[str, str]:
+    """Return the files of the cache that the base of a snapshot is made of, by their names there; what is missing is fetched.
+
+    Raises ``NotFetchedError`` when the archive's texts of that time are not kept any more.
+    """
+    making = Making(
+        recipe=recipe, archive=archive, store=store, home=home, runtime=runtime, tier=tier, progress=progress,
+        snapshot=snapshot,
+    )  # fmt: skip
+    if recipe.known.format == "apk":
+        from carboy.bootstrap.apk.make import plan_apk_base
+        from carboy.bootstrap.make import fetch_files
+
+        return fetch_files(making, lambda fetcher, executor: plan_apk_base(making, fetcher, executor))
+    from carboy.bootstrap.deb.make import plan_deb_base
+    from carboy.bootstrap.make import fetch_files
+
+    now_s = time.time()
+    return fetch_files(making, lambda fetcher, executor: plan_deb_base(making, fetcher, executor, now_s=now_s))
 
 
 def find_base(recipe: Recipe, *, store: Store, archive: ArchiveConfig) -> BaseLayer | None:

@@ -36,6 +36,19 @@ class ArchiveUnreachableError(BootstrapError):
         self.status = status
 
 
+class NotFetchedError(BootstrapError):
+    """Without a network: files that a base needs are not in the cache; ``files`` says which."""
+
+    def __init__(self, brief: str, files: Sequence[str]) -> None:
+        shown = [*files[:20], *([f"and {len(files) - 20} more"] if len(files) > 20 else [])]
+        super().__init__(
+            brief,
+            details="\n".join(shown),
+            hint="`carboy fetch FOLDER -o bundle.tar`, where there is a network, takes along all that is needed",
+        )
+        self.files = tuple(files)
+
+
 class SignatureError(BootstrapError):
     """What the archive at ``url`` sent is not signed by a trusted key."""
 

@@ -1,5 +1,7 @@
 """Downloads: checked by size and hash, resumed, retried, kept by hash.
 
+What an archive signs is kept as well, under its SHA-256: a ``Snapshot`` names it, and is read from there alone.
+
 The cache is one folder of files named by their hashes; ``NAME.part`` is a download on its way, held by ``flock`` by
 the process that writes it. A file is under its name only when its hash was right, and is hashed again before use.
 """
@@ -16,21 +18,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
 
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import translate_os_errors, write_durable
 from carboy.base.web import make_client
-from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError
+from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError, NotFetchedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     import httpx
 
-    from carboy.bootstrap.archive import ArchiveConfig
+    from carboy.base.web import WebSettings
+    from carboy.bootstrap.snapshot import Snapshot
 
 _T = TypeVar("_T")
 
 CONNECTIONS = 8
+MAX_UNKNOWN_BYTES = 16 * 2**30
 _TRIES = 3
 _CHUNK = 256 * 1024
 
@@ -44,12 +48,14 @@ def identify_sha256(file: IO[bytes]) -> str:
 class Download:
     """One file to have: where it is, and what it must be; ``fallback_url`` is tried when ``url`` is not found.
 
+    ``size_bytes`` is None where nobody says it: up to :data:`MAX_UNKNOWN_BYTES` then.
+
     ``identity`` is what ``identify`` has to say of the file, a SHA-256 unless an archive names its files by something else;
     it is the file's name in the cache.
     """
 
     url: str
-    size_bytes: int
+    size_bytes: int | None
     identity: str
     fallback_url: str | None = None
     identify: Callable[[IO[bytes]], str] = identify_sha256
@@ -64,17 +70,26 @@ class _Retry(Exception):
 
 
 class Fetcher:
-    """Fetches from one archive, from any thread. Use it as a context manager: leaving it ends what is on its way."""
+    """Fetches from one archive, from any thread. Use it as a context manager: leaving it ends what is on its way.
+
+    With a ``snapshot`` the archive's texts are those, from the cache. ``offline``: nobody is asked for anything. ``used`` are the
+    files that were taken, by their names in the cache.
+    """
 
     def __init__(
         self,
-        archive: ArchiveConfig,
+        web: WebSettings,
         cache_dir: str,
         *,
+        snapshot: Snapshot | None = None,
+        offline: bool = False,
         on_bytes: Callable[[int], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._archive = archive
+        self._web = web
+        self._snapshot = snapshot
+        self._offline = offline
+        self.used: dict[str, Download] = {}
         self._cache_dir = cache_dir
         self._on_bytes = on_bytes or (lambda _count: None)
         self._sleep = sleep
@@ -85,7 +100,8 @@ class Fetcher:
         with translate_os_errors(f"make the folder {self._cache_dir}"):
             os.makedirs(self._cache_dir, mode=0o700, exist_ok=True)
             os.utime(self._cache_dir)  # for clean-up, which begins with what was not used for long
-        self._client = make_client(self._archive, connections=CONNECTIONS * 2)
+        if not self._offline:
+            self._client = make_client(self._web, connections=CONNECTIONS * 2)
         return self
 
     def __exit__(
@@ -99,25 +115,52 @@ class Fetcher:
         """Make every download that is on its way end soon, with ``Cancelled``."""
         self._stop.set()
 
-    def fetch_text(self, url: str, *, limit: int) -> bytes:
-        """Return what is at ``url``. Raises ``ArchiveUnreachableError``; ``ArchiveDataError`` over ``limit`` bytes."""
+    def fetch_text(self, url: str, *, name: str, limit: int) -> bytes:
+        """Return what is at ``url``, or what the snapshot has under ``name``; it stays in the cache.
+
+        Raises ``ArchiveUnreachableError``, ``NotFetchedError``; ``ArchiveDataError`` over ``limit`` bytes.
+        """
+        if self._snapshot is not None:
+            return self._read_text(name, limit)
 
         def once() -> bytes:
             content = bytearray()
             self._stream(url, 0, content.extend, limit)
             return bytes(content)
 
-        return self._retry(url, once)
+        data = self._retry(url, once)
+        path = os.path.join(self._cache_dir, hashlib.sha256(data).hexdigest())
+        if not os.path.exists(path):
+            with translate_os_errors(f"keep {url}"):
+                write_durable(path, data)
+        return data
+
+    def _read_text(self, name: str, limit: int) -> bytes:
+        assert self._snapshot is not None
+        sha256 = self._snapshot.texts.get(name, "")
+        found = self.find_cached(Download(url=name, size_bytes=None, identity=sha256)) if sha256 else None
+        if found is None:
+            raise NotFetchedError("the archive's signed state is not here", [name])
+        with translate_os_errors(f"read {found}"), open(found, "rb") as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise ArchiveDataError(
+                "the archive's signed state is too large", details=f"{name}: more than {limit} bytes"
+            )
+        self.used[sha256] = Download(url=name, size_bytes=len(data), identity=sha256)
+        return data
+
+    def list_missing(self, downloads: Sequence[Download]) -> list[Download]:
+        """Return those that are not in the cache: a look, which no hash is computed for."""
+        return [one for one in downloads if not os.path.exists(os.path.join(self._cache_dir, one.identity))]
 
     def find_cached(self, download: Download) -> str | None:
         """Return the path of a file in the cache whose bytes are right, or None; a wrong one is removed."""
         path = os.path.join(self._cache_dir, download.identity)
         try:
             with open(path, "rb") as file:
-                if (
-                    os.fstat(file.fileno()).st_size == download.size_bytes
-                    and download.identify(file) == download.identity
-                ):
+                size_bytes = os.fstat(file.fileno()).st_size
+                if download.size_bytes in {None, size_bytes} and download.identify(file) == download.identity:
                     return path
         except FileNotFoundError:
             return None
@@ -129,11 +172,14 @@ class Fetcher:
 
     def fetch_file(self, download: Download) -> str:
         """Return the file's path in the cache, fetched when it is not there; size and hash are right, or it raises."""
+        self.used[download.identity] = download
         with translate_os_errors(f"fetch {download.url}"):
             cached = self.find_cached(download)
             if cached is not None:
-                self._on_bytes(download.size_bytes)
+                self._on_bytes(download.size_bytes or 0)
                 return cached
+            if self._offline:
+                raise NotFetchedError("a file that is needed is not here, and there is no network", [download.url])
             path = os.path.join(self._cache_dir, download.identity)
             part = _open_locked(path + ".part")
             try:
@@ -161,7 +207,7 @@ class Fetcher:
             with open(part, "rb", closefd=False) as file:
                 file.seek(0)
                 found, size_bytes = download.identify(file), os.fstat(part).st_size
-            if found == download.identity and size_bytes == download.size_bytes:
+            if found == download.identity and download.size_bytes in {None, size_bytes}:
                 return
             # Resumed after what an older, damaged attempt left, perhaps: once more, from the start.
             os.ftruncate(part, 0)
@@ -169,14 +215,14 @@ class Fetcher:
             if attempt:
                 raise ArchiveDataError(
                     "a download is not what the archive's index says it is",
-                    details=f"{urls[-1]}\nexpected {download.size_bytes} bytes, hash {download.identity}\n"
+                    details=f"{urls[-1]}\nexpected {download.size_bytes or 'some'} bytes, hash {download.identity}\n"
                     f"received {size_bytes} bytes, hash {found or 'none that fits'}",
                     hint="try again later or use another mirror (--mirror URL): this one is being updated, or altered",
                 )
 
     def _resume(self, url: str, download: Download, part: int) -> None:
         have = os.lseek(part, 0, os.SEEK_END)
-        if have >= download.size_bytes:
+        if download.size_bytes is not None and have >= download.size_bytes:
             if have > download.size_bytes:
                 os.ftruncate(part, 0)
                 raise _Retry("too long")
@@ -188,8 +234,9 @@ class Fetcher:
                 view = view[os.write(part, view) :]
             self._on_bytes(len(chunk))
 
-        self._stream(url, have, write, download.size_bytes, rewind=lambda: _rewind(part, self._on_bytes))
-        if os.fstat(part).st_size < download.size_bytes:
+        limit = MAX_UNKNOWN_BYTES if download.size_bytes is None else download.size_bytes
+        self._stream(url, have, write, limit, rewind=lambda: _rewind(part, self._on_bytes))
+        if os.fstat(part).st_size < (download.size_bytes or 0):
             raise _Retry(f"the connection ended after {os.fstat(part).st_size} of {download.size_bytes} bytes")
 
     def _stream(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.progress import Progress
     from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import Stdio
     from carboy.runtime.spec import SandboxSpec
@@ -53,7 +54,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """What a base is made with: the recipe, the archive, and where and how it is carried out."""
+    """What a base is made with: the recipe, the archive, and where and how it is carried out.
+
+    With a ``snapshot`` the archive is as it was then, and what it has is in the cache: nobody is asked.
+    """
 
     recipe: Recipe
     archive: ArchiveConfig
@@ -62,6 +66,7 @@ class Making:
     runtime: Runtime
     tier: Tier
     progress: Progress
+    snapshot: Snapshot | None = None
 
 
 def manifest_json(base: BaseLayer) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from carboy.base.fs import translate_os_errors
+from carboy.bootstrap.errors import NotFetchedError
 from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
 from carboy.bootstrap.layer import read_cached, write_cached
 from carboy.bootstrap.progress import DownloadCount
@@ -66,22 +68,52 @@ def make_base(making: Making, key: str, plan: Callable[[Fetcher, Executor], Plan
     store = making.store
     count = DownloadCount(making.progress)
     with ExitStack() as stack:
-        fetcher = stack.enter_context(Fetcher(making.archive, f"{making.home.cache}/archives", on_bytes=count.add))
-        executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
-        stack.callback(executor.shutdown, cancel_futures=True)
-        stack.callback(fetcher.cancel)
+        fetcher, executor = _open_fetcher(stack, making, count, offline=making.snapshot is not None)
         planned = plan(fetcher, executor)
         found = read_cached(store, planned.content_key)
         if found is None:
-            count.begin(sum(download.size_bytes for download in planned.downloads))
+            if making.snapshot is not None and (missing := fetcher.list_missing(planned.downloads)):
+                names = [os.path.basename(download.url) for download in missing]
+                raise NotFetchedError(f"packages of the base {making.recipe.name} are not here", names)
+            count.begin(sum(download.size_bytes or 0 for download in planned.downloads))
             ingest_dir = stack.enter_context(store.layers.ingest_dir())
             futures = [executor.submit(fetcher.fetch_file, download) for download in planned.downloads]
             files = {package.name: future for package, future in zip(planned.packages, futures, strict=True)}
             found = planned.make(ingest_dir, lambda package: files[package.name].result())
             write_cached(store, planned.content_key, found)
     base = replace(found, archive=planned.archive)
-    write_cached(store, key, base)
+    if (
+        making.snapshot is None
+    ):  # else it is what somebody brought, and no answer to whoever asks for the base as it is now
+        write_cached(store, key, base)
     return base
+
+
+def _open_fetcher(
+    stack: ExitStack, making: Making, count: DownloadCount, *, offline: bool
+) -> tuple[Fetcher, ThreadPoolExecutor]:
+    cache = f"{making.home.cache}/archives"
+    fetcher = stack.enter_context(
+        Fetcher(making.archive, cache, snapshot=making.snapshot, offline=offline, on_bytes=count.add)
+    )
+    executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
+    stack.callback(executor.shutdown, cancel_futures=True)
+    stack.callback(fetcher.cancel)
+    return fetcher, executor
+
+
+def fetch_files(making: Making, plan: Callable[[Fetcher, Executor], Planned[P]]) -> dict[str, str]:
+    """Return the files of the cache that the base of ``making``, which has a snapshot, is made of: their paths by their names.
+
+    Those that are not there are fetched. Raises ``NotFetchedError`` when the snapshot's texts are not in the cache.
+    """
+    count = DownloadCount(making.progress)
+    with ExitStack() as stack:
+        fetcher, executor = _open_fetcher(stack, making, count, offline=False)
+        planned = plan(fetcher, executor)
+        count.begin(sum(download.size_bytes or 0 for download in planned.downloads))
+        list(executor.map(fetcher.fetch_file, planned.downloads))
+        return {name: f"{making.home.cache}/archives/{name}" for name in sorted(fetcher.used)}
 
 
 def unpack_tree(chunks: Generator[bytes], tree: str, *, making: Making) -> ExtractReport:

@@ -40,10 +40,11 @@ def make_apk_base(making: Making, key: str) -> BaseLayer:
     An index of Alpine's has no time at which it expires: how new it is, is up to the mirror. Raises the errors of this room and
     ``SandboxError``.
     """
-    return make_base(making, key, lambda fetcher, executor: _plan(making, fetcher, executor))
+    return make_base(making, key, lambda fetcher, executor: plan_apk_base(making, fetcher, executor))
 
 
-def _plan(making: Making, fetcher: Fetcher, executor: Executor) -> Planned[Package]:
+def plan_apk_base(making: Making, fetcher: Fetcher, executor: Executor) -> Planned[Package]:
+    """Return what the branch's state comes to; see :func:`make_apk_base`."""
     recipe, archive = making.recipe, making.archive
     states = fetch_states(fetcher, executor, recipe=recipe, archive=archive, keys=read_keys(archive.keyrings))
     index = PackageIndex([package for state in states for package in state.packages])

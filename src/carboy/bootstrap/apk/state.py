@@ -64,7 +64,7 @@ def _fetch_state(
     uri = f"{archive.mirror}/{name_branch(recipe.suite)}/{component}/{recipe.architecture}"
     url = f"{uri}/{_FILE}"
     try:
-        data = fetcher.fetch_text(url, limit=_FILE_LIMIT)
+        data = fetcher.fetch_text(url, name=component, limit=_FILE_LIMIT)
     except ArchiveUnreachableError as error:
         if error.status not in {403, 404, 410}:
             raise

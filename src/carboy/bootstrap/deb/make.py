@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.bootstrap.deb.configure import configure_tree
@@ -31,11 +32,14 @@ def make_deb_base(making: Making, key: str, *, now_s: float) -> BaseLayer:
 
     ``now_s`` is the time that a signed state must not have expired at. Raises the errors of this room and ``SandboxError``.
     """
-    return make_base(making, key, lambda fetcher, executor: _plan(making, fetcher, executor, now_s=now_s))
+    return make_base(making, key, lambda fetcher, executor: plan_deb_base(making, fetcher, executor, now_s=now_s))
 
 
-def _plan(making: Making, fetcher: Fetcher, executor: Executor, *, now_s: float) -> Planned[Package]:
+def plan_deb_base(making: Making, fetcher: Fetcher, executor: Executor, *, now_s: float) -> Planned[Package]:
+    """Return what the archive's state comes to; see :func:`make_deb_base`."""
     recipe, archive = making.recipe, making.archive
+    if making.snapshot is not None:
+        archive = replace(archive, check_valid_until=False)
     states = fetch_states(
         fetcher, executor, recipe=recipe, archive=archive, keyring=read_keyring(archive.keyrings), now_s=now_s
     )

@@ -63,7 +63,7 @@ def _fetch_state(
 ) -> SuiteState:
     url = f"{suite.url}/InRelease"
     try:
-        data = fetcher.fetch_text(url, limit=_INRELEASE_LIMIT)
+        data = fetcher.fetch_text(url, name=suite.name, limit=_INRELEASE_LIMIT)
     except ArchiveUnreachableError as error:
         if error.status not in {403, 404, 410}:
             raise
