@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.build.files import commit_files, fingerprint
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.layer import BaseLayer
     from carboy.bootstrap.recipe import Recipe
+    from carboy.build.bundles.collect import Collected
+    from carboy.build.bundles.offline import Offline
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler
-    from carboy.environments.install import EnvironmentRequest, PackageAssembler
+    from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
@@ -63,6 +65,7 @@ class BuildContext:
     refresh: bool = False
     mirror: str | None = None
     security: bool = True
+    offline: Offline | None = None
 
 
 def execute(plan: Plan, context: BuildContext) -> BuildResult:
@@ -78,6 +81,24 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFi
     """
     with context.store.lease("lock"):
         return _Execution(plan, context).resolve(fresh=fresh)
+
+
+def collect(plan: Plan, context: BuildContext) -> Collected:
+    """Fetch all that the plan's steps need, and return it for a bundle; what of it is a layer yet plays no part.
+
+    Hold a lease of the store until the bundle is written. Raises ``CarboyError``, also for a step that a bundle knows nothing of.
+    """
+    check_covered(plan)
+    return _Execution(plan, context).collect()
+
+
+def check_covered(plan: Plan) -> None:
+    """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
+    for step in plan.steps:
+        if not isinstance(step, (BaseStep, EnvironmentStep, FilesStep, ConfigStep)):
+            raise CarboyError(
+                f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
+            )
 
 
 class _Execution:
@@ -101,6 +122,8 @@ class _Execution:
         self._descriptor: Descriptor | None = None
 
     def run(self) -> BuildResult:
+        if self._context.offline is not None:
+            check_covered(self._plan)
         for step in self._plan.steps:
             started_s = time.monotonic()
             self._context.progress.step_started(step.what)
@@ -155,9 +178,46 @@ class _Execution:
             r_sources=sources,
         )
 
-    def _base(self, step: BaseStep) -> bool:
+    def collect(self) -> Collected:
+        from carboy.build.bundles.collect import Collected, PythonCollector
+
+        found = Collected()
+        for step in self._plan.steps:
+            if isinstance(step, BaseStep):
+                self._base(step)
+                found += self._collect_base(step)
+            elif isinstance(step, EnvironmentStep):
+                assembler, request = self._request(step)
+                collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
+                found += collector.collect(step, progress=self._context.progress)
+        return found
+
+    def _collect_base(self, step: BaseStep) -> Collected:
+        from carboy.bootstrap.bootstrap import fetch_base_files
+        from carboy.bootstrap.errors import NotFetchedError
+        from carboy.bootstrap.snapshot import find_snapshot
+        from carboy.build.bundles.collect import describe_base
+
+        context = self._context
+        recipe, archive = self._plan_base(step)
+        snapshot = find_snapshot(self._archive)
+        try:
+            files = fetch_base_files(
+                recipe, snapshot=snapshot, store=context.store, home=context.home, runtime=context.runtime,
+                tier=context.tier, archive=archive, progress=context.progress,
+            )  # fmt: skip
+        except NotFetchedError:
+            if context.refresh:
+                raise
+            # It was made when states were not kept, or they were cleaned away: the base as it is now.
+            self._context = replace(context, refresh=True)
+            self._layers.clear()
+            self._base(step)
+            return self._collect_base(step)
+        return describe_base(recipe, base=step.base, snapshot=snapshot, files=files)
+
+    def _plan_base(self, step: BaseStep) -> tuple[Recipe, ArchiveConfig]:
         from carboy.bootstrap.archive import read_archive_config
-        from carboy.bootstrap.bootstrap import bootstrap
         from carboy.bootstrap.recipe import parse_recipe
         from carboy.build.solver.recipes import read_archive_settings
         from carboy.oci.platform import Platform
@@ -173,7 +233,22 @@ class _Execution:
         archive = read_archive_config(
             context.environ, recipe=recipe, mirror=context.mirror, security=context.security, settings=settings
         )
-        base = bootstrap(
+        return recipe, archive
+
+    def _bootstrap(self, step: BaseStep) -> BaseLayer:
+        from carboy.bootstrap.bootstrap import bootstrap, find_base
+
+        context = self._context
+        recipe, archive = self._plan_base(step)
+        snapshot = None
+        if context.offline is not None:
+            snapshot = context.offline.find_snapshot(recipe, base=step.base)
+            if snapshot is None and find_base(recipe, store=context.store, archive=archive) is None:
+                from carboy.build.bundles.offline import explain_base
+
+                others = [other.what for other in self._plan.steps if isinstance(other, EnvironmentStep)]
+                raise explain_base(step.base, step.packages, others)
+        return bootstrap(
             recipe,
             store=context.store,
             home=context.home,
@@ -182,7 +257,11 @@ class _Execution:
             archive=archive,
             progress=context.progress,
             refresh=context.refresh,
+            snapshot=snapshot,
         )
+
+    def _base(self, step: BaseStep) -> bool:
+        base = self._bootstrap(step)
         self._epoch_s = base.epoch_s
         self._packages = len(base.packages)
         self._interpreter = " ".join(
@@ -196,8 +275,7 @@ class _Execution:
                 hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
             )
         self._made_base = base
-        self._archive_config = archive
-        self._recipe = recipe
+        self._recipe, self._archive_config = self._plan_base(step)
         self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
@@ -227,7 +305,7 @@ class _Execution:
         from carboy.environments.install import describe_made
 
         assembler, request = self._request(step)
-        made = assembler.assemble(request, log=self._context.progress.log)
+        made = self._assemble(assembler, request, step)
         self._lock = made.lock
         self._detail = "" if made.cached else describe_made(made.layers)
         self._layers += [
@@ -278,6 +356,20 @@ class _Execution:
         self._detail = "" if cached else describe_made(made)
         self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: r {item.content}") for item in made]
         return cached
+
+    def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest, step: EnvironmentStep) -> Environment:
+        context = self._context
+        if context.offline is None:
+            return assembler.assemble(request, log=context.progress.log)
+        try:
+            with context.offline.open_request(request, step, home=context.home, store=context.store) as changed:
+                return assembler.assemble(changed, log=context.progress.log)
+        except CarboyError as error:
+            if context.offline.bundle is not None:
+                raise
+            from carboy.build.bundles.offline import explain_packages
+
+            raise explain_packages(assembler.list_missing(request), error) from error
 
     def _files(self, step: FilesStep) -> bool:
         folder = self._plan.folder

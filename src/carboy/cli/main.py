@@ -57,6 +57,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "detect": ("builds.detect", "detect", "Show what a folder's files ask for, and which of them count"),
     "lock": ("builds.lock", "lock", "Write down the versions and hashes of all packages of a folder"),
     "outdated": ("builds.lock", "outdated", "Show which locked packages have newer versions"),
+    "fetch": ("builds.bundle", "fetch", "Write all that a build needs into one file, for a build without a network"),
     "compose": ("compose.verbs", "compose", "Projects of several containers, as compose files describe them"),
     "images": ("images", "images", "List images"),
     "login": ("registry.login", "login", "Log in to a registry"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from carboy.build.executor import BuildResult
     from carboy.build.plan import Plan
     from carboy.build.progress import Progress
+    from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.context import Engine
     from carboy.oci.descriptor import Descriptor
 
@@ -41,18 +42,28 @@ def plan_folder(folder: str, *, locked: bool = False) -> Plan:
 
 
 def build_folder(
-    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False, locked: bool = False
+    engine: Engine,
+    folder: str,
+    *,
+    name: str | None,
+    progress: Progress,
+    refresh: bool = False,
+    locked: bool = False,
+    source: OfflineSource | None = None,
 ) -> BuildResult:
     """Build ``folder`` into an image, under ``name`` when one is given, and return what came of it.
 
-    ``locked``: with the very packages of its carboy.lock, or not at all. Unnamed images stay until `system prune`. Raises
+    ``locked``: with the very packages of its carboy.lock, or not at all. ``source``: without a network, of that. Unnamed images
+    stay until `system prune`. Raises
     ``CarboyError`` when the folder cannot be planned, or a step fails.
     """
     from carboy.build.executor import execute
 
     reference = Reference.parse(name) if name is not None else None
     plan = plan_folder(folder, locked=locked)
-    result = execute(plan, engine.build_context(progress, refresh=refresh))
+    with engine.store.lease("build"):  # nor do files of a bundle go before they are used
+        offline = source.open(engine) if source is not None else None
+        result = execute(plan, engine.build_context(progress, refresh=refresh, offline=offline))
     if reference is not None:
         engine.store.refs.set(str(reference), result.descriptor)
     if reference is not None or not all(step.cached for step in result.steps):

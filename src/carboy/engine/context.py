@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from carboy.build.bundles.offline import Offline
     from carboy.build.executor import BuildContext
     from carboy.build.progress import Progress
     from carboy.runtime.native.launch import NativeRuntime
@@ -46,9 +47,18 @@ class Engine:
         return cls(home=home, tier=tier, store=Store.open(home, kind=tier.kind), environ=environ)
 
     def build_context(
-        self, progress: Progress, *, refresh: bool = False, mirror: str | None = None, security: bool = True
+        self,
+        progress: Progress,
+        *,
+        refresh: bool = False,
+        mirror: str | None = None,
+        security: bool = True,
+        offline: Offline | None = None,
     ) -> BuildContext:
-        """Return what a plan is carried out with; ``refresh``, ``mirror`` and ``security`` are about the base's archive."""
+        """Return what a plan is carried out with; ``refresh``, ``mirror`` and ``security`` are about the base's archive.
+
+        With ``offline`` nobody is asked for anything.
+        """
         from carboy.build.executor import BuildContext
 
         return BuildContext(
@@ -61,6 +71,7 @@ class Engine:
             refresh=refresh,
             mirror=mirror,
             security=security,
+            offline=offline,
         )
 
     def runtime(self) -> NativeRuntime:

@@ -47,16 +47,25 @@ def read_packages(environment: str) -> dict[str, set[str]]:
             with open(os.path.join(site, info, "METADATA"), encoding="utf-8", errors="replace") as file:
                 name = next(line[5:].strip() for line in file if line.lower().startswith("name:"))
             paths = found.setdefault(normalise(name), set())
+            forget_notes(os.path.join(site, info, "RECORD"))
             with open(os.path.join(site, info, "RECORD"), encoding="utf-8", newline="") as file:
                 for row in csv.reader(file):
                     path = os.path.normpath(os.path.join(site, row[0])) if row else ""
-                    if os.path.basename(path) in _NOTES:
-                        continue
                     if not path.startswith(environment + "/"):
                         sys.exit(f"{name} names a file outside of the environment: {path}")
                     if os.path.lexists(path):
                         paths.add(os.path.relpath(path, environment))
     return found
+
+
+def forget_notes(record: str) -> None:
+    """Take uv's notes out of a RECORD: it has one where a wheel was in a folder, and the same wheel makes the same layer."""
+    with open(record, encoding="utf-8", newline="") as file:
+        lines = file.readlines()
+    kept = [line for line in lines if os.path.basename(line.partition(",")[0]) not in _NOTES]
+    if kept != lines:
+        with open(record, "w", encoding="utf-8", newline="") as file:
+            file.writelines(kept)
 
 
 def find_sites(root: str) -> list[str]:

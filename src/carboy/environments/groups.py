@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from carboy.environments.lock import Package
 
-FORMAT = 1
+FORMAT = 2
 LARGE_BYTES = 1_000_000
 MAX_OWN = 60
 BINS = 8

@@ -18,7 +18,7 @@ from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.groups import Group, plan_groups
 from carboy.environments.indexes import find_local_path
-from carboy.environments.lock import Package, parse_pylock, render_lock
+from carboy.environments.lock import Package, check_chosen, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
@@ -68,7 +68,8 @@ class EnvironmentRequest:
     """What to install on which base (``base`` layers, lowest first): see ``detect.wants.Wants``.
 
     ``key`` stands for all that a lock depends on, ``interpreter`` for
-    the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base.
+    the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base. ``chosen`` are the
+    versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
     """
 
     requirements: str
@@ -79,6 +80,7 @@ class EnvironmentRequest:
     interpreter: str
     epoch_s: int
     indexes: IndexConfig
+    chosen: tuple[Package, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +135,7 @@ class PackageAssembler:
         Raises ``CarboyError`` with what uv says.
         """
         packages, known = self.resolve(request, log=log)
-        base = ",".join(map(str, request.base))
-        interpreter = f"{request.interpreter} {installer_version()}"
-        venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
-        groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
-        found = {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
+        groups, found = self._find(request, packages)
         missing = [group for group in groups if not found[group.key]]
         if missing:
             found.update(self._install(request, missing, log))
@@ -150,6 +148,26 @@ class PackageAssembler:
                 layers.append(EnvironmentLayer(layer=layer, content=content + part, cached=group not in missing))
         return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known and not missing)
 
+    def _find(
+        self, request: EnvironmentRequest, packages: tuple[Package, ...]
+    ) -> tuple[tuple[Group, ...], dict[str, tuple[LayerResult, ...]]]:
+        """Return the groups of an environment, and the layers of each by its key, () for one that is not there."""
+        base = ",".join(map(str, request.base))
+        interpreter = f"{request.interpreter} {installer_version()}"
+        venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
+        groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
+        return groups, {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
+
+    def list_missing(self, request: EnvironmentRequest) -> list[str]:
+        """Return what has no layer yet, for people: packages, or the requirements where no versions are chosen yet."""
+        known = self._store.cache.get(f"lock:{request.key}")
+        if known is None:
+            lines = (line.strip() for line in request.requirements.splitlines())
+            return [f"{line.split(' --hash')[0]} (no version is chosen yet)" for line in lines if line[:1].isalnum()]
+        groups, found = self._find(request, tuple(Package(**item) for item in known.value["packages"]))
+        missing = [package for group in groups if not found[group.key] for package in group.packages]
+        return [f"{package.name} {package.version}" for package in missing]
+
     def resolve(
         self, request: EnvironmentRequest, *, log: Callable[[str], None], fresh: bool = False
     ) -> tuple[tuple[Package, ...], bool]:
@@ -157,6 +175,9 @@ class PackageAssembler:
 
         Raises ``CarboyError`` with what uv says.
         """
+        if request.chosen is not None:
+            check_chosen(request.chosen, self._resolve(request, log), allowed=request.allowed)
+            return request.chosen, True
         known = None if fresh else self._store.cache.get(f"lock:{request.key}")
         if known is not None:
             return tuple(Package(**item) for item in known.value["packages"]), True
@@ -169,7 +190,7 @@ class PackageAssembler:
         """Return the packages that the requirements come to, for the base's Python."""
         files = {"requirements.txt": request.requirements, "constraints.txt": request.constraints}
         with (
-            self._step(request, _LOCK, (), files, log) as (work, _),
+            self.open_step(request, _LOCK, (), files, log) as (work, _),
             open(f"{work}/pylock.toml", encoding="utf-8") as file,
         ):
             text = file.read(MAX_LOCK_BYTES)
@@ -186,10 +207,10 @@ class PackageAssembler:
         files = {
             "missing.txt": "".join(f"{line}\n" for line in (*options, *(line for group in lines for line in group))),
             "groups.json": json.dumps(lines),
-            "divide_step.py": _read_divide_step(),
+            "divide_step.py": read_step("divide_step.py"),
         }
         made = {}
-        with self._step(request, _INSTALL, (), files, log) as (_, upper):
+        with self.open_step(request, _INSTALL, (), files, log) as (_, upper):
             for group in groups:
                 tree = str(wanted.index(group)) if group.packages else "venv"
                 cap = PACKAGE_TIME_S if group.packages else request.epoch_s
@@ -211,7 +232,7 @@ class PackageAssembler:
             return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s, owners=owners)
 
     @contextmanager
-    def _step(
+    def open_step(
         self,
         request: EnvironmentRequest,
         script: str,
@@ -298,7 +319,7 @@ class PackageAssembler:
             env=tuple(f"{name}={value}" for name, value in sorted(env.items())),
             hostname="build",
             network="host" if network == "host" else "none",
-            announce_network=network != "host",
+            announce_network=network == "private",
             mounts=mounts,
             capabilities=default_capabilities("build"),
         )
@@ -332,8 +353,9 @@ def _failure(lines: list[str], status: int) -> CarboyError:
     )
 
 
-def _read_divide_step() -> str:
-    with open(os.path.join(os.path.dirname(__file__), "divide_step.py"), encoding="utf-8") as file:
+def read_step(name: str) -> str:
+    """Return the text of a program of this room that runs inside the sandbox."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
         return file.read()
 
 

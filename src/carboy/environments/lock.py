@@ -18,6 +18,7 @@ from carboy.errors import CarboyError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
+_HASH = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -93,6 +94,32 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
         size_bytes=int(chosen.get("size") or measure(_address(chosen))),
         built=not wheels and not _address(archive or {}).endswith(".whl"),
     )
+
+
+def check_chosen(chosen: tuple[Package, ...], found: tuple[Package, ...], *, allowed: str) -> None:
+    """Raise ``CarboyError`` unless ``chosen`` are what the requirements come to: ``found`` of the same files.
+
+    ``allowed`` is a lock that was given, and nobody may allow more hashes than that.
+    """
+    given = parse_hashes(allowed)
+    before, now = ({package.name: package for package in packages} for packages in (chosen, found))
+    wrong = []
+    for name in sorted({*before, *now}):
+        ours, theirs = before.get(name), now.get(name)
+        if ours is None or theirs is None or not _are_same(ours, theirs, given.get(name) if given else None):
+            has, wants = ("none" if package is None else package.version for package in (ours, theirs))
+            wrong.append(f"{name}: the bundle has {has}, the requirements come to {wants} of its files")
+    if wrong:
+        raise CarboyError(
+            "the bundle is not what the requirements come to",
+            details="\n".join(wrong[:20]),
+            hint="make it again: carboy fetch FOLDER -o bundle.tar",
+        )
+
+
+def _are_same(ours: Package, theirs: Package, allowed: tuple[str, ...] | None) -> bool:
+    mine, other = (set(_HASH.findall(package.requirement)) for package in (ours, theirs))
+    return ours.version == theirs.version and bool(mine & other) and (allowed is None or mine <= set(allowed))
 
 
 def _address(item: dict[str, Any]) -> str:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"(?:[a-z]+\+)?([a-z]+)://(?!/)([^\s\"',;<>]+)", re.IGNORECASE)
 _NO_PROXY = ("no_proxy", "NO_PROXY")
+OFFLINE = "UV_OFFLINE"
+"""The variable by which uv is told to ask nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """The step's network, "private" or "host", and why, in words."""
+    """The step's network, "private", "host" or "none", and why, in words."""
 
     network: str
     reason: str
@@ -104,6 +106,8 @@ def find_network(tier: str, env: Mapping[str, str], requirements: str) -> Reach:
     """Return which network the installing step has on this machine. Looks names up; changes nothing."""
     from carboy.network import attachment, private
 
+    if env.get(OFFLINE):
+        return Reach(network="none", reason="it is to work without one")
     means = private.find_private_means(tier)
     servers = attachment.find_name_servers() if means else ()
     return choose_network(

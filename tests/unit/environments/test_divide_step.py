@@ -161,3 +161,11 @@ def test_compiled_files_hold_no_time_and_the_path_where_they_will_lie(place: Pla
     data = (place.layers / "0" / SITE / importlib.util.cache_from_source("one.py")).read_bytes()
     assert int.from_bytes(data[4:8], "little") == 1  # PEP 552: by hash, never checked
     assert os.fsencode(place.environment / SITE / "one.py") in data
+
+
+def test_the_same_wheel_makes_the_same_record_wherever_it_was(tmp_path: Path) -> None:
+    record = tmp_path / "RECORD"
+    lines = 'a.py,sha256=x,1\r\n"b,c.py",,\r\n'
+    record.write_bytes((lines + "a.dist-info/uv_cache.json,sha256=y,119\r\n").encode())
+    divide_step.forget_notes(str(record))
+    assert record.read_bytes() == lines.encode()

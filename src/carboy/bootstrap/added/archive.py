@@ -48,7 +48,7 @@ class Archive:
     def fetch(self, packages: Sequence[Package]) -> list[str]:
         """Return where the packages' files are, fetched beside each other when they are not there; their hashes are right."""
         downloads = [Download(url=p.url, size_bytes=p.size_bytes, identity=p.sha256) for p in packages]
-        self._count.begin(sum(download.size_bytes for download in downloads))
+        self._count.begin(sum(package.size_bytes for package in packages))
         return list(self._executor.map(self._fetcher.fetch_file, downloads))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from carboy.cli.commands.files.outputs import BuildOutputs
     from carboy.dockerfile.rules import CheckWarning
     from carboy.engine.builds.attestations import FactsRecorder
+    from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.builds.recorder import BuildRecorder
     from carboy.engine.dockerfile import CheckReport
     from carboy.engine.dockerfile_request import DockerfileRequest
@@ -40,12 +41,18 @@ def build(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument("--check", action="store_true", help="show what the build checks find, and build nothing")
     parser.add_argument("--locked", action="store_true", help="with the packages of carboy.lock, or not at all")
+    parser.add_argument("--offline", action="store_true", help="ask nobody: of what is here, or of --bundle")
+    parser.add_argument("--bundle", metavar="FILE", default="", help="with --offline: what `carboy fetch` has written")
     add_output_options(parser)
     parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")
     options = parser.parse_args(arguments)
     _complete(parser, options)
     if options.progress not in {"auto", "plain", "tty", "quiet"}:
         parser.error(f"--progress {options.progress}: auto, plain, tty and quiet are there")
+    if options.bundle and not options.offline:
+        parser.error("--bundle is for a build without a network: add --offline")
+    if options.offline and options.pull:
+        parser.error("--pull asks the archive, and --offline asks nobody")
     recorder = _make_recorder(arguments, options)
     file, reason = _choose(options)
     if not file:
@@ -62,7 +69,7 @@ def build(arguments: list[str]) -> int:
 
 def _make_recorder(arguments: list[str], options: Namespace) -> BuildRecorder | None:
     """Return what notes this build for the next time, None where there is more to do than to show how it went."""
-    if options.json or options.check or has_outputs(options):
+    if options.json or options.check or options.bundle or has_outputs(options):
         return None
     from carboy.engine.builds.recorder import BuildRecorder
 
@@ -142,6 +149,7 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
                 progress=progress,
                 refresh=options.pull,
                 locked=options.locked,
+                source=_read_offline(options),
             )
         for note in () if options.quiet else result.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -152,6 +160,15 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
             facts.note_folder(step.title for step in result.steps)
         _finish(engine, options, outputs, result.descriptor, size_bytes=result.size_bytes, steps=steps, recorder=facts)
     return 0
+
+
+def _read_offline(options: Namespace) -> OfflineSource | None:
+    """Return what a build without a network is made of, None for one that has it."""
+    if not options.offline:
+        return None
+    from carboy.engine.builds.offline import OfflineSource
+
+    return OfflineSource(bundle=options.bundle)
 
 
 def _make_facts(outputs: BuildOutputs) -> FactsRecorder | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from carboy.base.fs import open_durable, translate_os_errors
+from carboy.base.fs import translate_os_errors
+from carboy.base.unnamed import open_unnamed
 from carboy.cli.commands.files.copy import Stream, check_no_terminal
 from carboy.cli.options import Parser
 from carboy.engine.containers.manage import open_view
@@ -17,7 +17,6 @@ from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
     from carboy.layers.tarwrite import Writable
 
@@ -62,38 +61,9 @@ def open_output(name: str) -> Iterator[Writable]:
             finally:
                 os.close(fd)
             return
-        with _open_unnamed(path) as file:
+        # Its owner's alone, as it may hold what nobody else can read in the container.
+        with open_unnamed(path) as file:
             yield file
-
-
-@contextmanager
-def _open_unnamed(path: str) -> Iterator[BinaryIO]:
-    """Give a file that appears at ``path`` whole and durable; killed before that, this process leaves nothing behind.
-
-    It is its owner's alone, as it may hold what nobody else can read in the container.
-    """
-    folder = os.path.dirname(path)
-    try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
-            raise
-        with open_durable(path) as file:  # a file system without unnamed files: open(2), O_TMPFILE
-            yield file
-        return
-    with os.fdopen(fd, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(fd)
-        above = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # linkat(2) replaces nothing, so there is a name between; with a descriptor Python follows the link in /proc.
-            temporary = f"{os.path.basename(path)[:200]}.{os.urandom(6).hex()}.tmp"
-            os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=above, follow_symlinks=True)
-            os.rename(temporary, os.path.basename(path), src_dir_fd=above, dst_dir_fd=above)
-            os.fsync(above)
-        finally:
-            os.close(above)
 
 
 def import_(words: list[str]) -> int:

@@ -1,0 +1,82 @@
+"""``carboy fetch`` and ``carboy build --offline``: all that a build needs, taken along."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carboy.base.fs import translate_os_errors
+from carboy.base.unnamed import open_unnamed
+from carboy.build.bundles.archive import open_bundle, write_bundle
+from carboy.build.bundles.manifest import BaseSource, ImageSource, make_manifest
+from carboy.build.bundles.offline import Offline
+from carboy.build.executor import collect
+from carboy.build.plan import plan_project
+from carboy.build.project import read_project
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from carboy.build.bundles.manifest import Source
+    from carboy.build.progress import Progress
+    from carboy.engine.context import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineSource:
+    """What a build without a network is made of: the ``bundle`` at that path, "" for what the home has."""
+
+    bundle: str = ""
+
+    def open(self, engine: Engine) -> Offline:
+        """Take the bundle in, under a lease of the store. Raises ``CarboyError``."""
+        if not self.bundle:
+            return Offline()
+        return Offline(bundle=open_bundle(self.bundle, home=engine.home, store=engine.store))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedBundle:
+    """A bundle that was written: the size of its files in bytes, and what is in it, for people."""
+
+    path: str
+    size_bytes: int
+    sources: tuple[str, ...]
+
+
+def fetch_folder(engine: Engine, folder: str, *, path: str, progress: Progress, refresh: bool = False) -> FetchedBundle:
+    """Fetch all that a build of ``folder`` needs, and write it to ``path``, where it appears when it is whole.
+
+    What was fetched stays in the caches: the next one begins where this one was interrupted. Raises ``CarboyError``.
+    """
+    _check_target(path)
+    plan = plan_project(read_project(folder))
+    with engine.store.lease("fetch"):
+        started_s = time.monotonic()
+        progress.step_started("fetch what a build needs")
+        found = collect(plan, engine.build_context(progress, refresh=refresh))
+        progress.step_finished("fetch what a build needs", cached=False, seconds=time.monotonic() - started_s)
+        manifest = make_manifest(found.sources)
+        with translate_os_errors(f"write {path}"), open_unnamed(os.path.abspath(path), mode=0o666) as file:
+            size_bytes = write_bundle(manifest, found.files, file)
+    return FetchedBundle(path=path, size_bytes=size_bytes, sources=tuple(map(_describe, found.sources)))
+
+
+def _check_target(path: str) -> None:
+    """Raise ``CarboyError`` before anything is fetched for a place where no bundle can be written."""
+    above = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise CarboyError(f"{path} is a folder", hint=f"name a file in it: -o {path}/bundle.tar")
+    if not os.path.isdir(above):
+        raise CarboyError(f"there is no folder {above}", hint="make it, or name another place")
+
+
+def _describe(source: Source) -> str:
+    if isinstance(source, BaseSource):
+        return f"base {source.base}: {len(source.files)} files"
+    if isinstance(source, ImageSource):
+        return f"image {source.image}"
+    count, more = len(source.packages), len(source.files) - len(source.packages)
+    built = f", and {more} files that some of them are built with" if more else ""
+    return f"Python: {count} package{'' if count == 1 else 's'}{built}"

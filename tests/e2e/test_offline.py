@@ -1,0 +1,99 @@
+"""``carboy fetch`` and ``carboy build --offline``: the same image where there is no network at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Carboy
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns, pytest.mark.timeout(580)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "project"
+    place.mkdir()
+    (place / "main.py").write_text("import click, docopt\nprint('answer', click.__name__, docopt.__version__)\n")
+    # docopt has no wheel: it is built, with setuptools, which nothing names.
+    (place / "requirements.txt").write_text("click==8.1.7\ndocopt==0.6.2\n")
+    return place
+
+
+def without_network(carboy: Carboy, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the program in an empty network namespace: not even 127.0.0.1 answers."""
+    person = carboy.person
+    command = ["unshare", "-n"] if os.getuid() == 0 else ["unshare", "-rn"]
+    if person.uid != os.getuid():
+        command += ["setpriv", f"--reuid={person.uid}", f"--regid={person.gid}", "--clear-groups"]
+    done = subprocess.run(
+        [*command, *carboy.program, *words],
+        env=carboy.environ(), cwd=person.home, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == expect, f"{words}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_folder_is_built_from_a_bundle(folders_carboy: Carboy, folder: Path, tmp_path: Path) -> None:
+    carboy, bundle = folders_carboy, tmp_path / "bundle.tar"
+    said = carboy("fetch", str(folder), "-o", str(bundle)).stdout
+    assert "Python: 2 packages, and 1 files that some of them are built with" in said
+    first = bundle.read_bytes()
+    carboy("fetch", "-q", str(folder), "-o", str(bundle))
+    assert bundle.read_bytes() == first
+    digest = without_network(carboy, "build", "-q", "--offline", "--bundle", str(bundle), str(folder)).stdout
+    assert digest == carboy("build", "-q", str(folder)).stdout
+    # What the caches have is enough now, without the bundle.
+    assert without_network(carboy, "build", "-q", "--offline", str(folder)).stdout == digest
+    # The folder's own files may be others; what it asks for may not.
+    (folder / "main.py").write_text("print('changed')\n")
+    without_network(carboy, "build", "-q", "--offline", "--bundle", str(bundle), str(folder))
+    (folder / "requirements.txt").write_text("click==8.1.7\nno-such-package-of-ours\n")
+    error = without_network(carboy, "build", "--offline", "--bundle", str(bundle), str(folder), expect=1).stderr
+    assert "has no packages for these requirements" in error
+    error = without_network(carboy, "build", "--offline", str(folder), expect=1).stderr
+    assert "no-such-package-of-ours (no version is chosen yet)" in error
+    assert "carboy fetch FOLDER -o bundle.tar" in error
+
+
+def test_what_is_missing_is_listed(carboy: Carboy, folder: Path) -> None:
+    error = without_network(carboy, "build", "--offline", str(folder), expect=1).stderr
+    assert "base debian:bookworm with python3" in error
+    assert "install 2 requirements" in error
+    assert "--offline" in carboy("build", "--bundle", "x.tar", str(folder), expect=2).stderr
+
+
+def test_a_bundle_that_is_none_is_refused(carboy: Carboy, folder: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.tar"
+    wrong.write_bytes(b"x" * 5000)
+    command = ("build", "--offline", "--bundle", str(wrong), str(folder))
+    assert "bundle" in carboy(*command, expect=1).stderr
+    wrong.unlink()
+    assert "no such file" in carboy(*command, expect=1).stderr
+    assert "is a folder" in carboy("fetch", str(folder), "-o", str(tmp_path), expect=1).stderr
+    assert "there is no folder" in carboy("fetch", str(folder), "-o", f"{tmp_path}/none/b.tar", expect=1).stderr
+
+
+@pytest.mark.long
+def test_an_empty_home_builds_the_same_image(
+    tier_carboy: Carboy, folders_carboy: Carboy, folder: Path, tmp_path: Path
+) -> None:
+    place = tier_carboy.temporary / "offline"
+    place.mkdir(exist_ok=True)
+    os.chown(place, tier_carboy.person.uid, tier_carboy.person.gid)
+    shutil.copytree(folder, place / "project", dirs_exist_ok=True)
+    digest = folders_carboy("build", "-q", str(folder)).stdout
+    folders_carboy("fetch", "-q", str(folder), "-o", str(tmp_path / "bundle.tar"))
+    shutil.copyfile(tmp_path / "bundle.tar", place / "bundle.tar")
+    empty = tier_carboy.using(place / "home")
+    command = ("build", "-q", "--offline", "--bundle", str(place / "bundle.tar"), str(place / "project"))
+    assert without_network(empty, *command, "-t", "offline:1").stdout == digest
+    assert "answer click 0.6.2" in without_network(empty, "run", "--rm", "offline:1").stdout
