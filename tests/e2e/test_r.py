@@ -215,6 +215,18 @@ def test_code_that_names_packages_is_offered_them(folders_carboy: Carboy, tmp_pa
     assert "answer  42" in folders_carboy("run", "--rm", str(folder), timeout_s=300).stdout
 
 
+def test_R_runs_in_every_tier(tier_carboy: Carboy, tmp_path: Path, repository: Repository) -> None:
+    code = "twice <- function(x) .Call('twice', x, PACKAGE = 'twice')\n"
+    repository.add("twice", "1.0", code=code, c_code=C_CODE.format(extra=""))
+    folder = write_folder(
+        tmp_path / "f", {"twice": "1.0", "jsonlite": "1.8.4"}, "cat(jsonlite::toJSON(twice::twice(21L)))\n"
+    )
+    for place in (tmp_path.parent, tmp_path):
+        place.chmod(0o755)
+    shown = using(tier_carboy, repository)("run", "--rm", "--network", "none", str(folder), timeout_s=500)
+    assert shown.stdout == "[42]"
+
+
 def test_a_base_of_R_has_a_compiler(folders_carboy: Carboy) -> None:
     code = 'cat(R.version$major, system2("gcc", "--version", stdout = TRUE)[1])'
     shown = folders_carboy("run", "--rm", "r-base:4.2.2", "Rscript", "-e", code, timeout_s=400).stdout

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.bootstrap.added.archive import open_archive
 from carboy.bootstrap.added.development import find_runtimes
 from carboy.bootstrap.added.installed import parse_status
-from carboy.bootstrap.added.layers import find_files, install_above, make_files, make_status, read_status
+from carboy.bootstrap.added.layers import find_files, find_plain, install_above, make_files, make_records, read_status
 from carboy.bootstrap.deb.index import Package
 from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
 from carboy.environments.groups import plan_groups
@@ -24,7 +24,7 @@ from carboy.environments.r.wants import RPackage
 from carboy.layers.apply import LayerResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from carboy.bootstrap.added.archive import Archive
     from carboy.bootstrap.layer import BaseLayer, Making
@@ -34,7 +34,6 @@ CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
 TOOLS = ("r-base-dev",)
 OWN_LAYERS, BINS = 32, 8
-_PREFIXES = ("r-cran-", "r-bioc-", "r-other-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +131,14 @@ class RAssembler:
         Raises ``CarboyError``.
         """
         making, base, epoch_s = self._making, self._base.diff_id, self._base.epoch_s
-        others, own = divide_packages(resolved.packages)
         layers: list[RLayer] = []
+        paragraphs: list[str] = []
         with open_archive(making) as archive:
+            plain = find_plain(making, archive, resolved.packages, base=base)
+            others, own = divide_packages(resolved.packages, plain)
             if others:
                 below = install_above(making, archive, others, below=[base], epoch_s=epoch_s)
                 layers.append(RLayer(layer=below.layer, content=_describe(others), cached=below.cached))
-            paragraphs: list[str] = []
             for group in _group(own):
                 found = find_files(making, group)
                 layer, texts = found or make_files(making, group, archive.fetch(group))
@@ -146,54 +146,78 @@ class RAssembler:
                 layers.append(RLayer(layer=layer, content=_describe(group), cached=found is not None))
                 if found is None:
                     making.progress.log(f"layer with {_describe(group)}: {layer.size_bytes / 1e6:.1f} MB")
+            if own:
+                chain = [base, *(item.layer.diff_id for item in layers)]
+                made = make_records(making, paragraphs, below=chain, epoch_s=epoch_s)
+                layers.append(RLayer(layer=made.layer, content="packages' status", cached=made.cached))
             if resolved.sources:
                 layers += self._build(step, resolved, archive, layers)
-        if own:
-            status = read_status(making, [base, *(item.layer.diff_id for item in layers)])
-            made = make_status(making, status, paragraphs, epoch_s=epoch_s)
-            layers.append(RLayer(layer=made.layer, content="packages' status", cached=made.cached))
         return layers
 
     def _build(self, step: RStep, resolved: Resolved, archive: Archive, layers: Sequence[RLayer]) -> list[RLayer]:
-        making = self._making
+        making, base = self._making, self._base
         installer = SourceInstaller(
             store=making.store, home=making.home, runtime=making.runtime, tier=making.tier, log=making.progress.log
         )
-        chain = [self._base.diff_id, *(item.layer.diff_id for item in layers)]
-        groups = installer.find(resolved.sources, below=chain, tools=[p.sha256 for p in resolved.tools])
-        missing = [source for group in groups if group.layer is None for source in group.sources]
-        if missing:
+        stands_on = {
+            source.name: (
+                str(base.diff_id),
+                *find_needed(source, resolved.packages),
+                *(t.sha256 for t in resolved.tools),
+            )
+            for source in resolved.sources
+        }
+        groups = installer.find(resolved.sources, stands_on=stands_on)
+        made = [group for group in groups if group.layer is None]
+        missing = {source.name for group in made for source in group.sources}
+        if made:
             with closing(self._open_repository(step)) as repository:
-                for source in missing:
-                    repository.fetch(source.name, source.version)
-            above = chain
+                for source in resolved.sources:
+                    if source.name in missing:
+                        repository.fetch(source.name, source.version)
+            chain = [base.diff_id, *(item.layer.diff_id for item in layers)]
             if resolved.tools:
-                tools = install_above(making, archive, resolved.tools, below=chain, epoch_s=self._base.epoch_s)
-                above = [*chain, tools.layer.diff_id]
-            installer.install(resolved.sources, groups, below=above, epoch_s=self._base.epoch_s)
-        return [
-            RLayer(layer=group.require_layer(), content=group.title, cached=group.sources[0] not in missing)
-            for group in groups
-        ]
+                tools = install_above(making, archive, resolved.tools, below=chain, epoch_s=base.epoch_s)
+                chain.append(tools.layer.diff_id)
+            chain += [group.layer.diff_id for group in groups if group.layer is not None]
+            wanted = [source for source in resolved.sources if source.name in missing]
+            installer.install(wanted, made, below=chain, epoch_s=base.epoch_s)
+        return [RLayer(layer=g.require_layer(), content=g.title, cached=g not in made) for g in groups]
 
 
-def divide_packages(packages: Sequence[Package]) -> tuple[list[Package], list[Package]]:
-    """Return what is below R's packages, and these with all that stands on them (as littler does), in the order given. Pure."""
-    own = {package.name for package in packages if package.name.startswith(_PREFIXES)}
-    while True:
-        others = {package.name for package in packages} - own
-        above = {p.name for p in packages if p.name in others and _stands_on(p, own, others)}
-        if not above:
-            return [p for p in packages if p.name in others], [p for p in packages if p.name in own]
-        own |= above
+def find_needed(source: Source, packages: Sequence[Package]) -> list[str]:
+    """Return the hashes of those of the distribution's ``packages`` that a source requires, directly or not, sorted. Pure."""
+    by_name = {package.name: package for package in packages}
+    waiting = [name for item in source.requires for name in (item.debian, replace(item, bioconductor=True).debian)]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in found:
+            found.add(name)
+            groups = parse_relations(by_name[name].depends)
+            waiting += [relation.name for group in groups for relation in group]
+    return sorted(by_name[name].sha256 for name in found)
 
 
-def _stands_on(package: Package, own: set[str], others: set[str]) -> bool:
-    for group in parse_relations(f"{package.pre_depends},{package.depends}"):
-        names = {relation.name for relation in group}
-        if names & own and not names & others:
-            return True
-    return False
+def divide_packages(packages: Sequence[Package], plain: Collection[str]) -> tuple[list[Package], list[Package]]:
+    """Return the packages that dpkg has to install, with all that these need, and those that are ``plain``, files and no more.
+
+    Both are in the order given. Pure.
+    """
+    providers: dict[str, list[str]] = {}
+    for package in packages:
+        for name in (package.name, *(name for name, _ in package.provides)):
+            providers.setdefault(name, []).append(package.name)
+    by_name = {package.name: package for package in packages}
+    waiting = [package.name for package in packages if package.name not in plain]
+    below = set(waiting)
+    while waiting:
+        package = by_name[waiting.pop()]
+        for group in parse_relations(f"{package.pre_depends},{package.depends}"):
+            needed = {name for relation in group for name in providers.get(relation.name, ())} - below
+            below |= needed
+            waiting += needed
+    return [p for p in packages if p.name in below], [p for p in packages if p.name not in below]
 
 
 def _describe(packages: Sequence[Package]) -> str:

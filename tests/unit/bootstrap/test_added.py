@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy.bootstrap.added.development import find_runtimes
-from carboy.bootstrap.added.installed import extend_status, find_script, parse_status
+from carboy.bootstrap.added.installed import extend_status, only_brings_files, parse_interests, parse_status
 from carboy.bootstrap.added.layers import plan_batches, plan_install
 from carboy.bootstrap.deb.index import PackageIndex
 from carboy.bootstrap.deb.resolve import resolve_above
@@ -59,17 +59,21 @@ def test_what_is_installed_stays_as_it_is() -> None:
     assert "1.0" in caught.value.details
 
 
-def test_packages_are_divided_by_what_stands_on_R() -> None:
+def test_packages_are_divided_by_who_has_to_install_them() -> None:
     index = index_of(
         "liba 1",
+        "libb 1",
         "r-cran-a 1; Depends: liba, littler",
-        "littler 1; Depends: r-cran-a, liba",
-        "tool 1; Depends: liba | r-cran-a",
+        "littler 1; Depends: r-cran-a",
+        "fonts 1; Depends: libc-virtual",
+        "libc 1; Provides: libc-virtual",
     )
-    packages = resolve_above(index, ["r-cran-a", "tool"], installed=())
-    others, own = divide_packages(packages)
-    assert sorted(package.name for package in others) == ["liba", "tool"]
-    assert sorted(package.name for package in own) == ["littler", "r-cran-a"]
+    packages = resolve_above(index, ["r-cran-a", "fonts", "libb"], installed=())
+    below, own = divide_packages(packages, {"liba", "libb", "r-cran-a", "littler", "libc"})
+    assert sorted(package.name for package in below) == ["fonts", "libc"]
+    assert sorted(package.name for package in own) == ["liba", "libb", "littler", "r-cran-a"]
+    below, own = divide_packages(packages, {"liba", "libb", "r-cran-a", "libc", "fonts"})
+    assert sorted(package.name for package in below) == ["liba", "littler", "r-cran-a"]
 
 
 def test_dpkg_installs_what_must_be_configured_first_in_a_part_of_its_own() -> None:
@@ -92,25 +96,31 @@ def test_the_status_file_names_what_was_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("control", "script"),
+    ("control", "plain"),
     [
-        ({}, None),
-        ({"md5sums": b"x", "prerm": b"#!/bin/sh\necho\n"}, None),
+        ({}, True),
+        ({"md5sums": b"0" * 32 + b"  usr/lib/x.so\n", "prerm": b"#!/bin/sh\necho\n"}, True),
         (
             {
                 "postinst": b"#!/bin/sh\n# dh\nset -e\n"
                 b'dpkg-maintscript-helper symlink_to_dir /a /b 1 \\\n  name -- "$@"\nexit 0\n',
                 "preinst": b"#!/bin/sh\nset -e\n\n",
             },
-            None,
+            True,
         ),
-        ({"postinst": b"#!/bin/sh\nset -e\nldconfig\n"}, "postinst"),
-        ({"preinst": b'#!/bin/sh\ndpkg-maintscript-helper rm_conffile /a -- "$@"; rm -rf /\n'}, "preinst"),
-        ({"triggers": b"activate-noawait ldconfig\n"}, "triggers"),
+        ({"postinst": b"#!/bin/sh\nset -e\nupdate-alternatives --install a b c 1\n"}, False),
+        ({"preinst": b'#!/bin/sh\ndpkg-maintscript-helper rm_conffile /a -- "$@"; rm -rf /\n'}, False),
+        ({"triggers": b"# by dh\nactivate-noawait ldconfig\n"}, True),
+        ({"triggers": b"activate-noawait update-icons\n"}, False),
+        ({"triggers": b"interest-noawait /usr/share/x\n"}, False),
+        ({"md5sums": b"0" * 32 + b"  usr/share/fonts/truetype/a.ttf\n"}, False),
+        ({"md5sums": b"0" * 32 + b"  etc/ld.so.conf.d/a.conf\n"}, False),
     ],
 )
-def test_a_script_that_has_to_run_is_seen(control: dict[str, bytes], script: str | None) -> None:
-    assert find_script(control) == script
+def test_what_only_brings_files_is_seen(control: dict[str, bytes], *, plain: bool) -> None:
+    interests = parse_interests("/usr/share/fonts fontconfig\n/usr/share/fonts other/noawait\n")
+    assert interests == ("/usr/share/fonts",)
+    assert only_brings_files(control, interests=interests) == plain
 
 
 def test_libraries_follow_from_what_is_compiled_with() -> None:

@@ -9,6 +9,8 @@ from carboy.bootstrap.control import parse_paragraph
 from carboy.bootstrap.deb.index import Package, parse_provides
 
 STATUS = "var/lib/dpkg/status"
+TRIGGERS = "var/lib/dpkg/triggers/File"
+SCRIPTS = ("preinst", "postinst")
 # What debhelper writes for changes between versions: of no effect when a package is installed the first time
 # (dpkg-maintscript-helper(1)).
 _HARMLESS = re.compile(
@@ -50,10 +52,23 @@ def extend_status(text: str, paragraphs: Sequence[str]) -> str:
     return "\n".join([text.rstrip("\n") + "\n", *sorted(paragraphs)])
 
 
-def find_script(control: Mapping[str, bytes]) -> str | None:
-    """Return the name of a script that a package needs to have run when it is installed, None where it only brings files."""
-    for name in ("preinst", "postinst", "triggers"):
+def parse_interests(text: str) -> tuple[str, ...]:
+    """Return the paths below which files are of interest to somebody's trigger: dpkg's ``triggers/File`` (deb-triggers(5))."""
+    return tuple(sorted({line.split()[0] for line in text.splitlines() if line.startswith("/")}))
+
+
+def only_brings_files(control: Mapping[str, bytes], *, interests: Sequence[str]) -> bool:
+    """Return whether unpacking is all that installing a package comes to, but for the linker's cache.
+
+    Not so where a script or another package's trigger has something to do, and where it says where libraries are.
+    """
+    for name in SCRIPTS:
         lines = re.sub(r"\\\n\s*", " ", control.get(name, b"").decode("utf-8", "replace")).splitlines()
         if any(not _HARMLESS.fullmatch(line.strip()) for line in lines):
-            return name
-    return None
+            return False
+    triggers = (line.partition("#")[0].split() for line in control.get("triggers", b"").decode().splitlines())
+    if any(words and (not words[0].startswith("activate") or words[1:] != ["ldconfig"]) for words in triggers):
+        return False
+    places = (*interests, "/etc/ld.so.conf.d")
+    names = (line[32:].strip() for line in control.get("md5sums", b"").decode("utf-8", "replace").splitlines())
+    return not any(f"/{name}".startswith(f"{place}/") for name in names for place in places)

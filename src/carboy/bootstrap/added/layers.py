@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.bootstrap.added.installed import STATUS, extend_status, find_script
+from carboy.bootstrap.added.installed import STATUS, TRIGGERS, extend_status, only_brings_files, parse_interests
 from carboy.bootstrap.bytecode import stamp_bytecode
 from carboy.bootstrap.deb.configure import CLEAN, plan_environment
 from carboy.bootstrap.deb.database import format_status, iter_info
+from carboy.bootstrap.deb.debfile import DebFile
+from carboy.bootstrap.deb.members import read_small_tar
 from carboy.bootstrap.deb.resolve import parse_relations
 from carboy.bootstrap.deb.unpack import UnpackReport, iter_tree_tar
-from carboy.bootstrap.errors import BootstrapError
 from carboy.bootstrap.sandbox import run_in_tree
 from carboy.bootstrap.streams import ChunkReader
 from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
@@ -39,6 +40,8 @@ FORMAT = 1
 _TIME_S = 315_532_800
 _ARCHIVES = "run/carboy/archives"
 _KIND = "layer"
+_LINKER = "etc/ld.so.cache"
+MAX_CONTROL_BYTES = 64 * 2**20
 _INSTALL = """\
 set -eu
 umask 022
@@ -143,8 +146,7 @@ def make_files(
 ) -> tuple[LayerResult, tuple[str, ...]]:
     """Make the layer of the files of ``packages``, which ``paths`` hold; it depends on nothing but them.
 
-    Returns it with the packages' paragraphs of a status file. Raises ``BootstrapError`` for a package that does more, when it is
-    installed, than to bring files.
+    Returns it with the packages' paragraphs of a status file.
     """
     store, key = making.store, _key("files", [package.sha256 for package in packages])
     places = {package.name: path for package, path in zip(packages, paths, strict=True)}
@@ -154,13 +156,6 @@ def make_files(
         with closing(chunks):
             chown = making.tier.name != "single"
             extracted = extract(ChunkReader(chunks), f"{ingest}/tree", chown=chown, whiteouts="apply")
-        for package in report.packages:
-            script = find_script(package.control)
-            if script is not None:
-                raise BootstrapError(
-                    f"{package.name} has a {script} of its own, which has to run when it is installed",
-                    hint=f'name it in carboy.toml: [system] packages = ["{package.name}"]; then it is a part of the base',
-                )
         owners = {path.strip(b"/").removeprefix(b"./"): ids for path, ids in extracted.owners.items()}
         layer = commit_tree(store, ingest, mtime_cap=report.newest_s, owners=None if chown else owners)
     paragraphs = tuple(format_status(package, state="installed") for package in report.packages)
@@ -169,32 +164,63 @@ def make_files(
     return layer, paragraphs
 
 
+def find_plain(making: Making, archive: Archive, packages: Sequence[Package], *, base: Digest) -> frozenset[str]:
+    """Return the names of those ``packages`` that only bring files; each is looked into once."""
+    store = making.store
+    interests = parse_interests(_read_file(making, [base], TRIGGERS))
+    keys = {package.name: _key("plain", [package.sha256, interests]) for package in packages}
+    known = {name: entry.value["plain"] for name, key in keys.items() if (entry := store.cache.get(key)) is not None}
+    unknown = [package for package in packages if package.name not in known]
+    for package, path in zip(unknown, archive.fetch(unknown), strict=True):
+        with translate_os_errors("read a package"), DebFile(path, name=package.name) as deb:
+            control = read_small_tar(ChunkReader(deb.open_tar("control")), limit=MAX_CONTROL_BYTES)
+        known[package.name] = only_brings_files(control, interests=interests)
+        store.cache.put(keys[package.name], _KIND, {"plain": known[package.name]}, [])
+    return frozenset(name for name, plain in known.items() if plain)
+
+
 def read_status(making: Making, layers: Sequence[Digest]) -> str:
     """Return dpkg's status file as the uppermost of ``layers`` that has one says it."""
+    return _read_file(making, layers, STATUS)
+
+
+def _read_file(making: Making, layers: Sequence[Digest], name: str) -> str:
     for diff_id in reversed(layers):
-        path = f"{making.store.layers.path(diff_id)}/{STATUS}"
+        path = f"{making.store.layers.path(diff_id)}/{name}"
         if os.path.isfile(path):
             with translate_os_errors(f"read {path}"), open(path, encoding="utf-8", errors="surrogateescape") as file:
                 return file.read()
     return ""
 
 
-def make_status(making: Making, text: str, paragraphs: Sequence[str], *, epoch_s: int) -> AddedLayer:
-    """Return the layer of a status file: ``text``, and the packages that ``paragraphs`` describe."""
-    status = extend_status(text, paragraphs).encode("utf-8", "surrogateescape")
-    key = _key("status", [hashlib.sha256(status).hexdigest(), epoch_s])
+def make_records(making: Making, paragraphs: Sequence[str], *, below: Sequence[Digest], epoch_s: int) -> AddedLayer:
+    """Return the layer of what a system notes of all its packages: dpkg's status with ``paragraphs`` more, the linker's cache.
+
+    It stands on the layers ``below``, in which the packages are.
+    """
+    status = extend_status(read_status(making, below), paragraphs).encode("utf-8", "surrogateescape")
+    key = _key("records", [hashlib.sha256(status).hexdigest(), list(map(str, below)), epoch_s])
     found = find_layer(making.store, key)
     if found is not None:
         return AddedLayer(layer=found, cached=True)
-    with making.store.layers.ingest_dir() as ingest, translate_os_errors("write the packages' status"):
-        place = f"{ingest}/tree"
-        for part in STATUS.split("/")[:-1]:
-            place = f"{place}/{part}"
-            os.mkdir(place, 0o755)
-            os.chmod(place, 0o755)  # noqa: S103  whatever the umask
+    with (
+        making.store.layers.ingest_dir() as ingest,
+        translate_os_errors("write the packages' status"),
+        open_container(making.home, os.urandom(32).hex()) as container,
+    ):
+        container.claim([str(diff_id) for diff_id in below])
+        root = container.prepare([making.store.layers.path(diff_id) for diff_id in below], userxattr=True)
+        run_in_tree(root, "exec ldconfig", env=plan_environment(epoch_s=epoch_s), making=making)
+        for name in (STATUS, _LINKER):
+            place = f"{ingest}/tree"
+            for part in name.split("/")[:-1]:
+                place = f"{place}/{part}"
+                os.makedirs(place, 0o755, exist_ok=True)
+                os.chmod(place, 0o755)  # noqa: S103  whatever the umask
         with open(f"{ingest}/tree/{STATUS}", "wb") as file:
             file.write(status)
         os.chmod(f"{ingest}/tree/{STATUS}", 0o644)
+        os.rename(f"{root.upper}/{_LINKER}", f"{ingest}/tree/{_LINKER}")
         owners: dict[bytes, tuple[int, int]] | None = {} if making.tier.name == "single" else None
         layer = commit_tree(making.store, ingest, mtime_cap=epoch_s, owners=owners)
     keep_layer(making.store, key, layer)

@@ -24,7 +24,7 @@ from carboy.runtime.spec import BindMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.environments.r.library import Source
@@ -78,10 +78,11 @@ class SourceInstaller:
         self._tier = tier
         self._log = log
 
-    def find(self, sources: Sequence[Source], *, below: Sequence[Digest], tools: Sequence[str]) -> list[SourceGroup]:
+    def find(self, sources: Sequence[Source], *, stands_on: Mapping[str, Sequence[str]]) -> list[SourceGroup]:
         """Return the sources by their layers, with those that are there.
 
-        A layer depends on its sources, on those that they require, and on what is below: code is compiled against it.
+        A layer depends on its sources, on those that they require, and on what each of these ``stands_on`` (by name, texts that
+        identify it): code is compiled against it.
         """
         shaped = [Package(name=s.name, version=s.version, requirement=s.line, built=True) for s in sources]
         planned = plan_groups(shaped, interpreter=f"R {FORMAT}", base="", own=OWN_LAYERS, bins=BINS)
@@ -89,7 +90,8 @@ class SourceInstaller:
         groups = []
         for plan in planned:
             members = tuple(by_name[package.name] for package in plan.packages)
-            value = [FORMAT, list(map(str, below)), list(tools), [s.line for s in _with_required(members, by_name)]]
+            required = _with_required(members, by_name)
+            value = [FORMAT, [[s.name for s in members], [[s.line, *stands_on[s.name]] for s in required]]]
             key = f"layer:r:{hashlib.sha256(json.dumps(value).encode()).hexdigest()}"
             groups.append(SourceGroup(sources=members, key=key, layer=find_layer(self._store, key)))
         return groups
