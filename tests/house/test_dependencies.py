@@ -36,7 +36,7 @@ SLOW = HEAVY | {
     "signal", "socket", "_sqlite3", "sqlite3", "struct", "termios", "threading", "types", "warnings",
 }  # fmt: skip
 # Distributions whose import has another name.
-IMPORT_NAMES = {"pyyaml": "yaml"}
+IMPORT_NAMES = {"py-rattler": "rattler", "pyyaml": "yaml"}
 # Of the standard library too, since Python 3.12; what it replaces has the name `_sha256` before.
 LATER = {"_sha2"}
 # Never carboy's own: a task's values are turned into these where their owner has them.
@@ -77,7 +77,9 @@ def test_a_start_on_a_private_network_imports_nothing_slow_but_struct() -> None:
 
 def test_every_foreign_import_is_declared() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    distributions = {re.split(r"[^\w-]", requirement)[0] for requirement in project["dependencies"]}
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(requirement for extra in extras for requirement in extra)]
+    distributions = {re.split(r"[^\w-]", requirement)[0] for requirement in wanted}
     declared = {IMPORT_NAMES.get(name, name).replace("-", "_") for name in distributions}
     used: dict[str, str] = {}
     for path in (CHECKOUT / "src").rglob("*.py"):

@@ -14,8 +14,8 @@ MAX_BYTES = 65_536
 # Each key with the variable that counts more than the file. All values are texts.
 KEYS = {"runtime": "CARBOY_RUNTIME", "network": "CARBOY_NETWORK", "context-limit": "CARBOY_CONTEXT_LIMIT"}
 # What has tables of its own, which the rooms that read them check: images that are made here, the archives for them,
-# where images come from and go to, and R's repositories.
-TABLES = ("archives", "bases", "registries", "r")
+# where images come from and go to, and where R's repositories and conda's channels are.
+TABLES = ("archives", "bases", "registries", "r", "conda")
 
 
 def read_default(key: str, *, home: str, environ: Mapping[str, str]) -> str:

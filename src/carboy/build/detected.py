@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
+from carboy.environments.conda.choose import list_conda_findings
 from carboy.environments.detect.choose import list_findings, offer_requirements
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
+    from carboy.environments.conda.wants import CondaWants
     from carboy.environments.detect.wants import Finding
 
 
@@ -19,7 +21,8 @@ class Detected:
     """A folder as a build reads it; texts are for people, "" and () where there is nothing to say.
 
     ``packages`` are requirements in pip's format from the file ``source``, ``versions`` how far they are fixed; ``offered`` what
-    the code imports where no file names packages; those of R likewise; ``problem`` is why it could not be built.
+    the code imports where no file names packages; those of R likewise; ``conda`` are conda's, from ``channels`` unless a lock
+    names them; ``problem`` is why it could not be built.
     """
 
     front: str
@@ -29,6 +32,8 @@ class Detected:
     source: str = ""
     packages: tuple[str, ...] = ()
     versions: str = ""
+    channels: tuple[str, ...] = ()
+    conda: tuple[str, ...] = ()
     system: tuple[str, ...] = ()
     r: str = ""
     r_source: str = ""
@@ -42,7 +47,15 @@ class Detected:
 
 def detect_folder(folder: str) -> Detected:
     """Return what is found in ``folder``; runs and writes nothing. Raises ``CarboyError`` when it cannot be read."""
-    from carboy.build.plan import PYTHONS, choose_command, choose_packages, choose_suite, has_python, parse_apt
+    from carboy.build.plan import (
+        PYTHONS,
+        choose_command,
+        choose_conda_packages,
+        choose_packages,
+        choose_suite,
+        has_python,
+        parse_apt,
+    )
     from carboy.build.project import read_project
     from carboy.build.r import RS, choose_r_packages
     from carboy.build.settings import parse_settings
@@ -53,10 +66,11 @@ def detect_folder(folder: str) -> Detected:
     facts = read_project(folder)
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     problems: list[CarboyError] = []
-    wants, r, python, why, r_version = None, None, "", "", ""
+    wants, conda, r, python, why, r_version = None, None, None, "", "", ""
     command: tuple[str, ...] = ()
     try:
-        wants = choose_packages(facts, settings)
+        conda = choose_conda_packages(facts, settings)
+        wants = choose_packages(facts, settings) if conda is None else conda.pip
     except CarboyError as error:
         problems.append(error)
     try:
@@ -64,8 +78,10 @@ def detect_folder(folder: str) -> Detected:
     except CarboyError as error:
         problems.append(error)
     try:
-        suite, reason = choose_suite(facts, settings, wants, r)
-        if reason.startswith("Python"):
+        suite, reason = choose_suite(facts, settings, wants, r, conda=conda)
+        if conda is not None:
+            python, r_version = f"that of {conda.source} (debian:{suite})", RS[suite] if r is not None else ""
+        elif reason.startswith("Python"):
             python, r_version = f"{reason} (debian:{suite})", RS[suite] if r is not None else ""
         else:
             r_version = f"{reason.removeprefix('R ')} (debian:{suite})"
@@ -77,10 +93,16 @@ def detect_folder(folder: str) -> Detected:
     return Detected(
         front=choice.front,
         front_reason=choice.reason,
-        files=(*list_findings(facts.files, wants), *list_r_findings(facts.texts, r)),
+        files=(
+            *list_conda_findings(facts.files, conda),
+            *list_findings(facts.files, wants),
+            *list_r_findings(facts.texts, r),
+        ),
         python=python,
         source="" if wants is None else wants.source,
         packages=tuple(line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)),
+        channels=() if conda is None else conda.channels,
+        conda=() if conda is None else _list_conda(conda),
         versions="" if wants is None else _describe_versions(wants.allowed, wants.constraints),
         system=(*settings.packages, *parse_apt(facts.texts.get("apt.txt", ""))),
         r=r_version,
@@ -89,9 +111,13 @@ def detect_folder(folder: str) -> Detected:
         r_offered=() if r is not None else offer_r(facts.files, facts.texts),
         command=command,
         command_reason=why,
-        offered=() if wants is not None else offer_requirements(facts.files, facts.texts),
+        offered=() if wants is not None or conda is not None else offer_requirements(facts.files, facts.texts),
         problem="; ".join(error.brief for error in problems),
     )
+
+
+def _list_conda(conda: CondaWants) -> tuple[str, ...]:
+    return conda.specs or tuple(f"{package.name}={package.version}" for package in conda.packages)
 
 
 def _describe_versions(allowed: str, constraints: str) -> str:

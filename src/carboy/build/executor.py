@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from carboy.base.web import read_web_settings
 from carboy.build.files import commit_files, fingerprint
-from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, FilesStep, Plan, RStep, step_key
+from carboy.build.plan import BaseStep, CondaStep, ConfigStep, EnvironmentStep, FilesStep, Plan, RStep, step_key
 from carboy.build.progress import StepResult
+from carboy.environments.conda.wants import PREFIX
 from carboy.environments.lockfile import LockFile, explain_drift
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from carboy.build.bundles.offline import Offline
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler
+    from carboy.environments.conda.install import CondaAssembler, CondaRequest
     from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
@@ -114,6 +117,7 @@ class _Execution:
         self._base_packages: tuple[str, ...] = ()
         self._lock = ""
         self._r_lock = ""
+        self._conda_lock = ""
         self._made_base: BaseLayer | None = None
         self._recipe: Recipe | None = None
         self._archive_config: ArchiveConfig | None = None
@@ -131,6 +135,8 @@ class _Execution:
             match step:
                 case BaseStep():
                     cached = self._base(step)
+                case CondaStep():
+                    cached = self._conda(step)
                 case EnvironmentStep():
                     cached = self._environment(step)
                 case RStep():
@@ -156,12 +162,18 @@ class _Execution:
     def resolve(self, *, fresh: bool) -> LockFile:
         base = ""
         python: tuple[str, ...] = ()
+        above = any(isinstance(step, EnvironmentStep) for step in self._plan.steps)
         r: tuple[str, ...] = ()
         sources: tuple[str, ...] = ()
         for step in self._plan.steps:
             if isinstance(step, BaseStep):
                 self._base(step)
                 base = step.base
+            elif isinstance(step, CondaStep):
+                if above:
+                    self._conda(step)  # its Python chooses what stands above
+                else:
+                    self._resolve_conda(step, fresh=fresh)
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
@@ -176,6 +188,7 @@ class _Execution:
             python=python,
             r=r,
             r_sources=sources,
+            conda=tuple(self._conda_lock.splitlines()),
         )
 
     def collect(self) -> Collected:
@@ -281,6 +294,50 @@ class _Execution:
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
         self._key = step_key(step, parent="", inputs=(str(base.diff_id),))
         return base.cached
+
+    def _conda_request(self, step: CondaStep) -> tuple[CondaAssembler, CondaRequest]:
+        from carboy.build.conda import plan_request, read_addresses
+        from carboy.environments.conda.install import CondaAssembler
+
+        context = self._context
+        self._key = step_key(step, parent=self._key)
+        request = plan_request(
+            step,
+            base=[item.layer.diff_id for item in self._layers],
+            base_packages=self._base_packages,
+            key=self._key,
+            epoch_s=self._epoch_s,
+        )
+        assembler = CondaAssembler(
+            store=context.store,
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            web=read_web_settings(context.environ),
+            addresses=read_addresses(context.home.path),
+        )
+        return assembler, request
+
+    def _resolve_conda(self, step: CondaStep, *, fresh: bool) -> None:
+        assembler, request = self._conda_request(step)
+        packages, _ = assembler.resolve(request, fresh=fresh)
+        self._conda_lock = "".join(f"{package.line}\n" for package in packages)
+
+    def _conda(self, step: CondaStep) -> bool:
+        from carboy.build.conda import find_python
+        from carboy.environments.install import describe_made
+
+        assembler, request = self._conda_request(step)
+        made = assembler.assemble(request, log=self._context.progress.log)
+        self._conda_lock = made.lock
+        python = find_python(made.lock.splitlines(), self._plan.command)
+        self._interpreter = f"{python} in {PREFIX}"
+        self._key = step_key(step, parent=self._key, inputs=(made.lock,))
+        self._detail = "" if made.cached else describe_made(made.layers)
+        self._layers += [
+            BuiltLayer(layer=item.layer, created_by=f"carboy: conda {item.content}") for item in made.layers
+        ]
+        return made.cached
 
     def _request(self, step: EnvironmentStep) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.host import read_index_config
@@ -397,7 +454,7 @@ class _Execution:
         store = self._context.store
         record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
-        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, *layers))}"
+        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, self._conda_lock, *layers))}"
         entry = store.cache.get(key)
         if entry is not None:
             digest = Digest.parse(entry.value["digest"])
@@ -412,6 +469,7 @@ class _Execution:
                 "io.carboy.archive": record,
                 **({"io.carboy.lock": self._lock} if self._lock else {}),
                 **({"io.carboy.r": self._r_lock} if self._r_lock else {}),
+                **({"io.carboy.conda": self._conda_lock} if self._conda_lock else {}),
             },
         )
         created = format_time(self._epoch_s)

@@ -21,13 +21,16 @@ from carboy.build.r import (
     plan_r_environment,
 )
 from carboy.build.settings import Settings, parse_procfile, parse_settings
+from carboy.environments.conda.wants import PREFIX, SUBDIRS
 from carboy.environments.detect.requirements import strip_hashes
 from carboy.environments.lockfile import NAME as LOCK_NAME
 from carboy.environments.lockfile import LockFile, parse_lockfile
 from carboy.errors import CarboyError
+from carboy.oci.platform import Platform
 
 if TYPE_CHECKING:
     from carboy.build.project import ProjectFacts
+    from carboy.environments.conda.wants import CondaWants
     from carboy.environments.detect.wants import Wants
     from carboy.environments.r.wants import RPackage, RWants
 
@@ -68,13 +71,35 @@ class BaseStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CondaStep:
+    """Choose, fetch and link conda's packages: see ``environments.conda.wants.CondaWants``; ``packages`` are lines of a lock."""
+
+    specs: tuple[str, ...]
+    channels: tuple[str, ...]
+    packages: tuple[str, ...]
+    reason: str
+    constraints: tuple[str, ...] = ()
+    skipped_scripts: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        count = len(self.packages or self.specs)
+        return f"install {count} package{'' if count == 1 else 's'} of conda's into /opt/conda"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentStep:
-    """Resolve and install Python packages: see ``environments.detect.wants.Wants``."""
+    """Resolve and install Python packages: see ``environments.detect.wants.Wants``.
+
+    ``above_conda`` says that they are for conda's Python, which has packages of its own.
+    """
 
     requirements: str
     constraints: str
     allowed: str
     reason: str
+    above_conda: bool = False
 
     @property
     def what(self) -> str:
@@ -130,7 +155,7 @@ class ConfigStep:
         return f"command {' '.join(self.command)}" if self.command else "no command"
 
 
-Step = BaseStep | EnvironmentStep | RStep | FilesStep | ConfigStep
+Step = BaseStep | CondaStep | EnvironmentStep | RStep | FilesStep | ConfigStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +182,11 @@ class Plan:
     locked_base: tuple[str, ...] = ()
     locked_r: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What runs in a container of it, () for nothing."""
+        return next((step.command for step in self.steps if isinstance(step, ConfigStep)), ())
 
     def describe(self) -> list[DescribedStep]:
         """Return the steps for people; a step's key covers the steps before it."""
@@ -196,35 +226,42 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     """
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
     command, why = choose_command(facts, settings)
-    wants = choose_packages(facts, settings)
+    conda = choose_conda_packages(facts, settings)
+    wants = choose_packages(facts, settings) if conda is None else conda.pip
     r = choose_r_packages(facts, settings)
-    suite, suite_why = choose_suite(facts, settings, wants, r)
-    python = has_python(facts, settings, wants, r)
+    suite, suite_why = choose_suite(facts, settings, wants, r, conda=conda)
+    python = conda is None and has_python(facts, settings, wants, r)
     languages = (*(("python3",) if python else ()), *((CORE,) if r is not None else ()))
     if python and r is not None:
         languages = (*languages, f"libpython{PYTHONS[suite]}")  # for R, which loads Python into itself (reticulate)
     packages = (*languages, *settings.packages, *parse_apt(facts.texts.get("apt.txt", "")))
     base = BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)
-    inputs = digest_inputs(base, wants, r, distribution=settings.r_versions == "distribution")
+    inputs = digest_inputs(base, wants, r, distribution=settings.r_versions == "distribution", conda=conda)
     lock, notes = choose_lock(facts.texts.get(LOCK_NAME), inputs, locked=locked)
     if lock is not None and wants is not None:
         text = "".join(f"{line}\n" for line in lock.python)
         wants = replace(wants, constraints=strip_hashes(text), allowed=text, source=f"{wants.source} and {LOCK_NAME}")
     steps: list[Step] = [base]
-    steps += _plan_environments(wants, r, settings, lock)
     path = _SYSTEM_PATH
+    if conda is not None:
+        steps.append(_plan_conda(conda, settings, lock))
+        path = f"{PREFIX}/bin:{path}"
+    steps += _plan_environments(wants, r, settings, lock, above_conda=conda is not None)
     if wants is not None and wants.requirements:
-        path = f"/opt/env/bin:{_SYSTEM_PATH}"
-    else:
+        path = f"/opt/env/bin:{path}"
+    elif conda is None:
         command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
     ignore = _read_ignore(facts)
     steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
     env = {"PATH": path, "LANG": "C.UTF-8"}
-    if python:
+    if python or conda is not None:
         env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
     if r is not None:
-        interpreter = "/opt/env/bin/python" if "/opt/env" in path else "/usr/bin/python3"
-        env |= plan_r_environment(r, python=interpreter if python else "")
+        own = "/usr/bin/python3" if conda is None else f"{PREFIX}/bin/python"
+        interpreter = "/opt/env/bin/python" if "/opt/env" in path else own
+        env |= plan_r_environment(r, python=interpreter if python or conda is not None else "")
+    if conda is not None:
+        env |= {"CONDA_PREFIX": PREFIX, **dict(conda.variables)}
     env |= settings.env
     steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
     return Plan(
@@ -243,7 +280,20 @@ def has_python(facts: ProjectFacts, settings: Settings, wants: Wants | None, r: 
     return r is None or wants is not None or bool(facts.scripts or settings.python or settings.requirements)
 
 
-def _plan_environments(wants: Wants | None, r: RWants | None, settings: Settings, lock: LockFile | None) -> list[Step]:
+def _plan_conda(conda: CondaWants, settings: Settings, lock: LockFile | None) -> CondaStep:
+    packages = tuple(package.line for package in conda.packages)
+    return CondaStep(
+        specs=() if packages else conda.specs,
+        channels=() if packages else conda.channels,
+        packages=packages if lock is None else lock.conda,
+        reason=conda.source if lock is None else f"{conda.source} and {LOCK_NAME}",
+        skipped_scripts=settings.skipped_scripts,
+    )
+
+
+def _plan_environments(
+    wants: Wants | None, r: RWants | None, settings: Settings, lock: LockFile | None, *, above_conda: bool
+) -> list[Step]:
     """Return the steps that install packages of languages."""
     steps: list[Step] = []
     if wants is not None and wants.requirements:
@@ -253,6 +303,7 @@ def _plan_environments(wants: Wants | None, r: RWants | None, settings: Settings
                 constraints=wants.constraints,
                 allowed=wants.allowed,
                 reason=wants.source,
+                above_conda=above_conda,
             )
         )
     if r is not None and r.packages:
@@ -267,7 +318,14 @@ def _plan_environments(wants: Wants | None, r: RWants | None, settings: Settings
     return steps
 
 
-def digest_inputs(base: BaseStep, wants: Wants | None, r: RWants | None = None, *, distribution: bool = False) -> str:
+def digest_inputs(
+    base: BaseStep,
+    wants: Wants | None,
+    r: RWants | None = None,
+    *,
+    distribution: bool = False,
+    conda: CondaWants | None = None,
+) -> str:
     """Return the digest of what a lock depends on: the base, its packages, and the packages of languages that are asked for.
 
     ``distribution``: the distribution's versions of R packages do.
@@ -276,6 +334,8 @@ def digest_inputs(base: BaseStep, wants: Wants | None, r: RWants | None = None, 
     value: list[object] = [base.base, base.packages, python]
     if r is not None:
         value.append([[str(package) for package in r.packages], distribution])
+    if conda is not None:
+        value.append([conda.specs, conda.channels, [package.line for package in conda.packages]])
     return f"sha256:{hashlib.sha256(json.dumps(value, separators=(',', ':')).encode()).hexdigest()}"
 
 
@@ -337,11 +397,16 @@ def _choose_r_start(facts: ProjectFacts) -> tuple[tuple[str, ...], str] | None:
 
 
 def choose_suite(
-    facts: ProjectFacts, settings: Settings, wants: Wants | None, r: RWants | None = None
+    facts: ProjectFacts,
+    settings: Settings,
+    wants: Wants | None,
+    r: RWants | None = None,
+    *,
+    conda: CondaWants | None = None,
 ) -> tuple[str, str]:
-    """Return the Debian suite whose Python and R the folder asks for, and why."""
+    """Return the Debian suite whose Python and R the folder asks for, and why; any suite does for conda's Python."""
     have_r, r_why = find_r_suites(facts, settings, r) if r is not None else (tuple(PYTHONS), "")
-    for wanted, where in _asked_pythons(facts, settings, wants):
+    for wanted, where in _asked_pythons(facts, settings, wants) if conda is None else ():
         fits = [suite for suite, version in PYTHONS.items() if _fits(version, wanted)]
         if not fits:
             have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
@@ -358,6 +423,8 @@ def choose_suite(
     suite = DEFAULT_SUITE if DEFAULT_SUITE in have_r else have_r[-1]
     if r is not None:
         return suite, f"R {RS[suite]}: {r_why}"
+    if conda is not None:
+        return suite, f"{conda.source} says which Python there is, on any system"
     return suite, f"Python {PYTHONS[suite]}: no version is asked for"
 
 
@@ -390,6 +457,16 @@ def _fits(version: str, wanted: str) -> bool:
         if not ok:
             return False
     return True
+
+
+def choose_conda_packages(facts: ProjectFacts, settings: Settings) -> CondaWants | None:
+    """Return what the folder asks of conda, None for nothing. Raises ``CarboyError`` as :func:`choose_packages`."""
+    from carboy.environments.conda.choose import FILES, choose_conda
+
+    if not any(name in facts.texts for name in (*FILES, "pyproject.toml")):
+        return None
+    subdir = SUBDIRS[Platform.current().architecture]
+    return choose_conda(facts.texts, subdir=subdir, named=settings.requirements)
 
 
 def choose_packages(facts: ProjectFacts, settings: Settings) -> Wants | None:

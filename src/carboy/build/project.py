@@ -7,6 +7,8 @@ import stat
 from dataclasses import dataclass
 
 from carboy.base.fs import translate_os_errors
+from carboy.environments.conda.choose import FILES as CONDA_FILES
+from carboy.environments.conda.locks import CONDA_LOCK, PIXI_LOCK
 from carboy.environments.detect.locks import LOCKS
 from carboy.environments.detect.requirements import find_includes
 from carboy.environments.detect.wants import CODE
@@ -31,9 +33,10 @@ _AT_TOP = frozenset(
     }
 )
 _DECIDING = frozenset(
-    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", RENV, INSTALL, *LOCKS}
+    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", RENV, INSTALL}
+    | {*LOCKS, *CONDA_FILES}
 )
-_LARGE = frozenset({RENV, PACKRAT, *LOCKS})
+_LARGE = frozenset({RENV, PACKRAT, CONDA_LOCK, PIXI_LOCK, *LOCKS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

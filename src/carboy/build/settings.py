@@ -15,6 +15,7 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "python": {"version": str, "requirements": str, "extras": list, "groups": list},
     "r": {"version": str, "requirements": str, "packages": list, "versions": str, "suggests": bool},
     "system": {"packages": list},
+    "conda": {"skip-scripts": list},
     "build": {"front": str},
 }
 _SHELL = ("/bin/sh", "-c")
@@ -39,6 +40,7 @@ class Settings:
     r_packages: tuple[str, ...] = ()
     r_versions: str = "locked"
     r_suggests: bool = False
+    skipped_scripts: tuple[str, ...] = ()
 
 
 def parse_settings(text: str) -> Settings:
@@ -84,6 +86,7 @@ def parse_settings(text: str) -> Settings:
         extras=_strings(python.get("extras", []), "python.extras"),
         groups=_strings(python.get("groups", []), "python.groups"),
         packages=_strings(value.get("system", {}).get("packages", []), "system.packages"),
+        skipped_scripts=_strings(value.get("conda", {}).get("skip-scripts", []), "conda.skip-scripts"),
     )
 
 

@@ -15,6 +15,9 @@ One line for each package, in a stable order; no address, no time, nothing of th
     [r]                         where a folder asks for R packages
     packages = ["r-cran-mass 7.3-58.2-1 sha256:...", ...]       the distribution's, and the libraries that they need
     sources = ["abind 1.4-5 sha256:...", ...]
+
+    [conda]                     where a folder asks for any of conda's
+    packages = ["zlib 1.3.1 conda-forge/linux-64/zlib-1.3.1-hb9d3cd8_2.conda sha256:...", ...]
 """
 
 from __future__ import annotations
@@ -31,11 +34,14 @@ _VERSION = 1
 _BASE_LINE = re.compile(r"(\S+) (\S+) sha256:[0-9a-f]{64}", re.ASCII)
 _PYTHON_LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*( @ \S+|==\S+)( --hash=sha256:[0-9a-f]{64})+", re.ASCII)
 
+_CONDA_LINE = re.compile(r"\S+ \S+ \S+/[\w-]+/[^/\s]+(\.conda|\.tar\.bz2) sha256:[0-9a-f]{64}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockFile:
     """A lock: ``inputs`` is the digest of what was asked for, ``base`` the distribution and suite, ``base_packages`` lines of
-    name, version and hash, ``python`` requirements in pip's form with their hashes, ``r`` and ``r_sources`` lines as the base's.
+    name, version and hash, ``python`` requirements in pip's form with their hashes, ``r`` and ``r_sources`` lines as the base's,
+    ``conda`` lines of conda's packages.
     """
 
     inputs: str
@@ -44,6 +50,7 @@ class LockFile:
     python: tuple[str, ...]
     r: tuple[str, ...] = ()
     r_sources: tuple[str, ...] = ()
+    conda: tuple[str, ...] = ()
 
 
 def render_lockfile(lock: LockFile) -> str:
@@ -56,6 +63,8 @@ def render_lockfile(lock: LockFile) -> str:
     ]
     if lock.r or lock.r_sources:
         parts.append(f"[r]\npackages = {_list(lock.r)}\nsources = {_list(lock.r_sources)}\n")
+    if lock.conda:
+        parts.append(f"[conda]\npackages = {_list(lock.conda)}\n")
     return "\n".join(parts)
 
 
@@ -83,13 +92,15 @@ def parse_lockfile(text: str) -> LockFile:
             python=tuple(python["packages"]),
             r=tuple(r["packages"]),
             r_sources=tuple(r["sources"]),
+            conda=tuple(value.get("conda", {"packages": ()})["packages"]),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise CarboyError(f"{NAME} cannot be read", details=str(error), hint=hint) from error
     if version != _VERSION:
         raise CarboyError(f"{NAME} is of version {version}, which this carboy does not know", hint=hint)
     own = (lock.base_packages, lock.r, lock.r_sources)
-    for lines, form in (*((lines, _BASE_LINE) for lines in own), (lock.python, _PYTHON_LINE)):
+    others = ((lock.python, _PYTHON_LINE), (lock.conda, _CONDA_LINE))
+    for lines, form in (*((lines, _BASE_LINE) for lines in own), *others):
         for line in lines:
             if not isinstance(line, str) or not form.fullmatch(line):
                 raise CarboyError(f"{NAME} has a line that names no package", details=str(line), hint=hint)

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.layers import tarread
 from carboy.layers.errors import LayerError
@@ -19,6 +19,8 @@ from carboy.layers.inside import make_directories, open_directory, remove_entry,
 from carboy.layers.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from carboy.layers.tarread import Member, Readable
 
 CHUNK_BYTES = 2**20
@@ -37,6 +39,22 @@ class ExtractReport:
     owners: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
 
+class Members(Protocol):
+    """What is unpacked: see ``tarread.TarReader``, which is one."""
+
+    def __iter__(self) -> Iterator[Member]:
+        """Yield the members in order."""
+        ...
+
+    def read_data(self, size: int) -> bytes | memoryview:
+        """Return up to ``size`` bytes of the current member, empty at its end."""
+        ...
+
+    def drain(self) -> None:
+        """Read what it comes from to its end."""
+        ...
+
+
 def extract(
     stream: Readable, tree_dir: str, *, limits: Limits = DEFAULT, chown: bool = True, whiteouts: str = "overlay"
 ) -> ExtractReport:
@@ -47,6 +65,13 @@ def extract(
     makes its own /dev). Raises ``LayerError`` for a hostile or damaged stream; the tree is then to be thrown away.
     """
     reader = tarread.TarReader(stream, limits=limits)
+    return extract_members(reader, tree_dir, limits=limits, chown=chown, whiteouts=whiteouts)
+
+
+def extract_members(
+    reader: Members, tree_dir: str, *, limits: Limits = DEFAULT, chown: bool = True, whiteouts: str = "overlay"
+) -> ExtractReport:
+    """Do what :func:`extract` does with the members that ``reader`` gives: those of a tar, or what somebody made of them."""
     extraction = _Extraction(reader, tree_dir, limits=limits, chown=chown, overlay=whiteouts == "overlay")
     try:
         for member in reader:
@@ -63,7 +88,7 @@ def extract(
 
 
 class _Extraction:
-    def __init__(self, reader: tarread.TarReader, tree_dir: str, *, limits: Limits, chown: bool, overlay: bool) -> None:
+    def __init__(self, reader: Members, tree_dir: str, *, limits: Limits, chown: bool, overlay: bool) -> None:
         self._reader = reader
         self._limits = limits
         self._chown = chown

@@ -267,7 +267,7 @@ with open("x"):
 
 
 def test_files_of_other_packagers_are_named() -> None:
-    assert find_unread(["main.py", "environment.yml"]) == ("environment.yml", "conda's packages")
+    assert find_unread(["main.py", "Project.toml"]) == ("Project.toml", "Julia's packages")
     assert find_unread(["main.py"]) is None
     facts = read_project(str(PROJECTS / "pipenv"))
     found = {item.file: item.used for item in list_findings(facts.files, choose_wants(facts.texts))}

@@ -33,6 +33,13 @@ def detect(words: list[str]) -> int:
     return 0
 
 
+def _describe_conda(found: Detected) -> str:
+    if not found.conda:
+        return ""
+    where = f"from {', '.join(found.channels)}" if found.channels else "locked, each with its hash"
+    return f"{len(found.conda)} package{'' if len(found.conda) == 1 else 's'}, {where}"
+
+
 def _render(found: Detected) -> str:
     rows = [(item.file, item.meaning, "yes" if item.used else "no") for item in found.files]
     parts = (
@@ -41,6 +48,7 @@ def _render(found: Detected) -> str:
     about = [
         ("front end", f"{found.front}: {found.front_reason}"),
         ("python", found.python),
+        ("conda", _describe_conda(found)),
         ("packages", f"{len(found.packages)} from {found.source}" if found.source else "none are asked for"),
         ("versions", found.versions),
         ("r", found.r),
