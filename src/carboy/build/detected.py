@@ -12,8 +12,11 @@ from carboy.environments.detect.choose import list_findings, offer_requirements
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
+    from carboy.build.project import ProjectFacts
+    from carboy.build.settings import Settings
     from carboy.environments.conda.wants import CondaWants
-    from carboy.environments.detect.wants import Finding
+    from carboy.environments.detect.wants import Finding, Wants
+    from carboy.environments.r.wants import RWants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +50,9 @@ class Detected:
 
 def detect_folder(folder: str) -> Detected:
     """Return what is found in ``folder``; runs and writes nothing. Raises ``CarboyError`` when it cannot be read."""
-    from carboy.build.plan import (
-        PYTHONS,
-        choose_command,
-        choose_conda_packages,
-        choose_packages,
-        choose_suite,
-        has_python,
-        parse_apt,
-    )
+    from carboy.build.plan import choose_command, choose_conda_packages, choose_packages, parse_apt
     from carboy.build.project import read_project
-    from carboy.build.r import RS, choose_r_packages
+    from carboy.build.r import choose_r_packages
     from carboy.build.settings import parse_settings
     from carboy.build.sources import read_front
     from carboy.environments.r.choose import list_r_findings, offer_r
@@ -78,14 +73,7 @@ def detect_folder(folder: str) -> Detected:
     except CarboyError as error:
         problems.append(error)
     try:
-        suite, reason = choose_suite(facts, settings, wants, r, conda=conda)
-        if conda is not None:
-            python, r_version = f"that of {conda.source} (debian:{suite})", RS[suite] if r is not None else ""
-        elif reason.startswith("Python"):
-            python, r_version = f"{reason} (debian:{suite})", RS[suite] if r is not None else ""
-        else:
-            r_version = f"{reason.removeprefix('R ')} (debian:{suite})"
-            python = PYTHONS[suite] if has_python(facts, settings, wants, r) else ""
+        python, r_version = _describe_languages(facts, settings, wants, r, conda=conda)
         command, why = choose_command(facts, settings)
     except CarboyError as error:
         problems.append(error)
@@ -114,6 +102,22 @@ def detect_folder(folder: str) -> Detected:
         offered=() if wants is not None or conda is not None else offer_requirements(facts.files, facts.texts),
         problem="; ".join(error.brief for error in problems),
     )
+
+
+def _describe_languages(
+    facts: ProjectFacts, settings: Settings, wants: Wants | None, r: RWants | None, *, conda: CondaWants | None
+) -> tuple[str, str]:
+    """Return which Python and R the image has. Raises ``CarboyError`` where there is none that is asked for."""
+    from carboy.build.plan import PYTHONS, choose_suite, has_python
+    from carboy.build.r import RS
+
+    suite, reason = choose_suite(facts, settings, wants, r, conda=conda)
+    if conda is not None:
+        return f"that of {conda.source} (debian:{suite})", RS[suite] if r is not None else ""
+    if reason.startswith("Python"):
+        return f"{reason} (debian:{suite})", RS[suite] if r is not None else ""
+    python = PYTHONS[suite] if has_python(facts, settings, wants, r) else ""
+    return python, f"{reason.removeprefix('R ')} (debian:{suite})"
 
 
 def _list_conda(conda: CondaWants) -> tuple[str, ...]:
