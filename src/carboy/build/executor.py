@@ -199,6 +199,8 @@ class _Execution:
             if isinstance(step, BaseStep):
                 self._base(step)
                 found += self._collect_base(step)
+            elif isinstance(step, CondaStep):
+                raise CarboyError("a bundle holds no packages of conda's", hint="build it once where the channels are")
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
                 collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
@@ -315,6 +317,7 @@ class _Execution:
             tier=context.tier,
             web=read_web_settings(context.environ),
             addresses=read_addresses(context.home.path),
+            offline=context.offline is not None,
         )
         return assembler, request
 

@@ -82,6 +82,7 @@ class CondaAssembler:
         tier: Tier,
         web: WebSettings,
         addresses: Mapping[str, str],
+        offline: bool = False,
     ) -> None:
         self._store = store
         self._home = home
@@ -89,6 +90,7 @@ class CondaAssembler:
         self._tier = tier
         self._web = web
         self._addresses = addresses
+        self._offline = offline
 
     def resolve(self, request: CondaRequest, *, fresh: bool = False) -> tuple[tuple[CondaPackage, ...], bool]:
         """Return the packages that the request comes to, and whether that was known; ``fresh`` asks the channels anew.
@@ -139,6 +141,11 @@ class CondaAssembler:
         return Environment(layers=tuple(layers), lock=lock, cached=known and not missing)
 
     def _fetcher(self, channels: Sequence[str]) -> ChannelFetcher:
+        if self._offline:
+            raise CarboyError(
+                "conda's packages are not here, and --offline asks nobody for them",
+                hint="build it once without --offline: what was made stays",
+            )
         addresses = {channel: find_address(channel, self._addresses) for channel in channels}
         return ChannelFetcher(addresses, web=self._web, cache_dir=f"{self._home.cache}/conda")
 
