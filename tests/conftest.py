@@ -28,7 +28,16 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-pytest_plugins = ["older_kernel", "sandboxes", "small_image", "containers", "screens", "contracts", "dockerfiles"]
+pytest_plugins = [
+    "older_kernel",
+    "sandboxes",
+    "small_image",
+    "containers",
+    "screens",
+    "contracts",
+    "dockerfiles",
+    "registries",
+]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BASE_VARIABLE = "CARBOY_TEST_BASE"

@@ -12,7 +12,8 @@ from carboy.oci.digest import Digest
 from carboy.oci.document import MAX_DOCUMENT_BYTES, parse_json
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError
 from carboy.oci.mediatypes import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST
-from carboy.remote.errors import NotThereError, RegistryError, RestartError
+from carboy.remote.answers import Busy
+from carboy.remote.errors import DeniedError, NotThereError, RegistryError, RestartError
 from carboy.remote.tokens import make_scope
 from carboy.remote.transport import Request
 
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
     import httpx
 
     from carboy.oci.descriptor import Descriptor
-    from carboy.remote.answers import Busy
     from carboy.remote.transport import Transport
 
 ACCEPTED = (INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 MAX_TAGS = 100_000
 _PAGE = 1000  # more is an error at ECR
-_CHUNK_BYTES = 2**18
+# A registry may read all of a large blob again, or copy it, before it answers.
+_THINKING_S = 600.0
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
 
 
@@ -78,8 +80,14 @@ class RegistryClient:
         """Return when the registry lets this person in."""
 
         def once() -> None:
-            with self._transport.open(Request(method="GET", target="v2/")) as response:
-                response.read()
+            with self._transport.open(Request(method="GET", target="v2/", answers=(200, 401))) as response:
+                if response.status_code == 401:
+                    raise DeniedError(
+                        f"{self.registry} does not know this user, or not with this password",
+                        registry=self.registry,
+                        status=401,
+                        hint="check both; some registries want a token in the password's place",
+                    )
 
         self._transport.retry(once)
 
@@ -92,7 +100,7 @@ class RegistryClient:
         def once() -> FetchedManifest:
             with self._transport.open(request) as response:
                 data = b""
-                for chunk in response.iter_raw(_CHUNK_BYTES):
+                for chunk in response.iter_raw():
                     data += chunk
                     if len(data) > MAX_DOCUMENT_BYTES:
                         self._wrong(f"a manifest of more than {MAX_DOCUMENT_BYTES} bytes")
@@ -140,7 +148,8 @@ class RegistryClient:
             if start and not _continues(response, start):
                 raise RestartError
             size = start
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            # As it comes: what waited for more of its chunk would be lost with the connection.
+            for chunk in response.iter_raw():
                 size += len(chunk)
                 if size > blob.size:
                     self._wrong(f"more than the {blob.size} bytes of {blob.digest}")
@@ -149,14 +158,17 @@ class RegistryClient:
     def list_tags(self, repository: str) -> list[str]:
         """Return the tags of a repository."""
         target = f"v2/{self._prefix}{repository}/tags/list?n={_PAGE}"
-        found: list[str] = []
+        found: dict[str, None] = {}
         while target:
+            before = len(found)
             request = Request(method="GET", target=target, scopes=self._scopes(repository, "pull"))
             tags, target = self._transport.retry(lambda request=request: self._read_tags(request))  # type: ignore[misc]
-            found += tags
+            found |= dict.fromkeys(tags)
             if len(found) > MAX_TAGS:
                 self._wrong(f"more than {MAX_TAGS} tags")
-        return list(dict.fromkeys(found))
+            if len(found) == before:
+                break  # a page without a new tag is the last one, whatever it says of another
+        return list(found)
 
     def _read_tags(self, request: Request) -> tuple[list[str], str]:
         with self._transport.open(request) as response:
@@ -169,9 +181,12 @@ class RegistryClient:
                 tags = parse_json(data, "list of tags").get("tags") or []  # null, where there are none
             except InvalidDocumentError as error:
                 self._wrong(error.brief)
+            if not isinstance(tags, list):
+                self._wrong("tags that are no list")
             link = _NEXT.search(response.headers.get("link", ""))
-            # Artifactory lists digests as well, which are no tags.
-            return [tag for tag in tags if isinstance(tag, str) and ":" not in tag], link[1] if link else ""
+            following = str(response.request.url.join(link[1])) if link else ""
+            # Nexus lists null, Artifactory digests, which are no tags.
+            return [tag for tag in tags if isinstance(tag, str) and _TAG.fullmatch(tag)], following
 
     def _about_manifest(self, method: str, repository: str, reference: str) -> Request:
         return Request(
@@ -196,7 +211,7 @@ class RegistryClient:
     def _find_media_type(self, data: bytes, told: str) -> str:
         """Return what a document calls itself, where the registry calls it JSON or nothing."""
         try:
-            own = parse_json(data, "manifest").get("mediaType", "")
+            own = str(parse_json(data, "manifest").get("mediaType", ""))
         except InvalidDocumentError as error:
             self._wrong(error.brief)
         if told not in {"", "application/json", "application/octet-stream", "text/plain"} or own not in ACCEPTED:
@@ -206,7 +221,7 @@ class RegistryClient:
                 details=f"its media type is {(own or told)[:200]!r}",
                 hint="an artifact of another kind is fetched by its own tool; old images are pushed anew by a newer Docker",
             )
-        return str(own)
+        return own
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -258,13 +273,19 @@ class RegistryClient:
         # One PATCH and one PUT, as Docker sends them: what every registry has seen most. (ECR answers 201 to the first.)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size)}
         part = Request(
-            method="PATCH", target=location, scopes=scopes, headers=headers, body=open_body, answers=(202, 201, 204)
+            method="PATCH",
+            target=location,
+            scopes=scopes,
+            headers=headers,
+            body=open_body,
+            answers=(202, 201, 204),
+            patience_s=_THINKING_S,
         )
         with self._transport.open(part) as response:
             location = self._read_location(response)
         separator = "&" if urlsplit(location).query else "?"
         target = f"{location}{separator}digest={blob.digest}"
-        end = Request(method="PUT", target=target, scopes=scopes, answers=(201, 204))
+        end = Request(method="PUT", target=target, scopes=scopes, answers=(201, 204), patience_s=_THINKING_S)
         with self._transport.open(end) as response:
             response.read()
 
@@ -306,8 +327,11 @@ class RegistryClient:
             return
         target = str(response.request.url.join(location))
         request = Request(method="DELETE", target=target, scopes=scopes, answers=range(200, 500))
-        with self._transport.open(request):
-            pass
+        try:
+            with self._transport.open(request):
+                pass
+        except (RegistryError, Busy):
+            pass  # it ends by itself, later
 
     def _scopes(self, repository: str, *actions: str) -> tuple[str, ...]:
         return (make_scope(f"{self._prefix}{repository}", *actions),)

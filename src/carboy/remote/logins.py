@@ -1,8 +1,9 @@
 """Who one is at a registry: the files and helper programs that Docker, podman and skopeo keep that in.
 
 Read in this order, the first that knows the registry counts: ``$REGISTRY_AUTH_FILE``; ``containers/auth.json`` below
-``$XDG_RUNTIME_DIR`` and ``$XDG_CONFIG_HOME``; ``config.json`` of ``$DOCKER_CONFIG`` or ``~/.docker``. In a file, the helper that
-``credHelpers`` names for the registry goes before ``credsStore``, and that before ``auths``.
+``$XDG_RUNTIME_DIR`` (``/run/containers/UID/auth.json`` without it) and ``$XDG_CONFIG_HOME``; ``config.json`` of
+``$DOCKER_CONFIG`` or ``~/.docker``; ``~/.dockercfg``, which is its ``auths`` alone. In a file, the helper that ``credHelpers``
+names for the registry goes before ``credsStore``, and that before ``auths``.
 
 Sources: docker/cli, config file; containers/image, containers-auth.json(5).
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 2**20
 # Docker's own name for its registry, in files and towards helpers.
 HUB_KEY = "https://index.docker.io/v1/"
+_OLD_FILE = ".dockercfg"
 _HUB_NAMES = frozenset({DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io"})
 # What helpers answer in the place of a user, when the secret is an identity token. Source: docker-credential-helpers.
 TOKEN_USER = "<token>"  # noqa: S105  the word, not a secret
@@ -49,7 +51,9 @@ def list_files(environ: Mapping[str, str]) -> tuple[str, ...]:
     found = [environ.get("REGISTRY_AUTH_FILE", "")]
     if environ.get("XDG_RUNTIME_DIR"):
         found.append(f"{environ['XDG_RUNTIME_DIR']}/containers/auth.json")
-    found += [f"{config}/containers/auth.json", _docker_file(environ)]
+    elif os.access(path := f"/run/containers/{os.getuid()}/auth.json", os.R_OK):
+        found.append(path)  # in a user namespace of ours that is root's, who is somebody else
+    found += [f"{config}/containers/auth.json", _docker_file(environ), f"{home}/{_OLD_FILE}"]
     return tuple(dict.fromkeys(path for path in found if path))
 
 
@@ -202,7 +206,11 @@ def _read_file(path: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise CarboyError(f"{path} is no JSON object", hint="correct it, or move it away and log in again")
-    return value
+    return {"auths": value} if _is_old(path) else value
+
+
+def _is_old(path: str) -> bool:
+    return os.path.basename(path) == _OLD_FILE
 
 
 def _write_entry(path: str, document: Mapping[str, Any], key: str, entry: Mapping[str, str]) -> None:
@@ -216,4 +224,5 @@ def _write(path: str, document: Mapping[str, Any]) -> None:
     target = os.path.realpath(path)
     with translate_os_errors(f"write {path}"):
         make_dir(os.path.dirname(target))
-        write_durable(target, json.dumps(document, indent="\t").encode() + b"\n")
+        value = document["auths"] if _is_old(path) else document
+        write_durable(target, json.dumps(value, indent="\t").encode() + b"\n")

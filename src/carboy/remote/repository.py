@@ -9,7 +9,7 @@ from carboy.base.config import FILE, read_table
 from carboy.base.web import read_web_settings
 from carboy.remote.answers import Busy
 from carboy.remote.client import RegistryClient
-from carboy.remote.errors import DeniedError, NotThereError, RestartError, UnreachableError
+from carboy.remote.errors import RegistryError, RestartError, UnreachableError
 from carboy.remote.logins import find_login
 from carboy.remote.settings import (
     TABLE,
@@ -47,6 +47,7 @@ class Repository:
         self.registry = own.registry
         self._mirrors = mirrors
         self._own = own
+        self._down: set[RegistryClient] = set()
 
     def fetch_manifest(self, reference: str) -> FetchedManifest:
         """Return the manifest under a tag or digest. Raises ``RegistryError``."""
@@ -67,28 +68,32 @@ class Repository:
 
         Raises ``RegistryError``, and ``CorruptBlobError`` when twice something else came; ``OSError`` of the disk.
         """
-        for attempt in range(2):
-            try:
-                self._ask(lambda client: self._download(client, blob, blobs, on_bytes))
-            except CorruptBlobError:
-                on_bytes(-blob.size)
-                if attempt:
-                    raise
-            else:
-                return
+        self._ask(lambda client: self._download(client, blob, blobs, on_bytes))
 
     def _download(
         self, client: RegistryClient, blob: Descriptor, blobs: BlobStore, on_bytes: Callable[[int], None]
-    ) -> None:
+    ) -> bool:
+        """Put a blob into the store, in a few attempts that each begin at its beginning, and return True."""
+        attempt = 0
         while True:
+            attempt += 1
             with blobs.writer() as writer:
                 try:
                     self._fill(client, blob, writer, on_bytes)
-                except RestartError:
+                    writer.commit(expected=blob.digest, size=blob.size)
+                    return True
+                except RestartError as error:
                     on_bytes(-writer.size)
-                    continue
-                writer.commit(expected=blob.digest, size=blob.size)
-                return
+                    if attempt == TRIES:
+                        client.give_up(Busy(f"it begins {blob.digest} anew each time, and does not come to its end"))
+                    client.wait(Busy(str(error)), attempt - 1)
+                except CorruptBlobError:
+                    on_bytes(-writer.size)
+                    if attempt >= 2:
+                        raise
+                except BaseException:
+                    on_bytes(-writer.size)
+                    raise
 
     def _fill(
         self, client: RegistryClient, blob: Descriptor, writer: BlobWriter, on_bytes: Callable[[int], None]
@@ -135,9 +140,14 @@ class Repository:
     def _ask(self, call: Callable[[RegistryClient], T]) -> T:
         """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts."""
         for client in self._mirrors:
+            if client in self._down:
+                continue
             try:
                 found = call(client)
-            except (NotThereError, DeniedError, UnreachableError):
+            except UnreachableError:
+                self._down.add(client)  # once is long enough to wait for nobody
+                continue
+            except (RegistryError, CorruptBlobError):
                 continue
             if found is not None:
                 return found

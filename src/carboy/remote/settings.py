@@ -10,6 +10,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 TABLE = "registries"
 HUB_HOST = "registry-1.docker.io"
 CERTIFICATES = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+_HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]+")
 _MIRROR = re.compile(r"(?:(https?)://)?([A-Za-z0-9.\-\[\]:]+)((?:/[a-z0-9._-]+)*)/?")
 
 
@@ -56,6 +59,9 @@ def parse_registries(table: Mapping[str, Any], *, path: str) -> dict[str, Regist
     found = {}
     for name, value in table.items():
         where = f'{path}: [registries."{name}"]'
+        if not _HOST.fullmatch(name):
+            hint = 'write its host, with a port where it has one: [registries."registry.example.com:5000"]'
+            raise CarboyError(f"{where} is not the name of a registry", hint=hint, code=125)
         if not isinstance(value, dict):
             raise CarboyError(f"{where} must be a table", hint=f'write [registries."{name}"]', code=125)
         unknown = sorted(value.keys() - {"mirrors", "insecure", "ca"})
@@ -84,7 +90,8 @@ def plan_endpoint(registry: str, own: RegistrySettings) -> Endpoint:
     return Endpoint(
         registry=registry,
         host=HUB_HOST if registry == DEFAULT_REGISTRY else registry,
-        insecure=own.insecure or is_loopback(registry),
+        # With certificates of its own even this machine is asked for one of them.
+        insecure=own.insecure or (is_loopback(registry) and own.ca is None),
         ca=own.ca,
     )
 
@@ -98,7 +105,7 @@ def _plan_mirror(text: str, settings: Mapping[str, RegistrySettings]) -> Endpoin
         registry=host,
         host=host,
         prefix=f"{path.strip('/')}/" if path else "",
-        insecure=own.insecure or scheme == "http" or is_loopback(host),
+        insecure=own.insecure or scheme == "http" or (is_loopback(host) and own.ca is None),
         ca=own.ca,
         is_mirror=True,
     )
@@ -120,13 +127,18 @@ def is_inside(host: str) -> bool:
 
     A registry elsewhere that sends its clients there has something in mind with them (CWE-918).
     """
-    name = split_port(host)
+    name = split_port(host).rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    with suppress(OSError, ValueError):
+        # The resolver reads 2130706433, 0x7f000001 and 127.1 as addresses, too (inet_aton(3)).
+        name = socket.inet_ntoa(socket.inet_aton(name))
     try:
-        return not ipaddress.ip_address(name).is_global
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (inner or address).is_global
 
 
 def split_port(host: str) -> str:

@@ -48,7 +48,7 @@ class Request:
     """What is sent: ``target`` is a path below the registry, or a whole address that the registry named.
 
     ``scopes`` are what a token must allow for it; ``body`` gives the bytes anew each time it is sent; ``answers`` are the
-    statuses that are no failure.
+    statuses that are no failure; ``patience_s`` is how long the registry may think, None for the usual time.
     """
 
     method: str
@@ -57,6 +57,7 @@ class Request:
     headers: Mapping[str, str] | None = None
     body: Callable[[], Iterable[bytes]] | None = None
     answers: Collection[int] = (200,)
+    patience_s: float | None = None
 
 
 class Transport:
@@ -177,13 +178,16 @@ class Transport:
         if authorization:
             headers["Authorization"] = authorization
         content = request.body() if request.body is not None else None
-        with self._client.stream(request.method, url, headers=headers, content=content) as response:
+        timeout = self._client.timeout
+        if request.patience_s is not None:
+            timeout = type(timeout)(**{**timeout.as_dict(), "read": request.patience_s})
+        with self._client.stream(request.method, url, headers=headers, content=content, timeout=timeout) as response:
             yield response
 
     def _is_own(self, url: str) -> bool:
         """Return whether an address is the registry's own, by scheme, host and port."""
-        mine, its = urlsplit(self._base), urlsplit(url)
-        return (mine.scheme, mine.netloc) == (its.scheme, its.netloc)
+        mine = _parse_origin(self._base)
+        return mine is not None and mine == _parse_origin(url)
 
     def _check_target(self, url: str) -> None:
         """Refuse an address that a registry has no reason to send anybody to. Raises ``UnreachableError``."""
@@ -194,7 +198,13 @@ class Transport:
         elif not self._is_own(url) and is_inside(parts.netloc) and not self.endpoint.insecure:
             reason = "it is an address of this machine's own network"
         if reason:
-            self._unreachable(f"it sends its clients to {parts.scheme}://{parts.netloc}: {reason}")
+            registry = self.endpoint.registry
+            raise UnreachableError(
+                f"{registry} sends its clients where they must not go",
+                registry=registry,
+                details=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:300] + f": {reason}",
+                hint=f'if that is meant so, set insecure = true in [registries."{registry}"] of config.toml',
+            )
 
     # --- the way there ----------------------------------------------------------------------------------------------
 
@@ -333,3 +343,13 @@ class Transport:
             status=response.status_code,
             hint=f"`carboy login {registry}`",
         )
+
+
+def _parse_origin(url: str) -> tuple[str, str, int] | None:
+    """Return (scheme, host, port) of an address, as RFC 6454 compares them; None for one that has none, or names a user."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}[parts.scheme]
+    except (KeyError, ValueError):
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname and "@" not in parts.netloc else None

@@ -126,14 +126,13 @@ def pull_layers(
 
 def _choose(entries: tuple[Descriptor, ...], wanted: Platform, reference: Reference) -> Descriptor:
     """Return the entry of an index for a platform. Raises ``CarboyError`` that says which there are. Pure."""
-    images = [one for one in entries if not is_attestation(one)]
+    # An index in an index says nothing that this one could not.
+    images = [one for one in entries if not is_attestation(one) and one.media_type in mediatypes.MANIFESTS]
     for exact in (True, False):
         for one in images:
             if one.platform is not None and (one.platform == wanted if exact else wanted.fits(one.platform)):
-                if one.media_type not in mediatypes.MANIFESTS:
-                    break  # an index in an index says nothing that this one could not
                 return one
-    if len(images) == 1 and images[0].platform is None and images[0].media_type in mediatypes.MANIFESTS:
+    if len(images) == 1 and images[0].platform is None:
         return images[0]
     there = ", ".join(dict.fromkeys(str(one.platform) for one in images if one.platform is not None))
     raise CarboyError(

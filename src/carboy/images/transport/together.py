@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import time
+from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AT_ONCE = 4
+# So long a thread may take to notice that it is of no use any more. One that waits for a silent registry does not notice; what it
+# leaves has no name, and it ends with its connection or with the process.
+PATIENCE_S = 2.0
 
 
 class Stopped(Exception):
@@ -22,6 +26,8 @@ class Together:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._ended = threading.Semaphore(0)
+        self._lock = threading.Lock()
 
     def check(self) -> None:
         """Raise ``Stopped`` when there is no use in going on."""
@@ -29,14 +35,39 @@ class Together:
             raise Stopped
 
     def run(self, action: Callable[[T], None], items: Iterable[T]) -> None:
-        """Return when all are done. Raises the first failure, when nothing goes on any more."""
-        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="transfer")
+        """Return when all are done. Raises the first failure, when nothing goes on any more, or will soon end."""
+        waiting, failures = deque(items), deque[BaseException]()
+        threads = [
+            threading.Thread(
+                target=self._work, args=(action, waiting, failures), name=f"transfer-{number}", daemon=True
+            )
+            for number in range(min(AT_ONCE, len(waiting)))
+        ]
         try:
-            futures = [pool.submit(action, item) for item in items]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in futures if future.done() and future.exception() is not None]
-            for future in failed:
-                future.result()
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                self._ended.acquire()
+                if failures:
+                    break
         finally:
             self._stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            end_s = time.monotonic() + PATIENCE_S
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(max(0.0, end_s - time.monotonic()))
+        if failures:
+            raise failures[0]
+
+    def _work(self, action: Callable[[T], None], waiting: deque[T], failures: deque[BaseException]) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    if not waiting:
+                        return
+                    item = waiting.popleft()
+                action(item)
+        except BaseException as error:  # noqa: BLE001  told to whoever waits, in the first thread
+            failures.append(error)
+        finally:
+            self._ended.release()
