@@ -135,7 +135,6 @@ def _choose(options: Namespace) -> tuple[str, str]:
 def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
     from carboy.cli.progress import open_progress
     from carboy.engine.build import build_folder
-    from carboy.engine.images import tag_image
 
     engine = Engine.open(os.environ)
     names = outputs.store_names
@@ -153,8 +152,11 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
             )
         for note in () if options.quiet else result.notes:
             print(f"note: {note}", file=sys.stderr)
-        for other in names[1:]:
-            tag_image(engine, names[0], other)
+        if names[1:]:
+            from carboy.engine.images import tag_image
+
+            for other in names[1:]:
+                tag_image(engine, names[0], other)
         steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
         if facts is not None:
             facts.note_folder(step.title for step in result.steps)

@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.errors import CarboyError
-from carboy.images.archive import SavedImage, wrap_attested, write_archive
-from carboy.images.output.compress import compress_image
-from carboy.images.output.files import write_folder, write_tar
-from carboy.images.output.layout import write_layout
-from carboy.images.output.metadata import make_metadata
 from carboy.images.output.request import DOCKER, LOCAL, NOTHING, STDOUT, TAR, Output
 from carboy.layers.tarwrite import Writable
 from carboy.oci import mediatypes
-from carboy.oci.config import parse_config
-from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carboy.engine.builds.attestations import Attester
     from carboy.engine.context import Engine
+    from carboy.images.archive import SavedImage
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.reference import Reference
 
@@ -87,6 +81,11 @@ def export_image(
 
     The caller holds a lease. Raises ``CarboyError``; what is at the destination of an archive then is what was there.
     """
+    # Here, and below: most builds have no output but the store.
+    from carboy.images.archive import SavedImage, wrap_attested
+    from carboy.images.output.compress import compress_image
+    from carboy.images.output.files import write_folder, write_tar
+
     last, last_names, index = None, tuple(names), None
     for output in outputs:
         if output.kind == NOTHING:
@@ -118,6 +117,9 @@ def export_image(
 
 
 def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: Opener) -> None:
+    from carboy.images.archive import write_archive
+    from carboy.images.output.layout import write_layout
+
     docker = output.kind == DOCKER
     if docker and image.descriptor.media_type in mediatypes.INDEXES:
         raise CarboyError(
@@ -132,6 +134,10 @@ def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: O
 
 def describe_image(engine: Engine, exported: Exported) -> bytes:
     """Return the document of ``--metadata-file``."""
+    from carboy.images.output.metadata import make_metadata
+    from carboy.oci.config import parse_config
+    from carboy.oci.manifest import parse_manifest
+
     if exported.descriptor is None:
         return make_metadata(None)
     if exported.descriptor.media_type in mediatypes.INDEXES:

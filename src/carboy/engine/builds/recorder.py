@@ -10,9 +10,7 @@ from carboy.base.config import FILE
 from carboy.base.credentials import redact
 from carboy.base.home import find_home
 from carboy.build.front import DOCKERFILES, SETTINGS
-from carboy.build.solver.solver import EXPORT
 from carboy.engine.builds.replay import BuildRecord, digest_bytes, digest_file, digest_variables, make_key
-from carboy.engine.dockerfile_request import EPOCH
 from carboy.oci.manifest import parse_manifest
 from carboy.oci.reference import Reference
 
@@ -80,6 +78,10 @@ class BuildRecorder:
 
     def note(self, engine: Engine, build: FinishedBuild) -> bool:
         """Keep the record of a build that has its names, and return whether there is one to keep."""
+        # Here, for a folder of Python has a recorder before it is known as one.
+        from carboy.build.solver.solver import EXPORT
+        from carboy.engine.dockerfile_request import EPOCH
+
         request, result = build.request, build.result
         epoch = request.build_args.get(EPOCH, engine.environ.get(EPOCH, ""))
         if epoch and not (epoch.isascii() and epoch.isdecimal()):
