@@ -1,9 +1,12 @@
-"""Runs inside the sandbox, by the image's own Python: divides what uv installed into the trees of layers, and compiles them.
+"""Runs inside the sandbox, by the image's own Python: uv installs, and its files become the trees of layers, compiled.
 
     divide_step.py ENVIRONMENT LAYERS UV LIMIT
 
 ``groups.json`` in the working folder has the groups, each a list of lines of requirements. Group N becomes ``LAYERS/N``, whose
 paths are those below ENVIRONMENT; one of more than LIMIT bytes is cut, and goes on in ``LAYERS/N.1``, ``LAYERS/N.2``.
+
+uv makes links into its cache, and each file is copied once, to where it stays; as many processes as there are processors do
+that, and compile what they have just read.
 
 A file belongs to the package whose RECORD names it. Where two packages name one file, each is installed once more by itself,
 so that a layer never depends on what else was installed beside it; and so is each where a RECORD is incomplete.
@@ -18,20 +21,24 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import marshal
 import os
-import py_compile
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import warnings
 
 # What uv leaves beside the packages, and what it notes for itself.
 _NOTES = frozenset({".lock", ".gitignore", "CACHEDIR.TAG", "uv_cache.json"})
+# The tests that packages bring of themselves are more than half of pandas, scipy and numpy, and no import needs them.
+_NOT_COMPILED = "tests"
+# The flags of PEP 552: by hash, and never checked.
+_UNCHECKED = (1).to_bytes(4, "little")
+# Of how long a file takes: what is compiled takes about that many times as long as what is only copied.
+_COMPILING = 100
 
 
 def normalise(name: str) -> str:
@@ -42,7 +49,9 @@ def normalise(name: str) -> str:
 def read_packages(environment: str) -> dict[str, set[str]]:
     """Return, by normalised name, the paths below ``environment`` that each installed package names in its RECORD."""
     found: dict[str, set[str]] = {}
+    present = list_files(environment)
     for site in find_sites(environment):
+        below = os.path.relpath(site, environment)
         for info in sorted(n for n in os.listdir(site) if n.endswith(".dist-info")):
             with open(os.path.join(site, info, "METADATA"), encoding="utf-8", errors="replace") as file:
                 name = next(line[5:].strip() for line in file if line.lower().startswith("name:"))
@@ -50,11 +59,11 @@ def read_packages(environment: str) -> dict[str, set[str]]:
             forget_notes(os.path.join(site, info, "RECORD"))
             with open(os.path.join(site, info, "RECORD"), encoding="utf-8", newline="") as file:
                 for row in csv.reader(file):
-                    path = os.path.normpath(os.path.join(site, row[0])) if row else ""
-                    if not path.startswith(environment + "/"):
+                    path = os.path.normpath(os.path.join(below, row[0])) if row else ""
+                    if path.startswith(("/", "../")):
                         sys.exit(f"{name} names a file outside of the environment: {path}")
-                    if os.path.lexists(path):
-                        paths.add(os.path.relpath(path, environment))
+                    if path in present:
+                        paths.add(path)
     return found
 
 
@@ -64,6 +73,7 @@ def forget_notes(record: str) -> None:
         lines = file.readlines()
     kept = [line for line in lines if os.path.basename(line.partition(",")[0]) not in _NOTES]
     if kept != lines:
+        os.unlink(record)  # never through a link into the cache
         with open(record, "w", encoding="utf-8", newline="") as file:
             file.writelines(kept)
 
@@ -76,33 +86,37 @@ def find_sites(root: str) -> list[str]:
     return [place for place in places if os.path.isdir(place)]
 
 
-def move(paths: Iterable[str], source: str, target: str) -> None:
-    """Move files from one tree to another, which gets plain folders for them."""
-    for path in sorted(paths):
-        place = os.path.join(target, path)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        os.replace(os.path.join(source, path), place)
-
-
-def divide(environment: str, layers: str, uv: str, groups: list[list[str]]) -> None:
-    """Give each group its files."""
+def divide(environment: str, uv: str, groups: list[list[str]], own: set[str]) -> list[dict[str, str]]:
+    """Return each group's files: by their paths, the place that has them. ``own`` are the paths from before the packages."""
     packages = read_packages(environment)
     claims: dict[str, list[str]] = {}
     for name, paths in packages.items():
         for path in paths:
             claims.setdefault(path, []).append(name)
     disputed = {name for names in claims.values() if len(names) > 1 for name in names}
-    for number, lines in enumerate(groups):
-        target = os.path.join(layers, str(number))
-        os.makedirs(target)
+    trees: list[dict[str, str]] = []
+    for lines in groups:
+        tree: dict[str, str] = {}
         for line in lines:
             name = normalise(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0])
             if name not in packages:
                 sys.exit(f"{name} was not installed")
-            source = install_alone(line, environment, uv) if name in disputed else environment
-            move(read_packages(source)[name] if name in disputed else packages[name], source, target)
-    for path in {path for name in disputed for path in packages[name]}:
-        os.unlink(os.path.join(environment, path))
+            source, paths = environment, packages[name]
+            if name in disputed:
+                source = install_alone(line, environment, uv)
+                paths = read_packages(source)[name]
+            tree.update(dict.fromkeys(paths, source))
+        trees.append(tree)
+    rest = find_rest(environment, own.union(*packages.values()))
+    if rest:
+        settle_rest(environment, uv, groups, trees, rest)
+    return trees
+
+
+def install(uv: str, environment: str, file: str, *options: str) -> list[str]:
+    """Return the command that installs the packages of a file."""
+    command = [uv, "pip", "install", "--python", environment + "/bin/python", "--no-deps", "--require-hashes"]
+    return [*command, "--link-mode", "symlink", *options, "-r", file]
 
 
 def install_alone(line: str, environment: str, uv: str) -> str:
@@ -112,112 +126,216 @@ def install_alone(line: str, environment: str, uv: str) -> str:
         options = [option for option in file if option.startswith("-")]
     with open(place + ".txt", "w", encoding="utf-8") as file:
         file.writelines([*options, line + "\n"])
-    command = [uv, "pip", "install", "--python", environment + "/bin/python", "--prefix", place, "--no-deps"]
-    command += ["--require-hashes", "--link-mode", "copy", "--quiet", "-r", place + ".txt"]
+    command = install(uv, environment, place + ".txt", "--prefix", place, "--quiet")
     if subprocess.call([*command, "--offline"], stderr=subprocess.DEVNULL) != 0:
         subprocess.check_call(command)
     return place
 
 
-def find_rest(environment: str, own: set[str]) -> set[str]:
-    """Return what was installed and no RECORD names; ``own`` are the paths that were there before."""
+def find_rest(environment: str, known: set[str]) -> set[str]:
+    """Return what was installed and no RECORD names."""
     return {
         path
-        for path in list_files(environment) - own
+        for path in list_files(environment) - known
         if os.path.basename(path) not in _NOTES and "__pycache__" not in path.split(os.sep)
     }
 
 
-def settle_rest(environment: str, layers: str, uv: str, groups: list[list[str]], rest: set[str]) -> None:
+def settle_rest(
+    environment: str, uv: str, groups: list[list[str]], trees: list[dict[str, str]], rest: set[str]
+) -> None:
     """Give the files of incomplete RECORDs to the packages that bring them, which is seen when each is installed by itself."""
     for number, lines in enumerate(groups):
         for line in lines:
             place = install_alone(line, environment, uv)
             found = {path for path in rest if os.path.lexists(os.path.join(place, path))}
-            move(found, place, os.path.join(layers, str(number)))
+            trees[number].update(dict.fromkeys(found, place))
             rest = rest - found
             if not rest:
                 return
     sys.exit(f"the file {min(rest)} was installed, and no package brings it")
 
 
+def list_files(root: str) -> set[str]:
+    """Return the paths of all that is no folder."""
+    found: set[str] = set()
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        with os.scandir(os.path.join(root, above)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{above}{entry.name}/")
+                else:
+                    found.add(above + entry.name)
+    return found
+
+
 def cut(layers: str, limit: int) -> None:
     """Cut trees with more than ``limit`` bytes, between files and in the order of their names, so that it is always the same."""
     for tree in sorted(os.listdir(layers)):
         root = os.path.join(layers, tree)
+        sizes = {path: os.lstat(os.path.join(root, path)).st_size for path in list_files(root)}
+        if sum(sizes.values()) <= limit:
+            continue
         part, size_bytes = 0, 0
-        for path in sorted(list_files(root)):
-            file_bytes = os.lstat(os.path.join(root, path)).st_size
-            if size_bytes and size_bytes + file_bytes > limit:
+        for path in sorted(sizes):
+            if size_bytes and size_bytes + sizes[path] > limit:
                 part, size_bytes = part + 1, 0
-            size_bytes += file_bytes
+            size_bytes += sizes[path]
             if part:
-                move([path], root, f"{root}.{part}")
+                place = os.path.join(f"{root}.{part}", path)
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                os.replace(os.path.join(root, path), place)
 
 
-def list_files(root: str) -> set[str]:
-    """Return the paths of all that is no folder."""
-    found: set[str] = set()
-    for above, folders, names in os.walk(root):
-        links = [name for name in folders if os.path.islink(os.path.join(above, name))]
-        found.update(os.path.relpath(os.path.join(above, name), root) for name in names + links)
-    return found
+def plan_units(trees: list[dict[str, str]], layers: str) -> list[tuple[int, str, list[tuple[str, str]]]]:
+    """Return what one process does at a time, what takes long first: (weight, tree, its paths with the places that have them).
 
-
-def compile_unit(site: str, name: str, shown: str) -> None:
-    """Compile one module, or all modules below one package, in order; ``shown`` is where they will lie."""
-    path = os.path.join(site, name)
-    files = [path] if name.endswith(".py") else []
-    for above, folders, names in os.walk(path):
-        folders[:] = sorted(f for f in folders if f != "__pycache__")
-        files += [os.path.join(above, n) for n in sorted(names) if n.endswith(".py")]
-    for file in files:
-        try:
-            py_compile.compile(
-                file,
-                cfile=importlib.util.cache_from_source(file),
-                dfile=os.path.join(shown, os.path.relpath(file, site)),
-                doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )
-        except (py_compile.PyCompileError, OSError):
-            continue  # templates, and tests of syntax errors: importing them fails as it would anywhere
-
-
-def compile_trees(layers: str, environment: str) -> None:
-    """Compile every unit of every tree, as many at once as there are processors, those that are long first."""
+    That is a top-level package or module, or what lies elsewhere.
+    """
     units = []
-    for tree in sorted(os.listdir(layers)):
-        root = os.path.join(layers, tree)
-        for site in find_sites(root):
-            shown = os.path.join(environment, os.path.relpath(site, root))
-            for name in os.listdir(site):
-                if name != "__pycache__" and (name.endswith(".py") or "." not in name):
-                    units.append((-weigh(os.path.join(site, name)), site, name, shown))
+    for number, tree in enumerate(trees):
+        found: dict[str, list[tuple[str, str]]] = {}
+        for path in sorted(tree):
+            found.setdefault(find_top(path), []).append((path, tree[path]))
+        units += [(-weigh(files), os.path.join(layers, str(number)), files) for files in found.values()]
+    return sorted(units)
+
+
+def find_top(path: str) -> str:
+    """Return the top-level package or module that a path belongs to, "" for none, as notes of installed packages have none."""
+    parts = path.split("/")
+    top = parts[3] if len(parts) > 3 and parts[0] == "lib" and parts[2] == "site-packages" else ""
+    return top if "." not in top or top.endswith(".py") else ""
+
+
+def is_compiled(path: str) -> bool:
+    """Return whether a path is a module that is compiled beforehand."""
+    return path.endswith(".py") and find_top(path) != "" and _NOT_COMPILED not in path.split("/")
+
+
+def weigh(files: list[tuple[str, str]]) -> int:
+    """Return about how long files take, in no unit."""
+    weight = 0
+    for path, source in files:
+        try:
+            size_bytes = os.stat(os.path.join(source, path)).st_size
+        except OSError:
+            continue  # a link to nothing
+        weight += size_bytes * (_COMPILING if is_compiled(path) else 1)
+    return weight
+
+
+def make_trees(trees: list[dict[str, str]], layers: str, environment: str) -> None:
+    """Make the layers' trees of files, as many units at once as there are processors."""
     running = 0
     failed = False
-    for _, site, name, shown in sorted(units):
+    for _, tree, files in plan_units(trees, layers):
         if running >= len(os.sched_getaffinity(0)):
             failed |= os.wait()[1] != 0
             running -= 1
         if os.fork() == 0:
-            compile_unit(site, name, shown)
+            make_unit(tree, files, environment)
             os._exit(0)
         running += 1
     while running:
         failed |= os.wait()[1] != 0
         running -= 1
     if failed:
-        sys.exit("a process that compiles modules was ended")
+        sys.exit("a process that makes layers was ended")
 
 
-def weigh(path: str) -> int:
-    """Return how many files a unit has: about how long it takes."""
-    return sum(len(names) for _, _, names in os.walk(path))
+def make_unit(tree: str, files: list[tuple[str, str]], environment: str) -> None:
+    """Copy files into a tree, and compile the modules among them; they will lie below ``environment``."""
+    folders: set[str] = set()
+    for path, source in files:
+        place = os.path.join(tree, path)
+        make_folder(os.path.dirname(place), folders)
+        if not is_compiled(path):
+            copy(os.path.join(source, path), place)
+            continue
+        text, mode = copy_text(os.path.join(source, path), place)
+        data = compile_module(text, os.path.join(environment, path))
+        if data:
+            target = importlib.util.cache_from_source(place)
+            make_folder(os.path.dirname(target), folders)
+            # Owners can write it, whatever its source is: as py_compile has it.
+            write(target, data, mode & 0o644 | 0o200)
+
+
+def make_folder(path: str, made: set[str]) -> None:
+    """Make a folder and those above it, but for those that were made before."""
+    if path not in made:
+        os.makedirs(path, exist_ok=True)
+        made.add(path)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a file that uv installed, or that a link of uv's names; a link to something else stays one."""
+    try:
+        read = os.open(source, os.O_RDONLY)
+        status = os.fstat(read)
+    except OSError:
+        os.symlink(os.readlink(source), target)
+        return
+    try:
+        if not stat.S_ISREG(status.st_mode):
+            os.symlink(os.readlink(source), target)
+            return
+        written = create(target, status.st_mode)
+        try:
+            while os.sendfile(written, read, None, 2**30):
+                pass
+        finally:
+            os.close(written)
+    finally:
+        os.close(read)
+
+
+def copy_text(source: str, target: str) -> tuple[bytes, int]:
+    """Copy a module, and return its text and mode."""
+    with open(source, "rb") as file:
+        text, mode = file.read(), os.fstat(file.fileno()).st_mode
+    write(target, text, mode)
+    return text, mode
+
+
+def create(path: str, mode: int) -> int:
+    """Make a new file with this very mode, whatever the umask, and return it open."""
+    if os.path.lexists(path):
+        os.unlink(path)  # compiled by a package's author
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.fchmod(fd, mode & 0o777)
+    return fd
+
+
+def write(path: str, data: bytes, mode: int) -> None:
+    """Write a file at once."""
+    fd = create(path, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
+def compile_module(text: bytes, shown: str) -> bytes:
+    """Return what Python writes for a module that lies at ``shown``, b"" for one with an error.
+
+    Such are templates and tests of errors: importing them fails as it would anywhere.
+    """
+    try:
+        code = compile(text, shown, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError, SystemError):
+        return b""
+    return importlib.util.MAGIC_NUMBER + _UNCHECKED + importlib.util.source_hash(text) + marshal.dumps(code)
 
 
 def main() -> None:
-    """Install what is missing, divide it, and compile it."""
+    """Install what is missing, divide it, and make trees of it."""
+    warnings.simplefilter("ignore")  # of what others wrote, one for each escape that is none
     environment, layers, uv, limit = sys.argv[1:]
     with open("groups.json", encoding="utf-8") as file:
         groups = json.load(file)
@@ -225,15 +343,10 @@ def main() -> None:
     os.makedirs(layers)
     shutil.copytree(environment, os.path.join(layers, "venv"), symlinks=True)
     if any(groups):
-        command = [uv, "pip", "install", "--python", environment + "/bin/python", "--no-deps", "--require-hashes"]
-        status = subprocess.call([*command, "--link-mode", "copy", "-r", "missing.txt"])
+        status = subprocess.call(install(uv, environment, "missing.txt"))
         if status != 0:
             sys.exit(status)
-        divide(environment, layers, uv, groups)
-        rest = find_rest(environment, own)
-        if rest:
-            settle_rest(environment, layers, uv, groups, rest)
-    compile_trees(layers, environment)
+        make_trees(divide(environment, uv, groups, own), layers, environment)
     cut(layers, int(limit))
 
 

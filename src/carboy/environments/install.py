@@ -24,7 +24,7 @@ from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
-from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, default_capabilities
+from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, TmpfsMount, default_capabilities
 from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
@@ -39,17 +39,19 @@ if TYPE_CHECKING:
 ENVIRONMENT = "/opt/env"
 PACKAGE_TIME_S = 315_532_800
 """All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
-_LAYERS = "/opt/layers"
+_WORK = "/run/carboy/work"
+_LAYERS = f"{_WORK}/layers"
+_MAX_LINKS_BYTES = 2**32
 MAX_LAYER_BYTES = 900_000_000
 """What is larger (torch, with CUDA's libraries) becomes several layers: registries and people have less trouble with those."""
 MAX_LOCK_BYTES = 16 * 2**20
 _TAIL_LINES = 30
 
 # Run by the image's shell: small on purpose, each line one thing that uv or Python does.
-_PRELUDE = """set -eu
+_PRELUDE = f"""set -eu
 umask 022
 uv=/run/carboy/uv
-cd /run/carboy/work
+cd {_WORK}
 """
 _LOCK = f"""{_PRELUDE}
 $uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
@@ -210,13 +212,13 @@ class PackageAssembler:
             "divide_step.py": read_step("divide_step.py"),
         }
         made = {}
-        with self.open_step(request, _INSTALL, (), files, log) as (_, upper):
+        with self.open_step(request, _INSTALL, (), files, log) as (work, _):
             for group in groups:
                 tree = str(wanted.index(group)) if group.packages else "venv"
                 cap = PACKAGE_TIME_S if group.packages else request.epoch_s
-                names = [name for name in os.listdir(f"{upper}{_LAYERS}") if name.partition(".")[0] == tree]
+                names = [name for name in os.listdir(f"{work}/layers") if name.partition(".")[0] == tree]
                 names.sort(key=lambda name: int(name.partition(".")[2] or 0))
-                parts = tuple(self._commit(f"{upper}{_LAYERS}/{name}", cap) for name in names)
+                parts = tuple(self._commit(f"{work}/layers/{name}", cap) for name in names)
                 made[group.key] = parts
                 keep_layers(self._store, f"layer:{group.key}", parts)
                 if group.packages:
@@ -269,16 +271,18 @@ class PackageAssembler:
                 raise _failure(output.lines, status)
             yield work, root.upper
 
-    def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount]:
+    def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount | TmpfsMount]:
         import uv
 
         cache = f"{self._home.cache}/uv-{self._tier.kind}"
         os.makedirs(cache, mode=0o700, exist_ok=True)
         os.utime(cache)  # for clean-up, which begins with what was not used for long
-        mounts = [
+        mounts: list[BindMount | TmpfsMount] = [
+            # What is in there is links, and what uv writes itself: thousands of files that are gone in a moment.
+            TmpfsMount(target=ENVIRONMENT, mode=0o755, size_bytes=_MAX_LINKS_BYTES),
             BindMount(source=uv.find_uv_bin(), target="/run/carboy/uv"),
             BindMount(source=cache, target="/run/carboy/cache", read_only=False),
-            BindMount(source=work, target="/run/carboy/work", read_only=False),
+            BindMount(source=work, target=_WORK, read_only=False),
         ]
         if request.indexes.ca_bundle is not None:
             bundle = os.path.realpath(request.indexes.ca_bundle)
@@ -290,7 +294,7 @@ class PackageAssembler:
         container_id: str,
         *,
         args: tuple[str, ...],
-        mounts: tuple[BindMount | FileMount, ...],
+        mounts: tuple[BindMount | FileMount | TmpfsMount, ...],
         request: EnvironmentRequest,
         root: object,
         network: str,

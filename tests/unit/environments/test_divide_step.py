@@ -21,7 +21,7 @@ words = sys.argv[1:]
 lines = [line.split("==")[0] for line in open(words[words.index("-r") + 1])]
 target = words[words.index("--prefix") + 1] if "--prefix" in words else os.environ["ENVIRONMENT"]
 for line in lines:
-    shutil.copytree(os.path.join(os.environ["PACKAGES"], line), target, dirs_exist_ok=True)
+    shutil.copytree(os.path.join(os.environ["PACKAGES"], line), target, dirs_exist_ok=True, symlinks=True)
 """
 
 
@@ -169,3 +169,40 @@ def test_the_same_wheel_makes_the_same_record_wherever_it_was(tmp_path: Path) ->
     record.write_bytes((lines + "a.dist-info/uv_cache.json,sha256=y,119\r\n").encode())
     divide_step.forget_notes(str(record))
     assert record.read_bytes() == lines.encode()
+
+
+def test_what_uv_links_is_copied_and_other_links_stay(place: Place) -> None:
+    one = place.package("one", {f"{SITE}/one/data.txt": "", f"{SITE}/one/other": "", f"{SITE}/one/code.py": ""})
+    cache = place.folder / "cache"
+    cache.mkdir()
+    for name, text in {"data.txt": "of the cache\n", "code.py": "x = 1\n"}.items():
+        (cache / name).write_text(text)
+        (cache / name).chmod(0o755)
+        (place.packages / "one" / SITE / "one" / name).unlink()
+        (place.packages / "one" / SITE / "one" / name).symlink_to(cache / name)
+    (place.packages / "one" / SITE / "one" / "other").unlink()
+    (place.packages / "one" / SITE / "one" / "other").symlink_to("nothing")
+    place.divide([[one]])
+    made = place.layers / "0" / SITE / "one"
+    assert {path.name: path.is_symlink() for path in made.iterdir() if path.is_symlink()} == {"other": True}
+    assert (made / "data.txt").read_text() == "of the cache\n"
+    assert (made / "data.txt").stat().st_mode & 0o777 == (made / "code.py").stat().st_mode & 0o777 == 0o755
+    compiled = made / importlib.util.cache_from_source("code.py")
+    assert compiled.stat().st_mode & 0o777 == 0o644
+    assert (cache / "data.txt").stat().st_nlink == 1
+
+
+def test_tests_and_what_cannot_be_compiled_are_left_as_they_are(place: Place) -> None:
+    one = place.package(
+        "one", {f"{SITE}/one/code.py": "x\n", f"{SITE}/one/tests/a.py": "y\n", f"{SITE}/one/bad.py": "(\n"}
+    )
+    place.divide([[one]])
+    assert [path.name.partition(".")[0] for path in (place.layers / "0").rglob("*.pyc")] == ["code"]
+    assert place.files("0")[f"{SITE}/one/tests/a.py"] == "y\n"
+    assert place.files("0")[f"{SITE}/one/bad.py"] == "(\n"
+
+
+def test_what_an_author_compiled_is_compiled_here(place: Place) -> None:
+    cache = importlib.util.cache_from_source("one.py")
+    place.divide([[place.package("one", {f"{SITE}/one.py": "x\n", f"{SITE}/{cache}": "theirs"})]])
+    assert (place.layers / "0" / SITE / cache).read_bytes()[:4] == importlib.util.MAGIC_NUMBER
