@@ -62,7 +62,7 @@ def read_packages(environment: str) -> dict[str, set[str]]:
                     path = os.path.normpath(os.path.join(below, row[0])) if row else ""
                     if path.startswith(("/", "../")):
                         sys.exit(f"{name} names a file outside of the environment: {path}")
-                    if path in present:
+                    if path in present and not is_compiled_form(path):
                         paths.add(path)
     return found
 
@@ -76,6 +76,11 @@ def forget_notes(record: str) -> None:
         os.unlink(record)  # never through a link into the cache
         with open(record, "w", encoding="utf-8", newline="") as file:
             file.writelines(kept)
+
+
+def is_compiled_form(path: str) -> bool:
+    """Return whether a file was compiled by a package's author, for another time of its module: what counts is compiled here."""
+    return "__pycache__" in path.split("/")
 
 
 def find_sites(root: str) -> list[str]:
@@ -137,7 +142,7 @@ def find_rest(environment: str, known: set[str]) -> set[str]:
     return {
         path
         for path in list_files(environment) - known
-        if os.path.basename(path) not in _NOTES and "__pycache__" not in path.split(os.sep)
+        if os.path.basename(path) not in _NOTES and not is_compiled_form(path)
     }
 
 
@@ -303,8 +308,6 @@ def copy_text(source: str, target: str) -> tuple[bytes, int]:
 
 def create(path: str, mode: int) -> int:
     """Make a new file with this very mode, whatever the umask, and return it open."""
-    if os.path.lexists(path):
-        os.unlink(path)  # compiled by a package's author
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.fchmod(fd, mode & 0o777)
     return fd

@@ -204,5 +204,7 @@ def test_tests_and_what_cannot_be_compiled_are_left_as_they_are(place: Place) ->
 
 def test_what_an_author_compiled_is_compiled_here(place: Place) -> None:
     cache = importlib.util.cache_from_source("one.py")
-    place.divide([[place.package("one", {f"{SITE}/one.py": "x\n", f"{SITE}/{cache}": "theirs"})]])
+    other = f"{SITE}/__pycache__/other.cpython-311.pyc"
+    place.divide([[place.package("one", {f"{SITE}/one.py": "x\n", f"{SITE}/{cache}": "theirs", other: "theirs"})]])
     assert (place.layers / "0" / SITE / cache).read_bytes()[:4] == importlib.util.MAGIC_NUMBER
+    assert not (place.layers / "0" / other).exists()
