@@ -93,3 +93,17 @@ def test_start_of_an_image_imports_nothing_heavy(shared_carboy: Carboy) -> None:
     done = timed("run", "--rm", "--network", "none", "iris:test", "true")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert not imported & {"asyncio", "httpx", "isal", "msgspec", "pysequoia", "rich", "ssl", "subprocess", "zstandard"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_recorded_training_comes_out_equal_and_another_seed_is_named(shared_carboy: Carboy, iris: Path) -> None:
+    done = shared_carboy("run", "--record", "--seed", "3", "--output", "model.joblib", str(iris))
+    check_answer(done.stdout)
+    run = done.stderr.rpartition("recorded as ")[2].strip()
+    again = shared_carboy("rerun", "--check", run)
+    assert again.stdout.endswith("equal: 1 output, exit status 0\n")
+    other = shared_carboy("rerun", "--check", "--seed", "7", run, expect=1)
+    assert "carboy: differs: seed: 3 then, 7 now\n" in other.stderr
+    assert "differs: output /app/model.joblib: " in other.stdout
+    assert "what else was different: seed: 3 then, 7 now\n" in other.stdout

@@ -39,8 +39,11 @@ SLOW = HEAVY | {
 IMPORT_NAMES = {"py-rattler": "rattler", "pyyaml": "yaml"}
 # Of the standard library too, since Python 3.12; what it replaces has the name `_sha256` before.
 LATER = {"_sha2"}
-# Never carboy's own: a task's values are turned into these where their owner has them.
-OPTIONAL = {"numpy": "wire.py", "pandas": "wire.py"}
+# Never carboy's own: a task's values are turned into these where their owner has them; programs in a container use its own.
+OPTIONAL = {
+    "numpy": "wire.py", "pandas": "wire.py", "nbclient": "execute.py", "nbformat": "execute.py", "ipykernel": "kernel.py",
+    "jupyterlab": "lab.py", "traitlets": "execute.py",
+}  # fmt: skip
 
 
 def imported_by(module: str) -> set[str]:

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from carboy.base.web import read_web_settings
 from carboy.build.files import commit_files, fingerprint
-from carboy.build.plan import BaseStep, CondaStep, ConfigStep, EnvironmentStep, FilesStep, Plan, RStep, step_key
+from carboy.build.plan import (
+    BaseStep,
+    CondaStep,
+    ConfigStep,
+    EnvironmentStep,
+    FilesStep,
+    Plan,
+    RStep,
+    ToolsStep,
+    step_key,
+)
 from carboy.build.progress import StepResult
 from carboy.environments.conda.wants import PREFIX
 from carboy.environments.lockfile import LockFile, explain_drift
@@ -110,7 +120,7 @@ class _Execution:
         self._context = context
         self._layers: list[BuiltLayer] = []
         self._steps: list[StepResult] = []
-        self._key = ""
+        self._key = self._base_key = ""
         self._epoch_s = 0
         self._packages = 0
         self._interpreter = ""
@@ -141,6 +151,8 @@ class _Execution:
                     cached = self._environment(step)
                 case RStep():
                     cached = self._r(step)
+                case ToolsStep():
+                    cached = self._tools(step)
                 case FilesStep():
                     cached = self._files(step)
                 case ConfigStep():
@@ -294,7 +306,7 @@ class _Execution:
         self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
-        self._key = step_key(step, parent="", inputs=(str(base.diff_id),))
+        self._key = self._base_key = step_key(step, parent="", inputs=(str(base.diff_id),))
         return base.cached
 
     def _conda_request(self, step: CondaStep) -> tuple[CondaAssembler, CondaRequest]:
@@ -430,6 +442,28 @@ class _Execution:
             from carboy.build.bundles.offline import explain_packages
 
             raise explain_packages(assembler.list_missing(request), error) from error
+
+    def _tools(self, step: ToolsStep) -> bool:
+        """Install tools on the base alone, so that all folders share them, and put beside them what carboy has them do."""
+        from carboy.build.tools import assemble_tools, plan_tools
+        from carboy.environments.install import PackageAssembler
+
+        context = self._context
+        request = plan_tools(
+            step,
+            environ=context.environ,
+            base=self._layers[0].layer.diff_id,
+            key=step_key(step, parent=self._base_key),
+            interpreter=self._interpreter,
+            epoch_s=self._epoch_s,
+        )
+        assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
+        layers = assemble_tools(request, assembler, store=context.store, log=context.progress.log)
+        self._key = step_key(step, parent=self._key)
+        self._layers += [
+            BuiltLayer(layer=item.layer, created_by=f"carboy: tools, python {item.content}") for item in layers
+        ]
+        return all(item.cached for item in layers)
 
     def _files(self, step: FilesStep) -> bool:
         folder = self._plan.folder

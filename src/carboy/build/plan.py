@@ -127,6 +127,20 @@ class RStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolsStep:
+    """Install tools of carboy's choice into a place of their own, and what carboy has them do (``build.workbench``)."""
+
+    requirements: str
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        names = [re.split(r"[^\w-]", line)[0] for line in self.requirements.splitlines()]
+        return f"tools beside it: {', '.join(names)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesStep:
     """Put the folder's files into the image."""
 
@@ -155,7 +169,7 @@ class ConfigStep:
         return f"command {' '.join(self.command)}" if self.command else "no command"
 
 
-Step = BaseStep | CondaStep | EnvironmentStep | RStep | FilesStep | ConfigStep
+Step = BaseStep | CondaStep | EnvironmentStep | RStep | ToolsStep | FilesStep | ConfigStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "events": ("observe", "events", "Show what happened, and what happens now"),
     "runs": ("runs.ledger", "runs", "Recorded runs: list, show, diff, rm"),
     "rerun": ("runs.rerun", "rerun", "Run a recorded run again, and compare what comes of it"),
+    "notebook": ("runs.notebook", "notebook", "JupyterLab on a folder's files, in its environment"),
+    "rstudio": ("runs.notebook", "rstudio", "RStudio Server, where a distribution has it"),
     "container": ("container", "container", "The verbs on containers, in one place: ls, prune, rm and the others"),
     "volume": ("files.volume", "volume", "Folders that outlive containers: create, ls, inspect, rm, prune"),
     "network": ("network", "network", "Networks on which containers find each other: create, ls, connect, ..."),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 ENVIRONMENT = "/opt/env"
+TOOLS = "/opt/tools"
 PACKAGE_TIME_S = 315_532_800
 """All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
 _WORK = "/run/carboy/work"
@@ -58,10 +59,10 @@ $uv pip compile requirements.txt --constraints constraints.txt --generate-hashes
     --no-header --no-annotate --quiet --python /usr/bin/python3 --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
-$uv venv {ENVIRONMENT} --python /usr/bin/python3 --no-project --quiet
-sed -i '/^uv = /d' {ENVIRONMENT}/pyvenv.cfg
-rm -f {ENVIRONMENT}/.lock {ENVIRONMENT}/.gitignore {ENVIRONMENT}/CACHEDIR.TAG
-exec /usr/bin/python3 -I divide_step.py {ENVIRONMENT} {_LAYERS} $uv {MAX_LAYER_BYTES}
+$uv venv "$1" --python /usr/bin/python3 --no-project --quiet
+sed -i '/^uv = /d' "$1/pyvenv.cfg"
+rm -f "$1/.lock" "$1/.gitignore" "$1/CACHEDIR.TAG"
+exec /usr/bin/python3 -I divide_step.py "$1" {_LAYERS} $uv {MAX_LAYER_BYTES}
 """
 
 
@@ -72,6 +73,7 @@ class EnvironmentRequest:
     ``key`` stands for all that a lock depends on, ``interpreter`` for
     the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base. ``chosen`` are the
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
+    ``root`` is where the environment lies.
     """
 
     requirements: str
@@ -83,6 +85,7 @@ class EnvironmentRequest:
     epoch_s: int
     indexes: IndexConfig
     chosen: tuple[Package, ...] | None = None
+    root: str = ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,7 @@ class Runtime(Protocol):
 
 
 class PackageAssembler:
-    """An environment at /opt/env as one layer for each large package, and a few for the small ones (``groups``)."""
+    """An environment, at /opt/env as a rule, as one layer for each large package, and a few for the small ones (``groups``)."""
 
     def __init__(self, *, store: Store, home: Home, runtime: Runtime, tier: Tier) -> None:
         self._store = store
@@ -144,7 +147,7 @@ class PackageAssembler:
         layers = []
         for group in groups:
             parts = found[group.key]
-            content = group.title or f"environment in {ENVIRONMENT}"
+            content = group.title or f"environment in {request.root}"
             for number, layer in enumerate(parts):
                 part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
                 layers.append(EnvironmentLayer(layer=layer, content=content + part, cached=group not in missing))
@@ -156,6 +159,8 @@ class PackageAssembler:
         """Return the groups of an environment, and the layers of each by its key, () for one that is not there."""
         base = ",".join(map(str, request.base))
         interpreter = f"{request.interpreter} {installer_version()}"
+        if request.root != ENVIRONMENT:  # scripts begin with the path of their Python
+            interpreter += f" {request.root}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
         groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
         return groups, {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
@@ -212,25 +217,25 @@ class PackageAssembler:
             "divide_step.py": read_step("divide_step.py"),
         }
         made = {}
-        with self.open_step(request, _INSTALL, (), files, log) as (work, _):
+        with self.open_step(request, _INSTALL, (request.root,), files, log) as (work, _):
             for group in groups:
                 tree = str(wanted.index(group)) if group.packages else "venv"
                 cap = PACKAGE_TIME_S if group.packages else request.epoch_s
                 names = [name for name in os.listdir(f"{work}/layers") if name.partition(".")[0] == tree]
                 names.sort(key=lambda name: int(name.partition(".")[2] or 0))
-                parts = tuple(self._commit(f"{work}/layers/{name}", cap) for name in names)
+                parts = tuple(self._commit(f"{work}/layers/{name}", request.root, cap) for name in names)
                 made[group.key] = parts
                 keep_layers(self._store, f"layer:{group.key}", parts)
                 if group.packages:
                     log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
         return made
 
-    def _commit(self, tree: str, mtime_cap_s: int) -> LayerResult:
+    def _commit(self, tree: str, root: str, mtime_cap_s: int) -> LayerResult:
         owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
         with self._store.layers.ingest_dir() as ingest:
             os.mkdir(f"{ingest}/tree/opt", 0o755)
             os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
-            os.rename(tree, f"{ingest}/tree{ENVIRONMENT}")
+            os.rename(tree, f"{ingest}/tree{root}")
             return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s, owners=owners)
 
     @contextmanager

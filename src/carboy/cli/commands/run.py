@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RUN = """Usage: carboy run [OPTIONS] FOLDER|IMAGE [--] [COMMAND] [ARGUMENTS]
 
 Run a program in a container, and end with its exit status.
-A FOLDER is built first, when something in it has changed.
+A FOLDER is built first, when something in it has changed. `carboy run FOLDER NAME.ipynb` executes a notebook of it.
 """
 _CREATE = """Usage: carboy create [OPTIONS] FOLDER|IMAGE [--] [COMMAND] [ARGUMENTS]
 
@@ -43,6 +43,10 @@ def run(words: list[str]) -> int:
         from carboy.cli.commands.runs.record import check_options
 
         check_options(options)
+    if options.arguments and options.arguments[0].endswith(".ipynb") and os.path.isdir(options.target):
+        from carboy.cli.commands.runs.notebook import run_notebook
+
+        return run_notebook(options)
     engine, manifest, network = _prepare(options)
     request = options.request(network=network)
     _warn(request)

@@ -112,7 +112,7 @@ class Recorder(Observer):
         variables = hide_variables(request.env, secrets=secrets)
         hidden = find_hidden_values(request.env, variables, secrets=secrets)
         command, hides = hide_words(config.args, hidden)
-        settings, hides_too = _describe_settings(request, hidden)
+        settings, hides_too = _describe_settings(request.replace(network=config.network), hidden)
         try:
             mounts = self._read_mounts(config)
         except CarboyError as error:

@@ -121,7 +121,7 @@ def check_image(engine: Engine, record: RunRecord) -> None:
         read_launch_record(engine, "", manifest=str(record.manifest))
         return
     made = (
-        f"`carboy build {record.folder}` makes it again where the folder is as it was"
+        "`carboy run` of that folder makes it again, where the folder is as it was"
         if record.folder
         else f"`carboy load` takes it from an archive; build or pull {record.image} as it was then"
     )

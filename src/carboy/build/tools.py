@@ -1,0 +1,69 @@
+"""Tools beside a folder's environment: their layers, and one with carboy's own programs that use them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import carboy.environments.jupyter as programs
+from carboy.build.files import commit_files, fingerprint
+from carboy.build.workbench import SCRIPTS
+from carboy.environments.host import read_index_config
+from carboy.environments.install import (
+    TOOLS,
+    EnvironmentLayer,
+    EnvironmentRequest,
+    PackageAssembler,
+    installer_version,
+)
+from carboy.layers.apply import find_layer, keep_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from carboy.build.plan import ToolsStep
+    from carboy.oci.digest import Digest
+    from carboy.store.store import Store
+
+_IGNORED = ("__pycache__", "__init__.py")
+
+
+def plan_tools(
+    step: ToolsStep, *, environ: Mapping[str, str], base: Digest, key: str, interpreter: str, epoch_s: int
+) -> EnvironmentRequest:
+    """Return what to install; the fields are those of ``EnvironmentRequest``.
+
+    ``key`` stands for all that the choice of versions depends on, which is made once.
+    """
+    return EnvironmentRequest(
+        requirements=step.requirements,
+        constraints="",
+        allowed="",
+        base=(base,),
+        key=f"{key}:{installer_version()}",
+        interpreter=interpreter,
+        epoch_s=epoch_s,
+        indexes=read_index_config(environ),
+        root=TOOLS,
+    )
+
+
+def assemble_tools(
+    request: EnvironmentRequest, assembler: PackageAssembler, *, store: Store, log: Callable[[str], None]
+) -> tuple[EnvironmentLayer, ...]:
+    """Return the layers of the tools, lowest first, durable in the store; those that are there are not made again.
+
+    Raises ``CarboyError``.
+    """
+    made = assembler.assemble(request, log=log)
+    return (*made.layers, _put_programs(store, epoch_s=request.epoch_s))
+
+
+def _put_programs(store: Store, *, epoch_s: int) -> EnvironmentLayer:
+    folder = os.path.dirname(programs.__file__)
+    key = f"layer:programs:{SCRIPTS}:{epoch_s}:{fingerprint(folder, _IGNORED)}"
+    found = find_layer(store, key)
+    layer = found or commit_files(store, folder, target=SCRIPTS, ignore=_IGNORED, mtime_s=epoch_s)
+    if found is None:
+        keep_layer(store, key, layer)
+    return EnvironmentLayer(layer=layer, content=f"programs in {SCRIPTS}", cached=found is not None)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, ToolsStep, plan_project
+from carboy.build.project import ProjectFacts
+from carboy.build.workbench import EXECUTE, LAB, plan_workbench
+from carboy.errors import CarboyError
+
+
+def facts(*files: str, **texts: str) -> ProjectFacts:
+    return ProjectFacts(
+        folder="/mine", files=files, texts={name.replace("_", "."): text for name, text in texts.items()}, scripts={}
+    )
+
+
+def test_tools_stand_beside_the_packages_and_the_files_are_left_out():
+    folder = facts("requirements.txt", requirements_txt="tabulate==0.9.0\n")
+    plan = plan_workbench(folder, tools=LAB, reason="why")
+    base, environment, tools, config = plan.steps
+    assert isinstance(base, BaseStep)
+    assert isinstance(environment, EnvironmentStep)
+    assert isinstance(tools, ToolsStep)
+    assert isinstance(config, ConfigStep)
+    assert environment.requirements == "tabulate==0.9.0\n"
+    assert (tools.requirements, tools.reason) == (LAB, "why")
+    assert tools.what == "tools beside it: jupyterlab, nbclient, ipykernel"
+    assert "PATH=/opt/env/bin:" in "".join(config.env)
+    assert "JUPYTER_PATH=/opt/carboy/share/jupyter" in config.env
+
+
+def test_the_folder_s_own_steps_are_those_of_a_build():
+    folder = ProjectFacts(
+        folder="/mine",
+        files=("main.py",),
+        texts={"main.py": "", "requirements.txt": "a==1\n"},
+        scripts={"main.py": False},
+    )
+    built, bench = plan_project(folder), plan_workbench(folder, tools=EXECUTE, reason="")
+    assert bench.steps[:2] == built.steps[:2]
+    assert bench.inputs == built.inputs  # so that a carboy.lock fits both
+
+
+def test_a_folder_of_notebooks_need_not_say_what_runs_but_what_it_needs():
+    with pytest.raises(CarboyError, match="nothing says what to run"):
+        plan_project(facts("a.ipynb"))
+    assert plan_workbench(facts("a.ipynb"), tools=EXECUTE, reason="").steps
+    code = '{"cells": [{"cell_type": "code", "source": "import pandas"}]}'
+    with pytest.raises(CarboyError, match="the code imports pandas"):
+        plan_workbench(
+            ProjectFacts(folder="/mine", files=("a.ipynb",), texts={"a.ipynb": code}, scripts={}),
+            tools=EXECUTE,
+            reason="",
+        )
