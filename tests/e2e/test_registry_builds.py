@@ -162,3 +162,17 @@ def test_compose_pulls_and_pushes(elsewhere: Builder, base: str, registry: str, 
     carboy("compose", "push", cwd=folder)
     carboy("rmi", own)
     assert carboy("run", "--rm", own, "echo", "pushed").stdout == "pushed\n"
+
+
+def test_images_travel_from_python(elsewhere: Builder, base: str, registry: str) -> None:
+    other = f"{registry}/python/{uuid.uuid4().hex[:8]}:1"
+    program = (
+        "import carboy, subprocess, sys\n"
+        f"image = carboy.Image.pull({base!r})\n"
+        f"assert image.name == {base!r} and image.size_bytes > 0, image\n"
+        f"subprocess.run([*{elsewhere.carboy.program!r}, 'tag', image.name, {other!r}], check=True)\n"
+        f"print(carboy.Image({other!r}, image.digest, 0).push())\n"
+    )
+    digest = elsewhere.carboy.python(program).stdout.strip()
+    assert digest.startswith("sha256:")
+    assert elsewhere.carboy("pull", other).stdout.count(digest) == 1
