@@ -147,7 +147,7 @@ def _provide(engine: Engine, options: Options, *, missing: CarboyError | None = 
     """Make or fetch the image. Raises ``CarboyError`` (125), with what ``missing`` says where it was looked for before."""
     from carboy.cli.commands.registry.progress import open_transfers
     from carboy.cli.steps import open_steps
-    from carboy.engine.transfer.provide import provide_image
+    from carboy.engine.provide import provide_image
 
     quiet = "quiet" in options.flags
     try:

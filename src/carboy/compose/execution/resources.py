@@ -82,7 +82,7 @@ class EngineResources:
     def pull_image(self, name: str, *, platform: str) -> None:
         """Get an image that is not made of the project: from its registry, or made here where carboy knows how."""
         from carboy.build.solver.progress import InTurn
-        from carboy.engine.transfer.provide import provide_image
+        from carboy.engine.provide import provide_image
         from carboy.images.transport.progress import SilentTransfer
 
         provide_image(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.attest.kept import carry_attestations
 from carboy.base.fs import translate_os_errors
 from carboy.containers.events import write_event
-from carboy.engine.builds.attestations import carry_attestations
-from carboy.engine.builds.platforms import read_platform
+from carboy.engine.platforms import read_platform
 from carboy.engine.transfer.fetched import find_locations, keep_fetched, note_location
 from carboy.errors import CarboyError
 from carboy.images.archive import SavedImage
