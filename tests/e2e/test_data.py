@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,3 +51,45 @@ def test_neither_moves_when_the_other_changes(folders_carboy: Carboy, folder: Pa
     (folder / "carboy.toml").write_text('[data]\npaths = ["gone"]\n')
     assert "which is not there" in carboy("build", str(folder), expect=1).stderr
     carboy("rmi", "data:1", "data:2", "data:3")
+
+
+def test_a_container_of_another_image_reads_the_data(tier_carboy: Carboy, tmp_path: Path) -> None:
+    """Images without a base: what is tested is the mount, in each tier."""
+    carboy = tier_carboy
+    place = carboy.temporary / "data-ref"
+    shutil.rmtree(place, ignore_errors=True)
+    (place / "weights").mkdir(parents=True)
+    (place / "weights" / "a.txt").write_text("from the other image")
+    (place / "weights" / "inner").mkdir()
+    (place / "weights" / "inner" / "b.txt").write_text("and this")
+    label = 'LABEL io.carboy.data="[\\"/app/weights\\"]"'
+    (place / "Dockerfile").write_text(
+        f"FROM scratch\nCOPY weights/inner /app/weights/inner\nCOPY weights/a.txt /app/weights/\n{label}\n"
+    )
+    for path in (place, *place.rglob("*")):
+        os.chown(path, carboy.person.uid, carboy.person.gid)
+    carboy("build", str(place), "-t", "weights:1")
+    show = ("sh", "-c", "cat /app/weights/a.txt /app/weights/inner/b.txt; touch /app/weights/x || echo read-only")
+    done = carboy("run", "--rm", "--network", "none", "--data-ref", "weights:1", "debian:bookworm", *show)
+    assert "from the other imageand this" in done.stdout
+    assert "read-only" in done.stdout
+    named = carboy(
+        "run", "--rm", "--data-ref=weights:1:/app/weights/inner", "debian:bookworm", "ls", "/app/weights/inner"
+    )
+    assert named.stdout == "b.txt\n"
+    # A container that is kept starts again when the image is gone.
+    carboy("create", "--name", "reader", "--data-ref", "weights:1", "debian:bookworm", "cat", "/app/weights/a.txt")
+    carboy("rmi", "weights:1")
+    assert "from the other image" in carboy("start", "-a", "reader").stdout
+    carboy("rm", "-f", "reader")
+    for words, said in (
+        ("nothing:1", "there is no image nothing:1"),
+        ("debian:bookworm", "does not say where its data are"),
+        ("debian:bookworm:/etc/passwd", "is a file"),
+        ("debian:bookworm:/no/such", "cannot be found"),
+        ("debian:bookworm:/", "names no folder"),
+    ):
+        failed = carboy("run", "--rm", "--data-ref", words, "debian:bookworm", "true", expect=125)
+        assert said in failed.stderr
+    names = [row["Name"] for row in json.loads(carboy("volume", "ls", "--json").stdout)]
+    carboy("volume", "rm", *[name for name in names if name.startswith("data-")])
