@@ -1,7 +1,7 @@
 """Data and weights of a folder as layers of their own: what changes in them moves no code, and code moves none of them.
 
 A file cannot span layers, so a large one has a layer to itself, and small ones share bins that their paths choose
-(docs/adr/0010). A layer's bytes depend on its files' paths and contents alone: neither on the base nor on times.
+(docs/adr/0011). A layer's bytes depend on its files' paths and contents alone: neither on the base nor on times.
 """
 
 from __future__ import annotations
