@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from carboy.build.bundles.collect import Collected
     from carboy.build.bundles.offline import Offline
     from carboy.build.progress import Progress
-    from carboy.build.r_layers import RAssembler
+    from carboy.build.r_layers import RAssembler, Resolved
     from carboy.environments.conda.install import CondaAssembler, CondaRequest
     from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler
     from carboy.linux.identity import Tier
@@ -414,21 +414,22 @@ class _Execution:
         )
         return RAssembler(making, self._made_base, environ=context.environ)
 
-    def _r(self, step: RStep) -> bool:
-        from carboy.build.r_layers import describe_made
-
-        assembler = self._r_assembler()
-        resolved, known = assembler.resolve(step, key=self._r_key(step), fresh=self._context.refresh)
-        lines = (*resolved.lines, *resolved.source_lines)
-        if self._plan.locked_r and (drift := explain_drift(self._plan.locked_r, lines)):
+    def _check_r(self, resolved: Resolved) -> None:
+        """Raise ``CarboyError`` where R's packages are others than a lock names, which counts."""
+        if self._plan.locked_r and (drift := explain_drift(self._plan.locked_r, resolved.all_lines)):
             raise CarboyError(
                 "the R packages that can be had are not those that carboy.lock names",
                 details="\n".join(drift),
                 hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
             )
-        made = assembler.assemble(step, resolved)
-        self._r_lock = "".join(f"{line}\n" for line in lines)
-        cached = known and all(item.cached for item in made)
+
+    def _r(self, step: RStep) -> bool:
+        from carboy.build.r_layers import describe_made
+
+        resolved, made, cached = self._r_assembler().make(
+            step, key=self._r_key(step), fresh=self._context.refresh, check=self._check_r
+        )
+        self._r_lock = "".join(f"{line}\n" for line in resolved.all_lines)
         self._detail = "" if cached else describe_made(made)
         self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: r {item.content}") for item in made]
         return cached

@@ -7,28 +7,25 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.bootstrap.added.archive import open_archive
-from carboy.bootstrap.added.development import find_runtimes
 from carboy.bootstrap.added.installed import parse_status
 from carboy.bootstrap.added.layers import find_files, find_plain, install_above, make_files, make_records, read_status
 from carboy.bootstrap.deb.index import Package
 from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
+from carboy.bootstrap.errors import ArchiveUnreachableError, ResolveError
 from carboy.environments.groups import plan_groups
 from carboy.environments.lock import Package as Grouped
-from carboy.environments.r.install import SourceInstaller
-from carboy.environments.r.library import Source, resolve_library
-from carboy.environments.r.repository import SourceRepository
-from carboy.environments.r.settings import read_repositories
-from carboy.environments.r.system import find_development
+from carboy.environments.r.library import Source
 from carboy.environments.r.versions import find_upstream
 from carboy.environments.r.wants import RPackage
 from carboy.layers.apply import LayerResult
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from carboy.bootstrap.added.archive import Archive
     from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.build.plan import RStep
+    from carboy.environments.r.repository import SourceRepository
 
 CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
@@ -65,6 +62,11 @@ class Resolved:
         """The sources as lines of a lock."""
         return tuple(sorted(source.line for source in self.sources))
 
+    @property
+    def all_lines(self) -> tuple[str, ...]:
+        """All of them as lines of a lock."""
+        return (*self.lines, *self.source_lines)
+
 
 class RAssembler:
     """R packages above one base."""
@@ -73,6 +75,25 @@ class RAssembler:
         self._making = making
         self._base = base
         self._environ = environ
+
+    def make(
+        self, step: RStep, *, key: str, fresh: bool, check: Callable[[Resolved], None]
+    ) -> tuple[Resolved, list[RLayer], bool]:
+        """Return what the packages come to, their layers, lowest first, and whether all of it was there.
+
+        ``check`` raises for a result that is to be refused. What an archive has no more is chosen anew. Raises ``CarboyError``.
+        """
+        resolved, known = self.resolve(step, key=key, fresh=fresh)
+        check(resolved)
+        try:
+            layers = self.assemble(step, resolved)
+        except ArchiveUnreachableError as error:
+            if not known or error.status not in {404, 410}:
+                raise
+            resolved, known = self.resolve(step, key=key, fresh=True)
+            check(resolved)
+            layers = self.assemble(step, resolved)
+        return resolved, layers, known and all(item.cached for item in layers)
 
     def resolve(self, step: RStep, *, key: str, fresh: bool = False) -> tuple[Resolved, bool]:
         """Return what the packages come to, and whether that was known; ``fresh`` asks anew. Raises ``CarboyError``."""
@@ -86,6 +107,10 @@ class RAssembler:
         return resolved, False
 
     def _resolve(self, step: RStep, archive: Archive) -> Resolved:
+        from carboy.bootstrap.added.development import find_runtimes
+        from carboy.environments.r.library import resolve_library
+        from carboy.environments.r.system import find_development
+
         index = archive.read_index()
         installed = parse_status(read_status(self._making, [self._base.diff_id]))
         present = {package.name: package.version for package in installed}
@@ -105,7 +130,11 @@ class RAssembler:
             )
         development = find_development([source.name for source in library.sources])
         needed = (*library.binaries, *find_runtimes(index, development))
-        packages = resolve_above(index, needed, installed=installed)
+        try:
+            packages = resolve_above(index, needed, installed=installed)
+        except ResolveError as error:
+            error.hint = error.hint or "`carboy build --pull` takes the base of the archive's present state, too"
+            raise
         compiled = any(source.compiled for source in library.sources)
         above = (*installed, *packages)
         tools = resolve_above(index, (*TOOLS, *development), installed=above) if compiled else ()
@@ -113,6 +142,8 @@ class RAssembler:
 
     def _open_repository(self, step: RStep) -> SourceRepository:
         from carboy.base.web import read_web_settings
+        from carboy.environments.r.repository import SourceRepository
+        from carboy.environments.r.settings import read_repositories
 
         home = self._making.home
         hashes = {
@@ -155,6 +186,8 @@ class RAssembler:
         return layers
 
     def _build(self, step: RStep, resolved: Resolved, archive: Archive, layers: Sequence[RLayer]) -> list[RLayer]:
+        from carboy.environments.r.install import SourceInstaller
+
         making, base = self._making, self._base
         installer = SourceInstaller(
             store=making.store, home=making.home, runtime=making.runtime, tier=making.tier, log=making.progress.log

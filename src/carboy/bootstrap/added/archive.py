@@ -7,9 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from carboy.bootstrap.deb.signature import read_keyring
-from carboy.bootstrap.deb.state import fetch_index, fetch_states
-from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
 from carboy.bootstrap.progress import DownloadCount
 
 if TYPE_CHECKING:
@@ -17,48 +14,65 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from carboy.bootstrap.deb.index import Package, PackageIndex
+    from carboy.bootstrap.fetch import Fetcher
     from carboy.bootstrap.layer import Making
 
 
 class Archive:
-    """The archive of a making's recipe. Made by :func:`open_archive`."""
+    """The archive of a making's recipe, reached when something of it is needed. Made by :func:`open_archive`."""
 
-    def __init__(self, making: Making, fetcher: Fetcher, executor: Executor, count: DownloadCount) -> None:
+    def __init__(self, making: Making, stack: ExitStack) -> None:
         self._making = making
-        self._fetcher = fetcher
-        self._executor = executor
-        self._count = count
+        self._stack = stack
+        self._count = DownloadCount(making.progress)
+        self._opened: tuple[Fetcher, Executor] | None = None
         self._index: PackageIndex | None = None
+
+    def _open(self) -> tuple[Fetcher, Executor]:
+        if self._opened is None:
+            from carboy.bootstrap.fetch import CONNECTIONS, Fetcher
+
+            cache = f"{self._making.home.cache}/archives"
+            fetcher = self._stack.enter_context(Fetcher(self._making.archive, cache, on_bytes=self._count.add))
+            executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
+            self._stack.callback(executor.shutdown, cancel_futures=True)
+            self._stack.callback(fetcher.cancel)
+            self._opened = (fetcher, executor)
+        return self._opened
 
     def read_index(self) -> PackageIndex:
         """Return the packages that the archive has now; its signature is checked. Asked once."""
         if self._index is None:
+            from carboy.bootstrap.deb.signature import read_keyring
+            from carboy.bootstrap.deb.state import fetch_index, fetch_states
+
+            fetcher, executor = self._open()
             recipe, archive = self._making.recipe, self._making.archive
             states = fetch_states(
-                self._fetcher,
-                self._executor,
+                fetcher,
+                executor,
                 recipe=recipe,
                 archive=archive,
                 keyring=read_keyring(archive.keyrings),
                 now_s=time.time(),
             )
-            self._index = fetch_index(self._fetcher, self._executor, states=states, architecture=recipe.architecture)
+            self._index = fetch_index(fetcher, executor, states=states, architecture=recipe.architecture)
         return self._index
 
     def fetch(self, packages: Sequence[Package]) -> list[str]:
         """Return where the packages' files are, fetched beside each other when they are not there; their hashes are right."""
+        if not packages:
+            return []
+        from carboy.bootstrap.fetch import Download
+
+        fetcher, executor = self._open()
         downloads = [Download(url=p.url, size_bytes=p.size_bytes, identity=p.sha256) for p in packages]
         self._count.begin(sum(package.size_bytes for package in packages))
-        return list(self._executor.map(self._fetcher.fetch_file, downloads))
+        return list(executor.map(fetcher.fetch_file, downloads))
 
 
 @contextmanager
 def open_archive(making: Making) -> Iterator[Archive]:
     """Open the archive; leaving the context ends what is on its way."""
-    count = DownloadCount(making.progress)
     with ExitStack() as stack:
-        fetcher = stack.enter_context(Fetcher(making.archive, f"{making.home.cache}/archives", on_bytes=count.add))
-        executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
-        stack.callback(executor.shutdown, cancel_futures=True)
-        stack.callback(fetcher.cancel)
-        yield Archive(making, fetcher, executor, count)
+        yield Archive(making, stack)
