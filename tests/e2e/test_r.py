@@ -156,7 +156,8 @@ def test_source_packages_are_built_in_the_sandbox(
 def test_what_goes_wrong_with_sources(folders_carboy: Carboy, tmp_path: Path, repository: Repository) -> None:
     carboy = using(folders_carboy, repository)
     header = C_CODE.format(extra="#include <libxml/parser.h>")
-    repository.add("needsxml", "1.0", code="f <- function() 1\n", c_code=header)
+    code = "twice <- function(x) .Call('twice', x, PACKAGE = 'needsxml')\n"
+    repository.add("needsxml", "1.0", code=code, c_code=header)
     repository.add("broken", "1.0", code="f <- function( {\n")
     repository.add("future", "1.0", code="f <- 1\n", fields="Depends: R (>= 99.0)\n")
     altered = repository.add("altered", "1.0", code="f <- 1\n")
@@ -195,7 +196,7 @@ def test_one_package_more_is_made_alone(folders_carboy: Carboy, tmp_path: Path) 
         [layer["Digest"] for layer in json.loads(folders_carboy("inspect", f"more:{name}").stdout)[0]["Layers"]]
         for name in ("one", "two")
     ]
-    assert len(set(layers[1]) - set(layers[0])) == 2  # the package, and the status file that names it
+    assert len(set(layers[1]) - set(layers[0])) == 3  # the package, what names all packages, and the folder
     shown = folders_carboy(
         "run", "--rm", "more:two", "sh", "-c", "dpkg --audit; dpkg -V; dpkg -s r-cran-data.table | head -2"
     )
@@ -215,16 +216,16 @@ def test_code_that_names_packages_is_offered_them(folders_carboy: Carboy, tmp_pa
     assert "answer  42" in folders_carboy("run", "--rm", str(folder), timeout_s=300).stdout
 
 
-def test_R_runs_in_every_tier(tier_carboy: Carboy, tmp_path: Path, repository: Repository) -> None:
+def test_R_runs_in_every_tier(tier_carboy: Carboy) -> None:
+    place = tier_carboy.person.home / "R" if tier_carboy.person.uid else tier_carboy.temporary / "R"
+    repository = Repository(place / "cran")
     code = "twice <- function(x) .Call('twice', x, PACKAGE = 'twice')\n"
     repository.add("twice", "1.0", code=code, c_code=C_CODE.format(extra=""))
-    folder = write_folder(
-        tmp_path / "f", {"twice": "1.0", "jsonlite": "1.8.4"}, "cat(jsonlite::toJSON(twice::twice(21L)))\n"
-    )
-    for place in (tmp_path.parent, tmp_path):
-        place.chmod(0o755)
+    main = "cat(jsonlite::toJSON(twice::twice(21L)))\n"
+    folder = write_folder(place / "f", {"twice": "1.0", "jsonlite": "1.8.4"}, main)
     shown = using(tier_carboy, repository)("run", "--rm", "--network", "none", str(folder), timeout_s=500)
     assert shown.stdout == "[42]"
+    shutil.rmtree(place)
 
 
 def test_a_base_of_R_has_a_compiler(folders_carboy: Carboy) -> None:

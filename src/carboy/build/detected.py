@@ -69,7 +69,7 @@ def detect_folder(folder: str) -> Detected:
     except CarboyError as error:
         problems.append(error)
     try:
-        r = choose_r_packages(facts, settings)
+        r = choose_r_packages(facts, settings, only_said=conda is not None)
     except CarboyError as error:
         problems.append(error)
     try:
@@ -96,7 +96,7 @@ def detect_folder(folder: str) -> Detected:
         r=r_version,
         r_source="" if r is None else r.source,
         r_packages=() if r is None else tuple(map(str, r.packages)),
-        r_offered=() if r is not None else offer_r(facts.files, facts.texts),
+        r_offered=() if r is not None or conda is not None else offer_r(facts.files, facts.texts),
         command=command,
         command_reason=why,
         offered=() if wants is not None or conda is not None else offer_requirements(facts.files, facts.texts),

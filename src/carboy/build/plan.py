@@ -259,7 +259,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     command, why = choose_command(facts, settings)
     conda = choose_conda_packages(facts, settings)
     wants = choose_packages(facts, settings) if conda is None else conda.pip
-    r = choose_r_packages(facts, settings)
+    r = choose_r_packages(facts, settings, only_said=conda is not None)
     suite, suite_why = choose_suite(facts, settings, wants, r, conda=conda)
     python = conda is None and has_python(facts, settings, wants, r)
     languages = (*(("python3",) if python else ()), *((CORE,) if r is not None else ()))
@@ -307,7 +307,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         inputs=inputs,
         locked_base=lock.base_packages if locked and lock is not None else (),
         locked_r=(*lock.r, *lock.r_sources) if locked and lock is not None else (),
-        notes=(*notes, *explain_r(facts, r)),
+        notes=(*notes, *(explain_r(facts, r) if conda is None else ())),
     )
 
 

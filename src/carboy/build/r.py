@@ -34,9 +34,10 @@ def list_r_scripts(facts: ProjectFacts) -> list[str]:
     return sorted(n for n in facts.texts if n.endswith((".R", ".r")) and n != INSTALL and "/" not in n)
 
 
-def choose_r_packages(facts: ProjectFacts, settings: Settings) -> RWants | None:
+def choose_r_packages(facts: ProjectFacts, settings: Settings, *, only_said: bool = False) -> RWants | None:
     """Return the R packages that a folder asks for, None where it asks for no R.
 
+    ``only_said``: scripts alone ask for nothing, since another packager may bring R for them.
     Raises ``CarboyError`` when two files say it, when it is said in a way that is not read, and when the code names packages
     that nobody asks for.
     """
@@ -51,7 +52,8 @@ def choose_r_packages(facts: ProjectFacts, settings: Settings) -> RWants | None:
         return RWants(packages=packages, file=file, source=source, version="" if wants is None else wants.version)
     if wants is not None:
         return wants
-    if not (settings.has_r or _read_runtime(facts)[0] or (list_r_scripts(facts) and _is_r_run(facts, settings))):
+    run = not only_said and bool(list_r_scripts(facts)) and _is_r_run(facts, settings)
+    if not (settings.has_r or _read_runtime(facts)[0] or run):
         return None
     offer = offer_r(facts.files, facts.texts)
     if offer:
