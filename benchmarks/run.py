@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [PART ...] [--quick] [--json] [--carboy PROGRAM]
 
-The parts are start, parallel, bootstrap, iris, containers, dockerfiles and environments; without one, all. Whole processes are
-timed, by the wall.
+The parts are start, parallel, bootstrap, iris, containers, dockerfiles, environments and registry; without one, all. Whole
+processes are timed, by the wall.
 Things that are compared are run in turns, so that what else the machine does hits both; the figure is the median.
 Standard library only; all state is in one temporary folder.
 """
@@ -29,6 +29,7 @@ from bench import BASE, Bench, export_rootfs, in_turns
 from builds import measure_dockerfiles
 from environments import measure_environments
 from kept import measure_containers
+from registry import measure_registry
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MEGABYTE = 1_000_000
@@ -141,6 +142,7 @@ PARTS = {
     "containers": measure_containers,
     "dockerfiles": measure_dockerfiles,
     "environments": measure_environments,
+    "registry": measure_registry,
 }
 
 

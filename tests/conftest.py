@@ -68,6 +68,7 @@ SECOND_TIER_IS_LONG = frozenset(
         "test_container_memory",
         "test_observing",
         "test_runs",
+        "test_registries",
     }
 )
 

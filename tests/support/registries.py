@@ -6,13 +6,17 @@ that tests speak to ``registry.example.com`` by TLS without a network.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -364,3 +368,112 @@ def registry() -> Iterator[tuple[Registry, Server]]:
     ours = Registry()
     with serve(ours.answer) as server:
         yield ours, server
+
+
+# --- Debian's docker-registry ---------------------------------------------------------------------------------------
+
+USER, PASSWORD = "scientist", "canary:p@ss"
+HTPASSWD = "$2b$04$IzluhpJen6z/AWl6eeGq/eityK.RLzI02K02G4cnGCHkNXJvIFs9K"
+_LISTENS = re.compile(rb"listening on 127\.0\.0\.1:(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A registry of the distribution project's, at work: its port on 127.0.0.1, and its folder."""
+
+    port: int
+    folder: Path
+
+    @property
+    def host(self) -> str:
+        """The name that needs no certificate."""
+        return f"127.0.0.1:{self.port}"
+
+    def find(self, path: str) -> dict[str, object]:
+        """Return a JSON document that it stores as a blob, by its digest."""
+        digest = path.removeprefix("sha256:")
+        place = self.folder / "docker/registry/v2/blobs/sha256" / digest[:2] / digest / "data"
+        found: dict[str, object] = json.loads(place.read_bytes())
+        return found
+
+
+@contextmanager
+def open_distribution(folder: Path, *, auth: str = "", tls: Authority | None = None) -> Iterator[Distribution]:
+    """Start docker-registry on a free port; ``auth`` is that part of its configuration. Skips where it is not installed."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed (Debian: docker-registry)")
+    folder.mkdir(parents=True, exist_ok=True)
+    certificate = f"\n  tls:\n    certificate: {tls.cert}\n    key: {tls.key}" if tls is not None else ""
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n"
+        f"    rootdirectory: {folder}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:0\n  secret: x{certificate}\n{auth}"
+    )
+    environ = {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"}
+    command = [program, "serve", str(folder / "config.yml")]
+    log = (folder / "log").open("wb+")
+    with log, subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environ) as process:
+        try:
+            yield Distribution(_wait_for_port(process, folder / "log"), folder)
+        finally:
+            process.kill()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    end = time.monotonic() + 20
+    while time.monotonic() < end and process.poll() is None:
+        if found := _LISTENS.search(log.read_bytes()):
+            return int(found[1])
+        time.sleep(0.02)  # a program that tells nobody but its log
+    raise AssertionError(log.read_text())
+
+
+@dataclass(slots=True)
+class TokenAuthority:
+    """A token server for docker-registry: JSON web tokens by RS256, as the distribution project specifies them."""
+
+    folder: Path
+    asked: list[Seen] = field(default_factory=list)
+    life_s: int = 300
+
+    def make(self) -> None:
+        """Make its key and certificate."""
+        words = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=tokens", "-days", "2"]
+        _openssl(self.folder, "req", *words, "-keyout", "tokens.key", "-out", "tokens.pem")
+
+    def config(self, realm: str) -> str:
+        """Return the registry's side of it."""
+        rows = {"realm": realm, "service": "registry", "issuer": "tokens", "rootcertbundle": self.folder / "tokens.pem"}
+        return "auth:\n  token:\n" + "".join(f"    {name}: {value}\n" for name, value in rows.items())
+
+    def answer(self, seen: Seen) -> Answer:
+        """Give a token for all that is asked: to the user; others may pull what is public."""
+        self.asked.append(seen)
+        login = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+        who = seen.headers.get("authorization", "")
+        if who not in {"", login}:
+            return 401, {"Content-Type": "application/json"}, b'{"errors": []}'
+        access = []
+        for scope in seen.query.get("scope", []):
+            kind, name, actions = scope.split(":")
+            allowed = [one for one in actions.split(",") if who or (one == "pull" and name.startswith("public/"))]
+            access.append({"type": kind, "name": name, "actions": allowed})
+        now = int(time.time())
+        claims = {
+            "iss": "tokens", "sub": USER if who else "", "aud": "registry", "exp": now + self.life_s, "nbf": now - 10,
+            "iat": now, "jti": str(len(self.asked)), "access": access,
+        }  # fmt: skip
+        reply = {"token": self._sign(claims), "expires_in": self.life_s}
+        return 200, {"Content-Type": "application/json"}, json.dumps(reply).encode()
+
+    def _sign(self, claims: dict[str, object]) -> str:
+        der = ssl.PEM_cert_to_DER_cert((self.folder / "tokens.pem").read_text())
+        header = {"typ": "JWT", "alg": "RS256", "x5c": [base64.b64encode(der).decode()]}
+        signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
+        command = ["openssl", "dgst", "-sha256", "-sign", str(self.folder / "tokens.key")]
+        done = subprocess.run(command, input=signed.encode(), capture_output=True, check=True)
+        return f"{signed}.{_encode(done.stdout)}"
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

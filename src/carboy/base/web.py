@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,19 @@ def make_tls_context(web: WebSettings) -> ssl.SSLContext:
     return context
 
 
+def load_httpx() -> None:
+    """Import httpx without its command line, which would bring click and rich along wherever both are installed."""
+    command_line = "httpx._main"
+    if "httpx" in sys.modules:
+        return
+    # What makes an import fail; httpx reckons with that.
+    sys.modules[command_line] = None  # type: ignore[assignment]
+    try:
+        __import__("httpx")
+    finally:
+        del sys.modules[command_line]
+
+
 def make_client(
     web: WebSettings, *, context: ssl.SSLContext | None = None, connections: int = 16, follow_redirects: bool = True
 ) -> httpx.Client:
@@ -112,6 +126,7 @@ def make_client(
 
     ``context`` stands for the one of the settings; ``connections`` are kept open. Raises as :func:`make_tls_context`.
     """
+    load_httpx()
     import httpx
 
     context = context or make_tls_context(web)

@@ -97,9 +97,9 @@ class Transport:
 
         Raises ``RegistryError`` for a failure, and ``Busy`` for one that may be none the next time.
         """
+        self._find()
         import httpx
 
-        self._find()
         try:
             with self._exchange(request) as response:
                 if response.status_code not in request.answers:
@@ -214,22 +214,23 @@ class Transport:
             if self._client is not None:
                 return
             schemes = ("https", "http") if self.endpoint.insecure else ("https",)
-            reasons = []
+            reasons, context = [], self._make_context()
             for scheme in schemes:
-                reason = self._ping(scheme)
+                reason = self._ping(scheme, context)
                 if not reason:
                     return
                 self.close()
                 reasons.append(reason)
             self._unreachable("\n".join(dict.fromkeys(reasons)))
 
-    def _ping(self, scheme: str) -> str:
+    def _ping(self, scheme: str, context: ssl.SSLContext) -> str:
         """Ask for the API, and return why nobody there speaks it, "" when somebody does. Raises ``Busy``."""
+        from carboy.base.web import load_httpx, make_client
+
+        load_httpx()
         import httpx
 
-        from carboy.base.web import make_client
-
-        self._client = make_client(self._web, context=self._make_context(), follow_redirects=False)
+        self._client = make_client(self._web, context=context, follow_redirects=False)
         self._base = f"{scheme}://{self.endpoint.host}"
         try:
             with self._client.stream("GET", f"{self._base}/v2/") as response:
@@ -255,7 +256,12 @@ class Transport:
 
         from carboy.base.web import make_tls_context
 
-        context = make_tls_context(self._web)
+        if self.endpoint.insecure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context = make_tls_context(self._web)
         try:
             for path in self._certificates.authorities:
                 context.load_verify_locations(path)
@@ -268,9 +274,6 @@ class Transport:
                 details=f"{', '.join((*self._certificates.authorities, *(self._certificates.own or ())))}: {error}",
                 hint="correct the files, or ca in config.toml",
             ) from error
-        if self.endpoint.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         return context
 
     # --- who one is -------------------------------------------------------------------------------------------------

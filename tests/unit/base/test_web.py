@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from carboy.base.web import WebSettings, make_client, make_tls_context, plan_proxies, read_web_settings
@@ -46,3 +49,13 @@ def test_a_client_takes_nothing_else_of_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
     with make_client(WebSettings()) as client:
         assert client._mounts == {}
+
+
+def test_httpx_comes_without_its_command_line() -> None:
+    """Which imports click and rich where they are, and takes longer than a request."""
+    text = (
+        "import sys; from carboy.base.web import load_httpx; load_httpx(); load_httpx(); import httpx; "
+        "print(sorted({'rich', 'click', 'httpx._main'} & sys.modules.keys()), httpx.Client.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] Client\n"
