@@ -54,12 +54,14 @@ def find_glibc(base_packages: Sequence[str]) -> str:
     raise CarboyError("the base has no C library of GNU's, which conda's packages need", hint="use a Debian base")
 
 
-def find_python(packages: Sequence[str], command: Sequence[str]) -> str:
+def find_python(packages: Sequence[str], command: Sequence[str], *, with_pip: bool) -> str:
     """Return the line of Python among lines of conda's packages, "" for none.
 
-    Raises ``CarboyError`` where there is none and the ``command`` is Python's.
+    Raises ``CarboyError`` where there is none and the ``command`` is Python's, or pip's packages are to stand above
+    (``with_pip``).
     """
     found = next((line for line in packages if line.startswith("python ")), "")
-    if not found and command[:1] in (("python",), ("python3",)):
-        raise CarboyError("python is to run, and conda's packages bring none", hint="add python to the dependencies")
+    if not found and (with_pip or command[:1] in (("python",), ("python3",))):
+        what = "pip's packages need Python" if with_pip else "python is to run"
+        raise CarboyError(f"{what}, and conda's packages bring none", hint="add python to the dependencies")
     return found

@@ -182,10 +182,7 @@ class _Execution:
                 self._base(step)
                 base = step.base
             elif isinstance(step, CondaStep):
-                if above:
-                    self._conda(step)  # its Python chooses what stands above
-                else:
-                    self._resolve_conda(step, fresh=fresh)
+                self._resolve_conda(step, fresh=fresh, make=above)  # its Python chooses what stands above
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
@@ -333,10 +330,14 @@ class _Execution:
         )
         return assembler, request
 
-    def _resolve_conda(self, step: CondaStep, *, fresh: bool) -> None:
+    def _resolve_conda(self, step: CondaStep, *, fresh: bool, make: bool) -> None:
+        before = self._key
         assembler, request = self._conda_request(step)
         packages, _ = assembler.resolve(request, fresh=fresh)
         self._conda_lock = "".join(f"{package.line}\n" for package in packages)
+        if make:
+            self._key = before
+            self._conda(step)
 
     def _conda(self, step: CondaStep) -> bool:
         from carboy.build.conda import find_python
@@ -345,7 +346,8 @@ class _Execution:
         assembler, request = self._conda_request(step)
         made = assembler.assemble(request, log=self._context.progress.log)
         self._conda_lock = made.lock
-        python = find_python(made.lock.splitlines(), self._plan.command)
+        with_pip = any(isinstance(other, EnvironmentStep) for other in self._plan.steps)
+        python = find_python(made.lock.splitlines(), self._plan.command, with_pip=with_pip)
         self._interpreter = f"{python} in {PREFIX}"
         self._key = step_key(step, parent=self._key, inputs=(made.lock,))
         self._detail = "" if made.cached else describe_made(made.layers)
@@ -356,7 +358,7 @@ class _Execution:
 
     def _request(self, step: EnvironmentStep) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.host import read_index_config
-        from carboy.environments.install import EnvironmentRequest, PackageAssembler, installer_version
+        from carboy.environments.install import PYTHON, EnvironmentRequest, PackageAssembler, installer_version
 
         context = self._context
         self._key = step_key(step, parent=self._key, inputs=(installer_version(),))
@@ -369,6 +371,8 @@ class _Execution:
             interpreter=self._interpreter,
             epoch_s=self._epoch_s,
             indexes=read_index_config(context.environ),
+            python=f"{PREFIX}/bin/python" if step.above_conda else PYTHON,
+            has_packages=step.above_conda,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
         return assembler, request

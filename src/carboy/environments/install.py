@@ -18,7 +18,7 @@ from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.groups import Group, plan_groups
 from carboy.environments.indexes import find_local_path
-from carboy.environments.lock import Package, check_chosen, parse_pylock, render_lock
+from carboy.environments.lock import Package, check_chosen, normalise, parse_pylock, render_lock
 from carboy.environments.reach import find_network
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "/opt/env"
 TOOLS = "/opt/tools"
+PYTHON = "/usr/bin/python3"
+"""The base's own."""
 PACKAGE_TIME_S = 315_532_800
 """All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
 _WORK = "/run/carboy/work"
@@ -55,14 +57,15 @@ uv=/run/carboy/uv
 cd {_WORK}
 """
 _LOCK = f"""{_PRELUDE}
+[ -z "$2" ] || "$1" -I list_step.py >installed.txt
 $uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
-    --no-header --no-annotate --quiet --python /usr/bin/python3 --output-file pylock.toml >/dev/null
+    --constraints installed.txt --no-header --no-annotate --quiet --python "$1" --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
-$uv venv "$1" --python /usr/bin/python3 --no-project --quiet
-sed -i '/^uv = /d' "$1/pyvenv.cfg"
-rm -f "$1/.lock" "$1/.gitignore" "$1/CACHEDIR.TAG"
-exec /usr/bin/python3 -I divide_step.py "$1" {_LAYERS} $uv {MAX_LAYER_BYTES}
+$uv venv "$3" --python "$1" --no-project --quiet $2
+sed -i '/^uv = /d' "$3/pyvenv.cfg"
+rm -f "$3/.lock" "$3/.gitignore" "$3/CACHEDIR.TAG"
+exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES}
 """
 
 
@@ -73,7 +76,8 @@ class EnvironmentRequest:
     ``key`` stands for all that a lock depends on, ``interpreter`` for
     the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base. ``chosen`` are the
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
-    ``root`` is where the environment lies.
+    ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
+    are and are not installed again.
     """
 
     requirements: str
@@ -86,6 +90,13 @@ class EnvironmentRequest:
     indexes: IndexConfig
     chosen: tuple[Package, ...] | None = None
     root: str = ENVIRONMENT
+    python: str = PYTHON
+    has_packages: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, str, str]:
+        """What scripts are told: the interpreter, uv's option for one with packages ("" for one without), and the root."""
+        return self.python, "--system-site-packages" if self.has_packages else "", self.root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,13 +206,20 @@ class PackageAssembler:
 
     def _resolve(self, request: EnvironmentRequest, log: Callable[[str], None]) -> tuple[Package, ...]:
         """Return the packages that the requirements come to, for the base's Python."""
-        files = {"requirements.txt": request.requirements, "constraints.txt": request.constraints}
+        files = {
+            "requirements.txt": request.requirements,
+            "constraints.txt": request.constraints,
+            "installed.txt": "",
+            "list_step.py": read_step("list_step.py"),
+        }
         with (
-            self.open_step(request, _LOCK, (), files, log) as (work, _),
+            self.open_step(request, _LOCK, request.arguments, files, log) as (work, _),
             open(f"{work}/pylock.toml", encoding="utf-8") as file,
+            open(f"{work}/installed.txt", encoding="utf-8") as installed,
         ):
-            text = file.read(MAX_LOCK_BYTES)
-        return parse_pylock(text, allowed=request.allowed, measure=_measure)
+            text, own = file.read(MAX_LOCK_BYTES), installed.read(MAX_LOCK_BYTES)
+        provided = {normalise(line.partition("==")[0]) for line in own.splitlines()}
+        return parse_pylock(text, allowed=request.allowed, measure=_measure, provided=provided)
 
     def _install(
         self, request: EnvironmentRequest, groups: Sequence[Group], log: Callable[[str], None]
@@ -217,7 +235,7 @@ class PackageAssembler:
             "divide_step.py": read_step("divide_step.py"),
         }
         made = {}
-        with self.open_step(request, _INSTALL, (request.root,), files, log) as (work, _):
+        with self.open_step(request, _INSTALL, request.arguments, files, log) as (work, _):
             for group in groups:
                 tree = str(wanted.index(group)) if group.packages else "venv"
                 cap = PACKAGE_TIME_S if group.packages else request.epoch_s

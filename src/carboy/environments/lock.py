@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,19 +42,30 @@ def normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def parse_pylock(text: str, *, allowed: str = "", measure: Callable[[str], int] = lambda _: 0) -> tuple[Package, ...]:
+def parse_pylock(
+    text: str,
+    *,
+    allowed: str = "",
+    measure: Callable[[str], int] = lambda _: 0,
+    provided: Collection[str] = (),
+) -> tuple[Package, ...]:
     """Return the packages of a ``pylock.toml``, sorted by name.
 
     ``allowed`` is a lock in pip's form that was given: the hashes that it has for a package are the ones that count. ``measure``
-    gives the size in bytes of a file whose address has none in the lock. Raises ``CarboyError`` for what cannot be
-    installed by its hash, and for what the given lock does not name.
+    gives the size in bytes of a file whose address has none in the lock; ``provided`` are normalised names of what the
+    interpreter has already, which is left out. Raises ``CarboyError`` for what cannot be installed by its hash, and for what
+    the given lock does not name.
     """
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CarboyError("the resolver wrote a lock that is not valid TOML", details=str(error)) from error
     given = parse_hashes(allowed)
-    found = [_package(item, given, measure) for item in value.get("packages", [])]
+    found = [
+        _package(item, given, measure)
+        for item in value.get("packages", [])
+        if normalise(str(item.get("name", ""))) not in provided
+    ]
     return tuple(sorted(found, key=lambda package: package.name))
 
 

@@ -134,6 +134,23 @@ def keep_versions(lock: LockFile, *, upgrade: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines if normalise(line.split("==")[0]) not in free)
 
 
+def keep_conda_versions(lock: LockFile, *, upgrade: Sequence[str]) -> tuple[str, ...]:
+    """Return the lock's packages of conda's as specs, without those that are to be newer."""
+    found = []
+    for line in lock.conda:
+        name, version, place, _ = line.split(" ")
+        build = place.removesuffix(".conda").removesuffix(".tar.bz2").rpartition("-")[2]
+        if name not in upgrade:
+            found.append(f"{name} =={version} {build}")
+    return tuple(found)
+
+
+def list_pins(lock: LockFile) -> tuple[str, ...]:
+    """Return all packages of languages that are chosen by their versions as NAME==VERSION: Python's and conda's."""
+    pairs = (line.split(" ")[:2] for line in lock.conda)
+    return (*lock.python, *(f"{name}=={version}" for name, version in pairs))
+
+
 def compare_versions(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return (package, version, other version) where two lists of pins differ; "" for a package that one does not have."""
 

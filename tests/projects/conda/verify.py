@@ -1,3 +1,5 @@
+"""The environment is whole: variables, commands, modules that are compiled."""
+
 import os
 import subprocess
 import sys

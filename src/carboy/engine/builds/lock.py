@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors, write_durable
 from carboy.build.executor import resolve
-from carboy.build.plan import EnvironmentStep, RStep, plan_project
+from carboy.build.plan import CondaStep, EnvironmentStep, RStep, plan_project
 from carboy.build.project import read_project
 from carboy.environments.lockfile import (
     NAME,
     LockFile,
     compare_versions,
     explain_drift,
+    keep_conda_versions,
     keep_versions,
+    list_pins,
     parse_lockfile,
     render_lockfile,
 )
@@ -23,15 +25,15 @@ from carboy.errors import CarboyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from carboy.build.plan import Plan
+    from carboy.build.plan import Plan, Step
     from carboy.build.progress import Progress
     from carboy.engine.context import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """What a lock is now: ``changes`` are (package, version before, version now) of Python's, ``base_changes`` texts on
-    all others; ``written`` says whether the file was another one before.
+    """What a lock is now: ``changes`` are (package, version before, version now) of Python's and conda's, ``base_changes`` texts
+    on all others; ``written`` says whether the file was another one before.
     """
 
     lock: LockFile
@@ -59,7 +61,7 @@ def lock_folder(
         lock = resolve(plan, context, fresh=fresh)
     else:
         try:
-            lock = resolve(_constrain(plan, keep_versions(old, upgrade=packages)), context, fresh=fresh)
+            lock = resolve(_constrain(plan, old, upgrade=packages), context, fresh=fresh)
         except CarboyError:
             lock = resolve(plan, context, fresh=fresh)  # what is asked for now does not go with what was chosen
     new = render_lockfile(lock)
@@ -69,7 +71,7 @@ def lock_folder(
             write_durable(path, new.encode(), mode=0o666)  # a file of the person's: the umask says who may read it
     return Locked(
         lock=lock,
-        changes=tuple(compare_versions(old.python if old else (), lock.python)),
+        changes=tuple(compare_versions(list_pins(old) if old else (), list_pins(lock))),
         base_changes=_explain_changes(old, lock) if old else (),
         written=new != text,
     )
@@ -98,7 +100,7 @@ def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> Outdate
         if lock.r or lock.r_sources
         else ()
     )
-    return Outdated(packages=tuple(compare_versions(lock.python, now.python)), notes=notes)
+    return Outdated(packages=tuple(compare_versions(list_pins(lock), list_pins(now))), notes=notes)
 
 
 def _explain_changes(old: LockFile, new: LockFile) -> tuple[str, ...]:
@@ -109,15 +111,21 @@ def _explain_changes(old: LockFile, new: LockFile) -> tuple[str, ...]:
 def _check_known(old: LockFile | None, packages: Sequence[str]) -> None:
     from carboy.environments.lock import normalise
 
-    known = {normalise(line.split("==")[0].split(" ")[0]) for line in old.python} if old else set()
+    known = {normalise(line.split("==")[0].split(" ")[0]) for line in list_pins(old)} if old else set()
     for name in packages:
         if normalise(name) not in known:
             raise CarboyError(f"{NAME} has no package {name}", hint="`carboy outdated` lists what can be newer")
 
 
-def _constrain(plan: Plan, constraints: str) -> Plan:
-    steps = tuple(
-        replace(step, constraints=step.constraints + constraints) if isinstance(step, EnvironmentStep) else step
-        for step in plan.steps
-    )
-    return replace(plan, steps=steps)
+def _constrain(plan: Plan, old: LockFile, *, upgrade: Sequence[str]) -> Plan:
+    """Return the plan with the old lock's versions, without those of packages that are to be newer."""
+    steps: list[Step] = []
+    for step in plan.steps:
+        match step:
+            case EnvironmentStep():
+                steps.append(replace(step, constraints=step.constraints + keep_versions(old, upgrade=upgrade)))
+            case CondaStep():
+                steps.append(replace(step, constraints=keep_conda_versions(old, upgrade=upgrade)))
+            case _:
+                steps.append(step)
+    return replace(plan, steps=tuple(steps))

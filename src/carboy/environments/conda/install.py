@@ -245,13 +245,12 @@ class CondaAssembler:
     ) -> None:
         """Compile the modules of the new trees with the environment's Python, in a sandbox without a network."""
         _make_directory(work)
-        for room in ("../divide_step.py", "compile_step.py"):
-            with (
-                open(os.path.join(os.path.dirname(__file__), room), encoding="utf-8") as source,
-                open(f"{work}/{os.path.basename(room)}", "w", encoding="utf-8") as target,
-            ):
-                target.write(source.read())
-            os.chmod(target.name, 0o644)
+        with (
+            open(os.path.join(os.path.dirname(__file__), "compile_step.py"), encoding="utf-8") as source,
+            open(f"{work}/compile_step.py", "w", encoding="utf-8") as target,
+        ):
+            target.write(source.read())
+        os.chmod(target.name, 0o644)
         env = {
             "PATH": f"{PREFIX}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/tmp",  # noqa: S108  the sandbox's own

@@ -57,8 +57,9 @@ def _join_upgrade(words: list[str]) -> list[str]:
 def _render(done: Locked) -> str:
     lock = done.lock
     r = f"{len(lock.r) + len(lock.r_sources)} packages for R" if lock.r or lock.r_sources else ""
-    python = f"{len(lock.python)} Python packages" if lock.python or not r else ""
-    packages = " and ".join(filter(None, (python, r)))
+    conda = f"{len(lock.conda)} packages of conda's" if lock.conda else ""
+    python = f"{len(lock.python)} Python packages" if lock.python or not (r or conda) else ""
+    packages = " and ".join(filter(None, (conda, python, r)))
     about = f"carboy.lock: {packages} on {lock.base} with {len(lock.base_packages)}"
     if not done.written:
         return f"{about}; unchanged"
