@@ -106,7 +106,7 @@ def _stem(package: CondaPackage) -> str:
 
 
 def _record(package: CondaPackage, info: dict[str, bytes]) -> bytes:
-    """Return what conda's own tools read of an installed package, without an address."""
+    """Return what conda's own tools read of an installed package, without what depends on where it came from."""
     index = json.loads(info.get("index.json", b"{}"))
-    value = {**index, "channel": package.channel, "fn": package.path.rpartition("/")[2], "sha256": package.sha256}
+    value = {**index, "fn": package.path.rpartition("/")[2], "sha256": package.sha256}
     return json.dumps(value, sort_keys=True, indent=2).encode()

@@ -123,12 +123,12 @@ class CondaAssembler:
         packages = self._measure(packages)
         python = next((package for package in packages if package.name == "python"), None)
         interpreter = f"conda {FORMAT} {PREFIX} {python.sha256 if python is not None else ''}"
-        by_line = {package.line: package for package in packages}
+        by_identity = {package.identity: package for package in packages}
         groups = plan_groups([_as_package(package) for package in packages], interpreter=interpreter, base="")
         found = {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
         missing = [group for group in groups if not found[group.key]]
         if missing:
-            wanted = {group.key: [by_line[item.requirement] for item in group.packages] for group in missing}
+            wanted = {group.key: [by_identity[item.requirement] for item in group.packages] for group in missing}
             there = [layer for group in groups for layer in found[group.key]]
             found.update(self._make(request, wanted, there, python.version if python is not None else "", log))
         layers = []
@@ -289,7 +289,9 @@ class CondaAssembler:
 
 
 def _as_package(package: CondaPackage) -> Package:
-    return Package(name=package.name, version=package.version, requirement=package.line, size_bytes=package.size_bytes)
+    return Package(
+        name=package.name, version=package.version, requirement=package.identity, size_bytes=package.size_bytes
+    )
 
 
 def _make_directory(path: str) -> None:

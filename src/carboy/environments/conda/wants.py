@@ -36,6 +36,11 @@ class CondaPackage:
     size_bytes: int = 0
 
     @property
+    def identity(self) -> str:
+        """What its bytes in an image depend on: the same from every channel."""
+        return f"{self.path} sha256:{self.sha256}"
+
+    @property
     def line(self) -> str:
         """The package in a lock."""
         return f"{self.name} {self.version} {self.channel}/{self.path} sha256:{self.sha256}"
