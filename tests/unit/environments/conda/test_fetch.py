@@ -16,6 +16,7 @@ from carboy.environments.conda.fetch import ChannelFetcher
 from carboy.environments.conda.wants import CondaPackage, make_package
 from carboy.errors import CarboyError
 
+pytestmark = pytest.mark.slow
 Answer = tuple[int, dict[str, str], bytes]
 
 
