@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.environments.r.choose import choose_r, offer_r
-from carboy.environments.r.versions import compare, fits, is_version
+from carboy.environments.r.versions import fits, is_version
 from carboy.environments.r.wants import INSTALL, PACKRAT, RENV, RPackage, RWants
 from carboy.errors import CarboyError
 
@@ -171,17 +170,3 @@ def plan_r_environment(wants: RWants, *, python: str) -> Mapping[str, str]:
     if python:
         env["RETICULATE_PYTHON"] = python
     return env
-
-
-def relax(wants: RWants) -> RWants:
-    """Return the wants with any version of each package."""
-    packages = tuple(replace(package, operator="", version="") for package in wants.packages)
-    return replace(wants, packages=packages)
-
-
-def newest(suites: tuple[str, ...]) -> str:
-    """Return the suite with the newest R."""
-    best = suites[0]
-    for suite in suites[1:]:
-        best = suite if compare(RS[suite], RS[best]) > 0 else best
-    return best

@@ -121,6 +121,23 @@ def test_a_broken_lock_of_renv_is_named(text: str) -> None:
         parse_renv(text)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "1a", "a b", "a\nb"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    lock = json.dumps({"Packages": {name: {"Version": "1.0", "Source": "Repository"}}})
+    with pytest.raises(CarboyError, match="no name of a package"):
+        parse_renv(lock)
+    if "\n" not in name:
+        with pytest.raises(CarboyError, match="no name of a package"):
+            parse_packrat(f"PackratFormat: 1.4\n\nPackage: {name}\nSource: CRAN\nVersion: 1.0\n")
+
+
+def test_scripts_ask_for_no_R_that_conda_brings() -> None:
+    conda = "channels: [conda-forge]\ndependencies: [r-base, r-dplyr]\n"
+    plan = plan_project(facts_of(main__R="library(dplyr)\n", environment__yml=conda))
+    assert not [step for step in plan.steps if isinstance(step, RStep)]
+    assert "r-base-core" not in plan.steps[0].what
+
+
 def test_a_description_says_what_it_needs() -> None:
     text = "Package: a\nDepends: R (>= 4.1.0), methods\nImports:\n    dplyr (>= 1.0),\n    xml2\n"
     text += "LinkingTo: cpp11\nSuggests: knitr\n"

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from carboy.base.web import WebSettings
-from carboy.environments.r.install import explain_failure, plan_script
+from carboy.bootstrap.deb.index import PackageIndex
+from carboy.bootstrap.deb.resolve import resolve_above
+from carboy.build.r_layers import find_needed
+from carboy.environments.r.install import explain_failure, move_installed, plan_script
 from carboy.environments.r.library import Library, RepositoryError, Source, resolve_library, sort_sources
 from carboy.environments.r.repository import PUBLIC, SourceRepository, read_source
 from carboy.environments.r.settings import read_repositories
@@ -58,6 +61,17 @@ def resolve(*packages: RPackage, repository: object = None, distribution: bool =
         distribution=distribution,
         asked_by="renv.lock",
     )
+
+
+def index_of(*packages: str) -> PackageIndex:
+    """Return an index of packages "name version; Field: value; ..."."""
+    text = ""
+    for package in packages:
+        head, *fields = package.split("; ")
+        name, version = head.split()
+        text += f"Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\n"
+        text += f"SHA256: {name.encode().hex():0<64.64}\n" + "".join(f"{field}\n" for field in fields) + "\n"
+    return PackageIndex([(text.encode(), "https://archive.example.org/debian")])
 
 
 def pin(name: str, version: str) -> RPackage:
@@ -199,10 +213,11 @@ def test_the_first_repository_that_has_a_package_counts(tmp_path: Path) -> None:
     make_repository(
         tmp_path / "two",
         b"",
-        index="Package: a\nVersion: 3.0\n\nPackage: b\nVersion: 1.0\n\nPackage: b\nVersion: 1.2\n",
+        index="Package: ../c\nVersion: 1\n\nPackage: a\nVersion: 3.0\n\nPackage: b\nVersion: 1.0\n\nPackage: b\nVersion: 1.2\n",
     )
     repository = open_repository(tmp_path, f"{tmp_path}/one", f"{tmp_path}/two")
     assert (repository.find_version("a"), repository.find_version("b")) == ("1.0", "1.2")
+    assert repository.find_version("../c") is None
 
 
 def test_a_machine_names_its_repositories(tmp_path: Path) -> None:
@@ -233,6 +248,24 @@ def test_what_is_missing_of_the_system_is_named_as_debian_has_it() -> None:
     assert '[system] packages = ["libcurl4-openssl-dev", ' in error.hint
     assert "Dockerfile" in explain_failure("a 1.0", ["no"], 1).hint
     assert explain_failure("a 1.0", ["x: No space left on device"], 1).brief == "the disk is full"
+
+
+def test_links_of_the_sandbox_lead_nowhere_on_the_host(tmp_path: Path) -> None:
+    outside, upper, place = tmp_path / "outside", tmp_path / "upper", tmp_path / "place"
+    for folder in (outside / "a", upper / "usr" / "local" / "lib" / "R", place):
+        folder.mkdir(parents=True)
+    (upper / "usr" / "local" / "lib" / "R" / "site-library").symlink_to(outside)
+    with pytest.raises(FileNotFoundError):
+        move_installed([Source(name="a", version="1", sha256="")], str(upper), str(place))
+    assert (outside / "a").is_dir()
+
+
+def test_what_a_source_stands_on() -> None:
+    index = index_of("r-cran-x 1; Depends: liba, r-cran-y", "r-cran-y 1", "liba 1", "r-cran-z 1")
+    packages = resolve_above(index, ["r-cran-x", "r-cran-z"], installed=())
+    source = Source(name="s", version="1", sha256="", requires=(RPackage(name="X"), RPackage(name="R")))
+    hashes = {package.sha256 for package in packages if package.name != "r-cran-z"}
+    assert set(find_needed(source, packages)) == hashes
 
 
 def test_the_script_tells_R_the_time_of_the_base() -> None:

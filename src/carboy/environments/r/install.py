@@ -19,6 +19,7 @@ from carboy.environments.lock import Package
 from carboy.environments.r.system import find_missing
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.inside import open_directory
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
@@ -146,10 +147,23 @@ class SourceInstaller:
                 place = f"{place}/{part}"
                 os.mkdir(place, 0o755)
                 os.chmod(place, 0o755)  # noqa: S103  whatever the umask
-            for source in group.sources:
-                os.rename(f"{upper}{LIBRARY}/{source.name}", f"{place}/{source.name}")
+            move_installed(group.sources, upper, place)
             owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
             return commit_tree(self._store, ingest, mtime_cap=epoch_s, owners=owners)
+
+
+def move_installed(sources: Sequence[Source], upper: str, place: str) -> None:
+    """Move what was installed to a folder of the host's. Packages' code ran below ``upper``: no link there is believed."""
+    root = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        library = open_directory(root, [os.fsencode(part) for part in LIBRARY.strip("/").split("/")])
+        try:
+            for source in sources:
+                os.rename(source.name, f"{place}/{source.name}", src_dir_fd=library)
+        finally:
+            os.close(library)
+    finally:
+        os.close(root)
 
 
 def _with_required(members: Sequence[Source], by_name: dict[str, Source]) -> list[Source]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from carboy.environments.r.versions import compare, find_upstream, fits
+from carboy.environments.r.versions import find_upstream, fits
 from carboy.environments.r.wants import BASE, RPackage
 from carboy.errors import CarboyError
 
@@ -202,8 +202,3 @@ def sort_sources(sources: Mapping[str, Source]) -> list[Source]:
     for name in sorted(sources):
         visit(name)
     return order
-
-
-def newer(left: str, right: str) -> bool:
-    """Return whether version ``left`` is newer."""
-    return compare(left, right) > 0

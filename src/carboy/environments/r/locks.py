@@ -8,7 +8,7 @@ from typing import Any
 
 from carboy.environments.r.description import iter_paragraphs
 from carboy.environments.r.versions import is_version
-from carboy.environments.r.wants import BASE, PACKRAT, RENV, RPackage, RWants
+from carboy.environments.r.wants import BASE, PACKRAT, RENV, RPackage, RWants, is_name
 from carboy.errors import CarboyError
 
 # What a tool brings for itself: it has nothing to do in an image whose library is made without it.
@@ -59,8 +59,10 @@ def _iter_packrat(paragraphs: Iterator[Mapping[str, str]]) -> Iterator[RPackage]
 
 
 def _pin(lock: str, name: str, version: str, *, bioconductor: bool) -> RPackage:
-    if not name or not is_version(version):
-        raise CarboyError(f"{lock} has no version of {name or 'a package'}", hint="write the lock anew")
+    if not is_name(name):
+        raise CarboyError(f"{lock} has {name[:100]!r}, which is no name of a package", hint="write the lock anew")
+    if not is_version(version):
+        raise CarboyError(f"{lock} has no version of {name}", hint="write the lock anew")
     return RPackage(name=name, operator="==", version=version, bioconductor=bioconductor)
 
 

@@ -16,7 +16,8 @@ from carboy.base.fs import translate_os_errors, write_durable
 from carboy.base.web import make_client
 from carboy.environments.r.description import iter_paragraphs, parse_requirements
 from carboy.environments.r.library import RepositoryError, Source
-from carboy.environments.r.versions import compare
+from carboy.environments.r.versions import compare, is_version
+from carboy.environments.r.wants import is_name
 from carboy.errors import CarboyError
 from carboy.layers.compression import open_decompressed
 from carboy.layers.errors import LayerError
@@ -130,7 +131,8 @@ class SourceRepository:
                 own: dict[str, tuple[str, str, str]] = {}
                 for fields in iter_paragraphs(self._read_packages(address)):
                     name, version = fields.get("Package", ""), fields.get("Version", "")
-                    if name and version and (name not in own or compare(version, own[name][0]) > 0):
+                    known = is_name(name) and is_version(version)
+                    if known and (name not in own or compare(version, own[name][0]) > 0):
                         own[name] = (version, fields.get("MD5sum", "").lower(), address)
                 found = {**own, **found}
             self._index = found

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from carboy.environments.r.tokens import Token, iter_tokens, read_code
 from carboy.environments.r.versions import check_version
-from carboy.environments.r.wants import BASE, INSTALL, RPackage
+from carboy.environments.r.wants import BASE, INSTALL, RPackage, is_name
 from carboy.errors import CarboyError
 
 _ATTACHING = frozenset({"library", "require", "requireNamespace", "loadNamespace"})
@@ -18,7 +18,6 @@ _ATTACHING = frozenset({"library", "require", "requireNamespace", "loadNamespace
 _UNQUOTED = frozenset({"library", "require"})
 _INSTALLING = frozenset({"install.packages", "install_cran", "install", "install_version", "pkg_install"})
 _ELSEWHERE = re.compile(r"install_(github|gitlab|git|url|bitbucket|local|svn|dev|bioc)")
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9.]*", re.ASCII)
 
 
 def find_libraries(code: Mapping[str, str], *, local: Collection[str] = ()) -> tuple[str, ...]:
@@ -38,7 +37,7 @@ def find_libraries(code: Mapping[str, str], *, local: Collection[str] = ()) -> t
                 unquoted = argument.kind == "name" and token.text in _UNQUOTED and after.text in {")", ","}
                 if argument.kind == "string" or (unquoted and not _is_computed(tokens[place:])):
                     found.add(argument.text)
-    return tuple(sorted(name for name in found - BASE - set(local) if _NAME.fullmatch(name) and len(name) > 1))
+    return tuple(sorted(name for name in found - BASE - set(local) if is_name(name) and len(name) > 1))
 
 
 def _is_computed(tokens: Sequence[Token]) -> bool:
@@ -152,7 +151,7 @@ def _read_name(text: str, call: str, version: str, *, bioconductor: bool) -> RPa
     if colons and prefix in {"cran", "bioc"}:
         name, bioconductor = rest, prefix == "bioc"
     version = version or (check_version(pinned, where=f"{INSTALL}: {text}") if at else "")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise CarboyError(
             f"{INSTALL}: {call}() installs {text!r}, which is no name of a package",
             hint="install a released version with install.packages()",

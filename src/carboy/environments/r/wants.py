@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 CODE = (".R", ".r", ".Rmd", ".rmd", ".qmd")
@@ -19,6 +20,15 @@ BASE = frozenset(
         "tcltk", "tools", "utils",
     }
 )  # fmt: skip
+
+
+# "Writing R Extensions", 1.1.1.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9.]*", re.ASCII)
+
+
+def is_name(text: str) -> bool:
+    """Return whether this can be a package's name; so it leads nowhere as a part of a path or an address."""
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
