@@ -198,7 +198,12 @@ def test_one_package_more_is_made_alone(folders_carboy: Carboy, tmp_path: Path) 
     ]
     assert len(set(layers[1]) - set(layers[0])) == 3  # the package, what names all packages, and the folder
     shown = folders_carboy(
-        "run", "--rm", "more:two", "sh", "-c", "dpkg --audit; dpkg -V; dpkg -s r-cran-data.table | head -2"
+        "run",
+        "--rm",
+        "more:two",
+        "sh",
+        "-c",
+        "dpkg --audit; dpkg -V r-cran-data.table; dpkg -s r-cran-data.table | head -2",
     )
     assert shown.stdout == "Package: r-cran-data.table\nStatus: install ok installed\n"
     for name in ("one", "two"):
