@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 TYPES = {"uncompressed": mediatypes.LAYER_TAR, "gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD}
-USUAL_LEVELS = {"gzip": 6, "zstd": 3}
+# zlib's 6 takes half as long again as 4, and with programs and libraries more than twice as long, for 1 to 3 % fewer bytes.
+USUAL_LEVELS = {"gzip": 4, "zstd": 3}
 _PLAIN = frozenset({mediatypes.LAYER_TAR, mediatypes.DOCKER_LAYER_TAR})
 _KINDS = {
     mediatypes.LAYER_TAR: "uncompressed",
