@@ -10,19 +10,22 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.attest.licences import find_expression, read_python_licence
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FIELD = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-# An SPDX licence expression of simple parts; what people write otherwise is no licence for a machine.
-_LICENCE = re.compile(r"\(?[A-Za-z0-9.+-]+\)?(?: (?:AND|OR|WITH) \(?[A-Za-z0-9.+-]+\)?)*")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Package:
-    """One package: ``kind`` "deb", "apk", "pypi" or "cran"; ``licence`` an SPDX expression, "" where there is none to rely on."""
+    """One package: ``kind`` "deb", "apk", "pypi" or "cran"; ``licence`` an SPDX expression, "" where there is none to rely on.
+
+    ``licence_text`` is what the package says of its licence in its own words, "" where it says nothing, or nothing else.
+    """
 
     kind: str
     name: str
@@ -30,6 +33,7 @@ class Package:
     arch: str = ""
     licence: str = ""
     source: str = ""
+    licence_text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +77,23 @@ def parse_apk(text: str) -> Iterator[Package]:
         if found is not None:
             yield Package(
                 kind="apk", name=found[0], version=found[1], arch=fields.get("A", ""),
-                licence=_licence(fields.get("L", "")), source=fields.get("o", ""),
+                licence=find_expression(fields.get("L", "")), source=fields.get("o", ""),
+                licence_text="" if find_expression(fields.get("L", "")) else fields.get("L", ""),
             )  # fmt: skip
 
 
 def parse_python(text: str) -> Iterator[Package]:
     """Yield the package of a METADATA file. Its description, which is free text, is not read."""
-    for fields in _paragraphs(text.split("\n\n", 1)[0]):
+    head = text.replace("\r\n", "\n").split("\n\n", 1)[0]
+    for fields in _paragraphs(head):
         found = _package(fields.get("Name"), fields.get("Version"))
         if found is not None:
             name = re.sub(r"[-_.]+", "-", found[0]).lower()
-            yield Package(
-                kind="pypi", name=name, version=found[1], licence=_licence(fields.get("License-Expression", ""))
+            classifiers = [line[11:].strip() for line in head.splitlines() if line.startswith("Classifier:")]
+            licence, said = read_python_licence(
+                fields.get("License-Expression", ""), fields.get("License", ""), classifiers
             )
+            yield Package(kind="pypi", name=name, version=found[1], licence=licence, licence_text=said)
 
 
 def parse_r(text: str) -> Iterator[Package]:
@@ -93,7 +101,8 @@ def parse_r(text: str) -> Iterator[Package]:
     for fields in _paragraphs(text):
         found = _package(fields.get("Package"), fields.get("Version"))
         if found is not None and "Built" in fields:  # else it is the source of one
-            yield Package(kind="cran", name=found[0], version=found[1])
+            said = fields.get("License", "")
+            yield Package(kind="cran", name=found[0], version=found[1], licence_text=said)
 
 
 def make_purl(package: Package, system: System) -> str:
@@ -129,7 +138,3 @@ def _package(name: str | None, version: str | None) -> tuple[str, str] | None:
     if not name or not version or not _NAME.fullmatch(name) or not version.isprintable() or " " in version:
         return None
     return name, version
-
-
-def _licence(text: str) -> str:
-    return text if _LICENCE.fullmatch(text) else ""

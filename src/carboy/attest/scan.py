@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carboy.attest.licences import parse_copyright
 from carboy.attest.packages import Package, System, parse_apk, parse_dpkg, parse_python, parse_r, parse_system
 from carboy.snapshots.merged import MergedRoot, find
 
@@ -28,10 +30,11 @@ _STATUS_FOLDER = "var/lib/dpkg/status.d"
 _SKIPPED = frozenset({b"proc", b"sys", b"dev"})
 
 
-def scan(trees: Sequence[str]) -> tuple[System, tuple[Package, ...]]:
+def scan(trees: Sequence[str], *, copyrights: bool = False) -> tuple[System, tuple[Package, ...]]:
     """Return the distribution, and the packages of an image's layers (lowest first), each once, sorted.
 
-    Raises ``OSError`` for a disk that cannot be read.
+    ``copyrights``: with the licences of Debian's packages, for each of which a file is read. Raises ``OSError`` for a disk that
+    cannot be read.
     """
     if not trees:
         return System(), ()
@@ -47,7 +50,13 @@ def scan(trees: Sequence[str]) -> tuple[System, tuple[Package, ...]]:
             found[package] = None
             if len(found) > MAX_PACKAGES:
                 break
-    return system, tuple(sorted(found))
+        packages = [_add_copyright(top, one) if copyrights and one.kind == "deb" else one for one in found]
+    return system, tuple(sorted(packages))
+
+
+def _add_copyright(top: Folder, package: Package) -> Package:
+    text = _read_path(top, f"usr/share/doc/{package.name}/copyright", MAX_METADATA_BYTES)
+    return replace(package, licence_text=", ".join(parse_copyright(text)))
 
 
 def _read_path(root: Folder, path: str, limit: int) -> str:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.layer import BaseLayer
     from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.bundles.collect import Collected
     from carboy.build.bundles.offline import Offline
     from carboy.build.progress import Progress
@@ -67,7 +68,7 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildContext:
-    """What a build works with."""
+    """What a build works with. ``snapshot``: bases are of the archive as it was then, where the texts of that time are kept."""
 
     store: Store
     home: Home
@@ -79,6 +80,7 @@ class BuildContext:
     mirror: str | None = None
     security: bool = True
     offline: Offline | None = None
+    snapshot: Snapshot | None = None
 
 
 def execute(plan: Plan, context: BuildContext) -> BuildResult:
@@ -264,7 +266,7 @@ class _Execution:
 
         context = self._context
         recipe, archive = self._plan_base(step)
-        snapshot = None
+        snapshot = self._revisit(recipe, archive)
         if context.offline is not None:
             snapshot = context.offline.find_snapshot(recipe, base=step.base)
             if snapshot is None and find_base(recipe, store=context.store, archive=archive) is None:
@@ -283,6 +285,24 @@ class _Execution:
             refresh=context.refresh,
             snapshot=snapshot,
         )
+
+    def _revisit(self, recipe: Recipe, archive: ArchiveConfig) -> Snapshot | None:
+        """Return the state of the archive that was asked for, with its packages fetched; None where it is not kept any more."""
+        from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError
+
+        context = self._context
+        if context.snapshot is None or context.offline is not None:
+            return None
+        from carboy.bootstrap.bootstrap import fetch_base_files
+
+        try:
+            fetch_base_files(
+                recipe, snapshot=context.snapshot, store=context.store, home=context.home, runtime=context.runtime,
+                tier=context.tier, archive=archive, progress=context.progress,
+            )  # fmt: skip
+        except (NotFetchedError, ArchiveUnreachableError):
+            return None  # the archive as it is now, which is told from the one that it was
+        return context.snapshot
 
     def _base(self, step: BaseStep) -> bool:
         base = self._bootstrap(step)

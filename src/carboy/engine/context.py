@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.bundles.offline import Offline
     from carboy.build.executor import BuildContext
     from carboy.build.progress import Progress
@@ -54,10 +55,11 @@ class Engine:
         mirror: str | None = None,
         security: bool = True,
         offline: Offline | None = None,
+        snapshot: Snapshot | None = None,
     ) -> BuildContext:
         """Return what a plan is carried out with; ``refresh``, ``mirror`` and ``security`` are about the base's archive.
 
-        With ``offline`` nobody is asked for anything.
+        With ``offline`` nobody is asked for anything. ``snapshot`` is a state of the archive that is preferred to today's.
         """
         from carboy.build.executor import BuildContext
 
@@ -72,6 +74,7 @@ class Engine:
             mirror=mirror,
             security=security,
             offline=offline,
+            snapshot=snapshot,
         )
 
     def runtime(self) -> NativeRuntime:

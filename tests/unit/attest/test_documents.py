@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from carboy.attest.cyclonedx import make_bom
 from carboy.attest.packages import Package, System
 from carboy.attest.request import AttestRequest, parse_attests
 from carboy.attest.slsa import BuildFacts, make_provenance
@@ -36,6 +37,29 @@ FACTS = BuildFacts(
     bases={"docker.io/library/a:1": str(Digest.of(b"a")), "docker.io/library/made:1": None},
     steps=("[1/2] FROM a", "[2/2] ADD https://user:hush-in-a-step@files.example/x /"),
 )
+
+
+def test_cyclonedx() -> None:
+    packages = [
+        Package(kind="deb", name="jq", version="1.6", arch="amd64", source="jq-src", licence_text="MIT and others"),
+        Package(kind="pypi", name="numpy", version="2.0", licence="BSD-3-Clause"),
+        Package(kind="pypi", name="numpy", version="2.0"),
+    ]
+    system = System(id="debian", version="12")
+    value = make_bom(packages, system, image=IMAGE, name="a:1", created="2026-01-01T00:00:00Z", version="1")
+    assert (value["bomFormat"], value["specVersion"], value["version"]) == ("CycloneDX", "1.6", 1)
+    assert value["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": IMAGE.hex}]
+    os_, jq, numpy, again = value["components"]
+    assert (os_["type"], os_["name"], os_["version"]) == ("operating-system", "debian", "12")
+    assert jq["licenses"] == [{"license": {"name": "MIT and others"}}]
+    assert jq["properties"] == [{"name": "carboy:source-package", "value": "jq-src"}]
+    assert numpy["licenses"] == [{"expression": "BSD-3-Clause"}]
+    assert again["bom-ref"] == f"{numpy['bom-ref']}#2"
+    references = [one["bom-ref"] for one in value["components"]]
+    assert value["dependencies"] == [{"ref": "image", "dependsOn": references}]
+    assert value == make_bom(packages, system, image=IMAGE, name="a:1", created="2026-01-01T00:00:00Z", version="1")
+    empty = make_bom([], System(), image=IMAGE, name="a:1", created="", version="1")
+    assert empty["components"] == []
 
 
 def test_sbom() -> None:

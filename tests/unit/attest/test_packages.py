@@ -57,7 +57,7 @@ def test_others() -> None:
         Package(kind="pypi", name="scikit-learn-extra", version="1.5.0", licence="MIT OR Apache-2.0")
     ]
     assert list(parse_r("Package: Rcpp\r\nVersion: 1.0.12\r\nLicense: GPL (>= 2)\r\nBuilt: R 4.2.2\r\n")) == [
-        Package(kind="cran", name="Rcpp", version="1.0.12")
+        Package(kind="cran", name="Rcpp", version="1.0.12", licence_text="GPL (>= 2)")
     ]
     assert not list(parse_r("Package: source\nVersion: 1\n"))
     apk = "C:Q1\nP:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\nF:lib\n\nP:broken\n\n"
@@ -75,7 +75,7 @@ def test_others() -> None:
             "pkg:deb/debian/libc6@1%3A2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12",
         ),
         (Package(kind="pypi", name="numpy", version="2.0.0"), "pkg:pypi/numpy@2.0.0"),
-        (Package(kind="cran", name="Rcpp", version="1.0.12"), "pkg:cran/Rcpp@1.0.12"),
+        (Package(kind="cran", name="Rcpp", version="1.0.12", licence_text="GPL (>= 2)"), "pkg:cran/Rcpp@1.0.12"),
     ],
 )
 def test_package_urls(package: Package, expected: str) -> None:

@@ -48,6 +48,14 @@ def test_what_layers_have(lower: Path, tmp_path: Path) -> None:
     assert names() == []
 
 
+def test_licences_of_debian_packages(lower: Path) -> None:
+    put(lower, usr__share__doc__other__copyright="Format: 1\n\nFiles: *\nLicense: MIT\n", usr__share__doc__x="")
+    (lower / "usr" / "share" / "doc" / "jq").symlink_to("other")
+    found = {one.name: one.licence_text for one in scan.scan([str(lower)], copyrights=True)[1]}
+    assert found == {"Rcpp": "", "jq": "MIT", "numpy": ""}
+    assert {one.licence_text for one in scan.scan([str(lower)])[1]} == {""}
+
+
 def test_what_is_hostile(lower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = tmp_path / "outside"
     put(outside, status="Package: host\nStatus: install ok installed\nVersion: 1\n")

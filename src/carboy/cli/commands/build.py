@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.credentials import redact
 from carboy.build.sources import read_front
-from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, read_request
+from carboy.cli.commands.build_options import ADDRESS, add_options, check_python, list_words, read_request
 from carboy.cli.commands.files.outputs import add_output_options, export, has_outputs, read_outputs
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_table
@@ -157,6 +157,7 @@ def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
 
             for other in names[1:]:
                 tag_image(engine, names[0], other)
+        _note_origin(engine, result.descriptor, options, file="")
         steps = [{"title": s.title, "cached": s.cached, "seconds": round(s.seconds, 3)} for s in result.steps]
         if facts is not None:
             facts.note_folder(step.title for step in result.steps)
@@ -171,6 +172,33 @@ def _read_offline(options: Namespace) -> OfflineSource | None:
     from carboy.engine.builds.offline import OfflineSource
 
     return OfflineSource(bundle=options.bundle)
+
+
+def _note_origin(engine: Engine, image: Descriptor, options: Namespace, *, file: str) -> None:
+    """Note what an image was built from, for ``carboy verify``; of what is elsewhere, or was piped, nothing is noted."""
+    from carboy.engine.verification.origins import Origin, note_origin
+
+    if options.file == "-" or not os.path.isdir(options.folder):
+        return
+    words = [word for word in list_words(options) if not _is_proxy(word)]  # which are part of no image
+    kept = tuple(word for word in words if redact(word) == word)
+    note_origin(
+        engine,
+        image.digest,
+        Origin(
+            folder=os.path.abspath(options.folder),
+            file=os.path.abspath(file) if file else "",
+            words=kept,
+            cwd=os.getcwd(),
+            unsaid=tuple(word.partition("=")[2].partition("=")[0] for word in words if word not in kept),
+        ),
+    )
+
+
+def _is_proxy(word: str) -> bool:
+    return word.lower().startswith("--build-arg=") and word.lower().partition("=")[2].partition("=")[0].endswith(
+        "_proxy"
+    )
 
 
 def _make_facts(outputs: BuildOutputs) -> FactsRecorder | None:
@@ -218,6 +246,7 @@ def _build_dockerfile(
             result = build_dockerfile(
                 engine, request, progress=progress, warn=warnings.append, recorder=facts or recorder
             )
+        _note_origin(engine, result.descriptor, options, file=request.file)
         if not options.quiet:
             print_warnings([redact(str(warning)) for warning in warnings])
         steps: list[dict[str, object]] = [

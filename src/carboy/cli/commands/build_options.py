@@ -48,17 +48,35 @@ _ONCE = (
     ("--platform", "OS/ARCH", "the platform to build for"),
 )
 
+# What changes how a build goes, and not what comes of it.
+_SHAPELESS = frozenset({"--cache-from", "--cache-to", "--no-cache-filter", "--context-limit"})
+
 
 def add_options(parser: Parser) -> None:
     """Add the options that say what is built."""
     text = "a folder, an address of a git repository or an archive, - for a Dockerfile or a tar on standard input"
     parser.add_argument("folder", metavar="CONTEXT", nargs="?", help=f"{text} (with -f: . by default)")
+    add_step_options(parser)
+
+
+def add_step_options(parser: Parser) -> None:
+    """Add the options that say how a context is built."""
     parser.add_argument("-f", "--file", metavar="PATH", help="the Dockerfile (default: CONTEXT/Dockerfile)")
     for name, metavar, text in _ONCE:
         parser.add_argument(name, metavar=metavar, default="", help=text)
     for name, metavar, text in _REPEATED:
         parser.add_argument(name, metavar=metavar, action="append", default=[], help=text)
     parser.add_argument("--no-cache", action="store_true", help="do every step again")
+
+
+def list_words(options: Namespace) -> tuple[str, ...]:
+    """Return the options that shape the image, as words that :func:`add_step_options` understands; none is a secret's value."""
+    words = []
+    for name, _, _ in (*_ONCE, *_REPEATED):
+        value = getattr(options, name[2:].replace("-", "_"))
+        if name not in _SHAPELESS:
+            words += [f"{name}={item}" for item in ([value] if isinstance(value, str) else value) if item]
+    return tuple(words)
 
 
 def check_python(options: Namespace, reason: str) -> None:

@@ -1,0 +1,69 @@
+"""What an image is made of, as its own files say it: ``carboy sbom`` and ``carboy licenses``. Nothing of it is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import carboy
+from carboy.attest import cyclonedx, spdx
+from carboy.attest.scan import scan
+from carboy.base.fs import translate_os_errors
+from carboy.engine.images import find_manifest, resolve_image
+from carboy.images.output.files import list_trees
+from carboy.images.platforms import choose_manifest
+from carboy.oci.config import parse_config
+from carboy.oci.manifest import parse_manifest
+
+if TYPE_CHECKING:
+    from carboy.attest.packages import Package, System
+    from carboy.engine.context import Engine
+    from carboy.oci.digest import Digest
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The packages of one image: ``image`` is its manifest, ``name`` as it was asked for, ``created`` its RFC 3339 time."""
+
+    image: Digest
+    name: str
+    created: str
+    system: System
+    packages: tuple[Package, ...]
+
+    def as_spdx(self) -> dict[str, Any]:
+        """Return it as SPDX 2.3: what ``build --sbom`` keeps beside the image, with the licences of Debian's packages."""
+        tool = f"carboy-{carboy.__version__}"
+        return spdx.make_sbom(
+            self.packages, self.system, image=self.image, name=self.name, created=self.created, tool=tool
+        )
+
+    def as_cyclonedx(self) -> dict[str, Any]:
+        """Return it as CycloneDX 1.6."""
+        return cyclonedx.make_bom(
+            self.packages, self.system, image=self.image, name=self.name, created=self.created,
+            version=carboy.__version__,
+        )  # fmt: skip
+
+    def group_by_licence(self) -> dict[str, list[Package]]:
+        """Return the packages by what is said of their licence, by name; those of which nothing is said at the end."""
+        groups: dict[str, list[Package]] = {}
+        for package in self.packages:
+            groups.setdefault(package.licence or package.licence_text or UNKNOWN, []).append(package)
+        return dict(sorted(groups.items(), key=lambda item: (item[0] == UNKNOWN, item[0].lower())))
+
+
+def take_inventory(engine: Engine, name: str, *, platform: str = "") -> Inventory:
+    """Return what the image ``name`` has, of the platform asked for, else this machine's. Raises ``CarboyError``."""
+    store = engine.store
+    with store.lease("inventory"):
+        found = resolve_image(engine, name)
+        if platform:
+            found = resolve_image(engine, find_manifest(engine, name, platform=platform, code=1))
+        descriptor = choose_manifest(store, found, name=name)
+        config = parse_config(store.blobs.read(parse_manifest(store.blobs.read(descriptor.digest)).config.digest))
+        with translate_os_errors("read the image's packages"):
+            system, packages = scan([tree for tree, _ in list_trees(store, descriptor)], copyrights=True)
+    return Inventory(image=descriptor.digest, name=name, created=config.created, system=system, packages=packages)
