@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
@@ -230,19 +230,27 @@ def _settle_list(part: int, path: str, mark: str) -> None:
         if os.path.exists(f"{path}.mark"):
             os.unlink(f"{path}.mark")
         if compressed:
-            with open(f"{path}.new", "wb") as plain:
-                stream, size_bytes = open_decompressed(file), 0
-                while chunk := stream.read(2**20):
-                    size_bytes += len(chunk)
-                    if size_bytes > MAX_LIST_BYTES:
-                        raise CarboyError(f"a channel's list is larger than {MAX_LIST_BYTES} bytes")
-                    plain.write(chunk)
+            try:
+                _decompress(file, f"{path}.new")
+            except BaseException:
+                os.unlink(f"{path}.new")  # a full disk: what is there of it only makes it fuller
+                raise
             os.rename(f"{path}.new", path)
         else:
             os.rename(f"{path}.part", path)
     if mark:
         with open(f"{path}.mark", "w", encoding="utf-8") as note:
             note.write(mark)
+
+
+def _decompress(file: BinaryIO, path: str) -> None:
+    with open(path, "wb") as plain:
+        stream, size_bytes = open_decompressed(file), 0
+        while chunk := stream.read(2**20):
+            size_bytes += len(chunk)
+            if size_bytes > MAX_LIST_BYTES:
+                raise CarboyError(f"a channel's list is larger than {MAX_LIST_BYTES} bytes")
+            plain.write(chunk)
 
 
 def _read_mark(path: str) -> str:
