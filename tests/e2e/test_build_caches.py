@@ -94,9 +94,9 @@ def test_a_damaged_cache_costs_time_only(builder: Builder, second: Builder) -> N
 
 
 @pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
-def test_where_there_is_no_client_that_is_said(builder: Builder) -> None:
+def test_what_is_no_cache_is_said(builder: Builder) -> None:
     for option in ("--cache-to", "--cache-from"):
-        for value in ("type=registry,ref=a/b", "type=inline", "user/app"):
+        for value in ("type=registry", "type=inline", "type=s3,bucket=b"):
             said = builder.fail("FROM small:test\n", option, value, status=2)
             assert "type=local" in said
     blocked = builder.folder.with_name(f"cache-{uuid.uuid4().hex}")

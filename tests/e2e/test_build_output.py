@@ -100,7 +100,7 @@ def test_several_outputs_and_the_store(builder: Builder, place: Path) -> None:
         (["-o", "type=oci,dest={0}"], "is a directory"),
         (["-o", "{0}/word"], "is a file"),
         (["-o", "type=tar,dest={0}/no/f"], "there is no folder"),
-        (["--push"], "cannot be pushed"),
+        (["--push"], "tag is needed when pushing"),
         (["-o", "type=oci", "--json"], "exclude each other"),
         (["-o", "type=oci", "-o", "-"], "two outputs"),
     ],

@@ -217,7 +217,7 @@ def test_exit_statuses_and_messages(shared_carboy: Carboy, tmp_path: Path) -> No
 services:
   good: {image: 'iris:test', network_mode: none, entrypoint: [], command: sleep 600, restart: always, x-note: 1, colour: red}
   bad: {image: 'iris:test', network_mode: none, entrypoint: [], command: ["sh", "-c", "exit 3"]}
-  lost: {image: 'nowhere:1', network_mode: none, profiles: [lost]}
+  lost: {image: 'registry.example.invalid/nowhere:1', network_mode: none, profiles: [lost]}
 """
     )
     compose = Compose(shared_carboy, tmp_path, COMPOSE_PROJECT_NAME="status")
@@ -226,7 +226,7 @@ services:
         assert "colour" in done.stderr
         assert "x-note" not in done.stderr
         assert (
-            "does not pull from registries yet"
+            "the registry registry.example.invalid cannot be reached"
             in shared_carboy("compose", "--profile", "lost", "up", "-d", cwd=tmp_path, expect=1).stderr
         )
         assert "did you mean good" in shared_carboy("compose", "up", "god", cwd=tmp_path, expect=1).stderr

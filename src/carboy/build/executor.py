@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.base.web import read_web_settings
+from carboy.build.data import LABEL as DATA_LABEL
 from carboy.build.files import commit_files, fingerprint
 from carboy.build.plan import (
     BaseStep,
     CondaStep,
     ConfigStep,
+    DataStep,
     EnvironmentStep,
     FilesStep,
     Plan,
@@ -110,7 +112,7 @@ def collect(plan: Plan, context: BuildContext) -> Collected:
 def check_covered(plan: Plan) -> None:
     """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
     for step in plan.steps:
-        if not isinstance(step, (BaseStep, EnvironmentStep, FilesStep, ConfigStep)):
+        if not isinstance(step, (BaseStep, EnvironmentStep, DataStep, FilesStep, ConfigStep)):
             raise CarboyError(
                 f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
             )
@@ -155,6 +157,8 @@ class _Execution:
                     cached = self._r(step)
                 case ToolsStep():
                     cached = self._tools(step)
+                case DataStep():
+                    cached = self._data(step)
                 case FilesStep():
                     cached = self._files(step)
                 case ConfigStep():
@@ -490,13 +494,31 @@ class _Execution:
         ]
         return all(item.cached for item in layers)
 
+    def _data(self, step: DataStep) -> bool:
+        from carboy.build.data import commit_all, plan_data, read_data
+
+        folder, context = self._plan.folder, self._context
+        files = read_data(folder, step.paths, step.ignore, cache_dir=f"{context.home.cache}/contexts")
+        groups = plan_data(files, target=step.target)
+        made = commit_all(context.store, folder, groups, target=step.target, log=context.progress.log)
+        self._layers += [BuiltLayer(layer=layer, created_by=f"carboy: data {group.title}") for group, layer, _ in made]
+        new = [group.title for group, _, cached in made if not cached]
+        named = f": {', '.join(new)}" if len(new) <= 3 else ""
+        self._detail = f"{len(new)} of {len(made)} layers{named}" if new else ""
+        return not new
+
     def _files(self, step: FilesStep) -> bool:
         folder = self._plan.folder
-        key = step_key(step, parent=f"times:{self._epoch_s}", inputs=(fingerprint(folder, step.ignore),))
+        key = step_key(step, parent=f"times:{self._epoch_s}", inputs=(fingerprint(folder, step.ignore, step.apart),))
 
         def make() -> LayerResult:
             return commit_files(
-                self._context.store, folder, target=step.target, ignore=step.ignore, mtime_s=self._epoch_s
+                self._context.store,
+                folder,
+                target=step.target,
+                ignore=step.ignore,
+                apart=step.apart,
+                mtime_s=self._epoch_s,
             )
 
         return self._layer(key, f"carboy: {step.what}", make)
@@ -532,6 +554,7 @@ class _Execution:
                 **({"io.carboy.lock": self._lock} if self._lock else {}),
                 **({"io.carboy.r": self._r_lock} if self._r_lock else {}),
                 **({"io.carboy.conda": self._conda_lock} if self._conda_lock else {}),
+                **({DATA_LABEL: json.dumps(step.data)} if step.data else {}),
             },
         )
         created = format_time(self._epoch_s)

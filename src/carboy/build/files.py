@@ -28,8 +28,11 @@ def is_ignored(path: str, patterns: tuple[str, ...]) -> bool:
     return ignored
 
 
-def list_files(folder: str, patterns: tuple[str, ...]) -> list[tuple[str, os.stat_result]]:
-    """Return (relative path, status) of what goes into the image, in order; links are themselves, never followed."""
+def list_files(folder: str, patterns: tuple[str, ...], apart: tuple[str, ...] = ()) -> list[tuple[str, os.stat_result]]:
+    """Return (relative path, status) of what goes into the image, in order; links are themselves, never followed.
+
+    What is at the paths ``apart`` goes another way.
+    """
     result: list[tuple[str, os.stat_result]] = []
     stack = [""]
     while stack:
@@ -37,7 +40,7 @@ def list_files(folder: str, patterns: tuple[str, ...]) -> list[tuple[str, os.sta
         with os.scandir(f"{folder}/{above}") as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 path = f"{above}{entry.name}"
-                if is_ignored(path, patterns):
+                if path in apart or is_ignored(path, patterns):
                     continue
                 result.append((path, entry.stat(follow_symlinks=False)))
                 if entry.is_dir(follow_symlinks=False):
@@ -45,7 +48,9 @@ def list_files(folder: str, patterns: tuple[str, ...]) -> list[tuple[str, os.sta
     return sorted(result)
 
 
-def commit_files(store: Store, folder: str, *, target: str, ignore: tuple[str, ...], mtime_s: int) -> LayerResult:
+def commit_files(
+    store: Store, folder: str, *, target: str, ignore: tuple[str, ...], apart: tuple[str, ...] = (), mtime_s: int
+) -> LayerResult:
     """Make the layer: owners are root, modes 0644 or 0755, times ``mtime_s``. Raises ``CarboyError``."""
     from shutil import copyfile
 
@@ -56,7 +61,7 @@ def commit_files(store: Store, folder: str, *, target: str, ignore: tuple[str, .
             above = f"{above}/{part}"
             _make_directory(above, mtime_s)
         directories = [root]
-        for path, _ in list_files(folder, ignore):
+        for path, _ in list_files(folder, ignore, apart):
             source, destination = f"{folder}/{path}", f"{root}/{path}"
             if os.path.islink(source):
                 os.symlink(os.readlink(source), destination)
@@ -81,13 +86,13 @@ def _make_directory(path: str, mtime_s: int) -> None:
     os.utime(path, (mtime_s, mtime_s))
 
 
-def fingerprint(folder: str, patterns: tuple[str, ...]) -> str:
+def fingerprint(folder: str, patterns: tuple[str, ...], apart: tuple[str, ...] = ()) -> str:
     """Return a hash over names, kinds, executable bits and contents of what goes into the image."""
     import hashlib
 
     total = hashlib.sha256()
     with translate_os_errors(f"read the folder {folder}"):
-        for path, status in list_files(folder, patterns):
+        for path, status in list_files(folder, patterns, apart):
             full = f"{folder}/{path}"
             kind = f"{status.st_mode & 0o170000:o}{'x' if status.st_mode & 0o111 else '-'}"
             content = b""

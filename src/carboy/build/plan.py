@@ -141,12 +141,28 @@ class ToolsStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataStep:
+    """Put the folder's data into layers of their own (``data``)."""
+
+    target: str
+    paths: tuple[str, ...]
+    ignore: tuple[str, ...]
+    reason: str
+
+    @property
+    def what(self) -> str:
+        """The step in a few words."""
+        return f"data {', '.join(self.paths)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesStep:
-    """Put the folder's files into the image."""
+    """Put the folder's files into the image, but for those ``apart``, which are data."""
 
     target: str
     ignore: tuple[str, ...]
     reason: str
+    apart: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -156,12 +172,13 @@ class FilesStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigStep:
-    """Say what runs, where, and with which environment."""
+    """Say what runs, where, and with which environment; ``data`` are the paths of data, for whoever wants them elsewhere."""
 
     command: tuple[str, ...]
     env: tuple[str, ...]
     workdir: str
     reason: str
+    data: tuple[str, ...] = ()
 
     @property
     def what(self) -> str:
@@ -169,7 +186,7 @@ class ConfigStep:
         return f"command {' '.join(self.command)}" if self.command else "no command"
 
 
-Step = BaseStep | CondaStep | EnvironmentStep | RStep | ToolsStep | FilesStep | ConfigStep
+Step = BaseStep | CondaStep | EnvironmentStep | RStep | ToolsStep | DataStep | FilesStep | ConfigStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +283,10 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     elif conda is None:
         command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
     ignore = _read_ignore(facts)
-    steps.append(FilesStep(target=APP, ignore=ignore, reason="the folder's own files, above what changes more rarely"))
+    if settings.data:
+        steps.append(DataStep(target=APP, paths=settings.data, ignore=ignore, reason="carboy.toml says so"))
+    why_files = "the folder's own files, above what changes more rarely"
+    steps.append(FilesStep(target=APP, ignore=ignore, reason=why_files, apart=settings.data))
     env = {"PATH": path, "LANG": "C.UTF-8"}
     if python or conda is not None:
         env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
@@ -277,7 +297,9 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     if conda is not None:
         env |= {"CONDA_PREFIX": PREFIX, **dict(conda.variables)}
     env |= settings.env
-    steps.append(ConfigStep(command=command, env=tuple(f"{k}={v}" for k, v in env.items()), workdir=APP, reason=why))
+    variables = tuple(f"{k}={v}" for k, v in env.items())
+    data = tuple(f"{APP}/{path}" for path in settings.data)
+    steps.append(ConfigStep(command=command, env=variables, workdir=APP, reason=why, data=data))
     return Plan(
         folder=facts.folder,
         steps=tuple(steps),

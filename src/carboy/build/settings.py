@@ -17,6 +17,7 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "system": {"packages": list},
     "conda": {"skip-scripts": list},
     "build": {"front": str},
+    "data": {"paths": list},
 }
 _SHELL = ("/bin/sh", "-c")
 
@@ -34,6 +35,7 @@ class Settings:
     groups: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     front: str = ""
+    data: tuple[str, ...] = ()
     has_r: bool = False
     r_version: str = ""
     r_requirements: str = ""
@@ -72,6 +74,7 @@ def parse_settings(text: str) -> Settings:
         )
     return Settings(
         front=front,
+        data=_data(value.get("data", {}).get("paths", [])),
         has_r="r" in value,
         r_version=r.get("version", ""),
         r_requirements=r.get("requirements", ""),
@@ -103,6 +106,22 @@ def _command(value: str | list[Any]) -> tuple[str, ...]:
     if not value:
         raise CarboyError("carboy.toml: run.command is empty", hint='write command = ["python", "train.py"]')
     return _strings(value, "run.command")
+
+
+def _data(value: list[Any]) -> tuple[str, ...]:
+    """Return the paths of data, sorted, each once, none within another. Raises ``CarboyError``."""
+    paths = set()
+    for text in _strings(value, "data.paths"):
+        parts = [part for part in text.split("/") if part not in {"", "."}]
+        if text.startswith("/") or ".." in parts or not parts or not text.isprintable():
+            raise CarboyError(
+                f"carboy.toml: data.paths names {text!r}, which is no path in the folder", hint='write paths = ["data"]'
+            )
+        paths.add("/".join(parts))
+    inner = [path for path in sorted(paths) if any(path.startswith(f"{other}/") for other in paths)]
+    if inner:
+        raise CarboyError(f"carboy.toml: data.paths names {inner[0]} twice", hint="name the outer folder only")
+    return tuple(sorted(paths))
 
 
 def _strings(value: list[Any], name: str) -> tuple[str, ...]:

@@ -31,6 +31,16 @@ class Image:
         """Return the named images, newest first."""
         return tuple(cls(row["name"], row["digest"], row["size_bytes"]) for row in call("images"))
 
+    @classmethod
+    def pull(cls, name: str, *, platform: str = "") -> Image:
+        """Fetch an image from its registry, for a platform ("": this machine's). Raises ``CarboyError``."""
+        answer = call("pull", name=name, platform=platform)
+        return cls(answer["name"], answer["digest"], answer["size_bytes"])
+
+    def push(self) -> str:
+        """Send the image to the registry that its name says, and return the digest there. Raises ``CarboyError``."""
+        return str(call("push", name=self.name))
+
     def run(self, command: Command = None, **options: Any) -> Container:
         """Run a command in a new container of this image: ``carboy.run`` with the image filled in."""
         from carboy.client.container import run

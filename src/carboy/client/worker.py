@@ -75,6 +75,27 @@ def build(folder: str, name: str | None) -> dict[str, Any]:
     return {"digest": str(result.descriptor.digest), "name": name, "size_bytes": result.size_bytes}
 
 
+def pull(name: str, platform: str) -> dict[str, Any]:
+    """Fetch an image and return its name, digest and size."""
+    from carboy.engine.images import read_manifest
+    from carboy.engine.transfer import registries
+    from carboy.images.transport.progress import SilentTransfer
+
+    engine = _open()
+    (image,) = registries.pull(engine, name, platform=platform, progress=SilentTransfer())
+    size_bytes = sum(layer.size for layer in read_manifest(engine, image.descriptor).layers)
+    return {"name": image.name.familiar, "digest": str(image.descriptor.digest), "size_bytes": size_bytes}
+
+
+def push(name: str) -> str:
+    """Send an image to its registry and return the digest that it has there."""
+    from carboy.engine.transfer import registries
+    from carboy.images.transport.progress import SilentTransfer
+
+    (image,) = registries.push(_open(), name, progress=SilentTransfer())
+    return str(image.descriptor.digest)
+
+
 def images() -> list[dict[str, Any]]:
     """Return the images, newest first."""
     from carboy.engine.images import list_images
@@ -208,6 +229,8 @@ METHODS: dict[str, Callable[..., Any]] = {
         run,
         build,
         images,
+        pull,
+        push,
         rows,
         row,
         start,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,11 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
-from carboy.engine.builds.platforms import Counted, combine, read_platform, split_platforms
+from carboy.engine.builds.platforms import Counted, combine
 from carboy.engine.contexts import Located, find_time, git_operation, locate
 from carboy.engine.dockerfile_request import EPOCH, DockerfileRequest
+from carboy.engine.platforms import read_platform, split_platforms
+from carboy.engine.transfer.bases import RegistryBases
 from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
@@ -67,13 +70,14 @@ def check_dockerfile(engine: Engine, request: DockerfileRequest) -> CheckReport:
     """Return what the build checks find; nothing is built. Raises ``CarboyError``."""
     with engine.store.lease("plan"):
         request = _list_singles(request)[0]
-        return _check(request, _read(engine, request))
+        with _open_read(engine, request) as read:
+            return _check(request, read)
 
 
 def plan_dockerfile(engine: Engine, request: DockerfileRequest) -> ops.Image:
     """Return the graph of a build; nothing is run, fetched or written. Raises ``CarboyError``."""
-    with engine.store.lease("plan"):
-        return _plan(request, _read(engine, request))
+    with engine.store.lease("plan"), _open_read(engine, request) as read:
+        return _plan(request, read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +103,9 @@ def describe_dockerfile(engine: Engine, request: DockerfileRequest) -> list[Desc
     steps = []
     with engine.store.lease("plan"):  # a repository that is checked out for this stays
         for single in _list_singles(request):
-            read = _read(engine, single)
-            image = _plan(single, read)
-            steps += preview(image, _context(engine, single, read, SilentGraphProgress()))
+            with _open_read(engine, single) as read:
+                image = _plan(single, read)
+                steps += preview(image, _context(engine, single, read, SilentGraphProgress()))
     networks = _Networks(engine, request, read.build_args)
     return [
         DescribedStep(
@@ -220,21 +224,15 @@ def _build_one(
     warn: Callable[[CheckWarning], None],
     recorder: Recorder | None,
 ) -> GraphResult:
-    from carboy.build.solver.solver import solve
-
-    read = _read(engine, request)
-    report = _check(request, read)
-    for warning in report.warnings:
-        warn(warning)
-    if report.warnings and report.options.error:
-        rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
-        raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
-    image = _plan(request, read)
-    try:
-        result = solve(image, _context(engine, request, read, progress))
-    except CarboyError as error:
-        error.code = 1  # what a sandbox says is the build's failure, not a container's
-        raise
+    with _open_read(engine, request) as read:
+        report = _check(request, read)
+        for warning in report.warnings:
+            warn(warning)
+        if report.warnings and report.options.error:
+            rules = ", ".join(dict.fromkeys(warning.rule for warning in report.warnings))
+            raise CarboyError(f"lint violation found for rules: {rules}", hint="carboy build --check shows where")
+        result = _solve(engine, request, read, progress)
+        read.resolver.note_names()
     for name in request.names:
         engine.store.refs.set(str(Reference.parse(name)), result.descriptor)
     if recorder is not None:
@@ -251,7 +249,28 @@ def _build_one(
     return result
 
 
-def _read(engine: Engine, request: DockerfileRequest) -> _Read:
+def _solve(engine: Engine, request: DockerfileRequest, read: _Read, progress: GraphProgress) -> GraphResult:
+    from carboy.build.solver.solver import solve
+
+    image = _plan(request, read)
+    try:
+        return solve(image, _context(engine, request, read, progress))
+    except CarboyError as error:
+        error.code = 1  # what a sandbox says is the build's failure, not a container's
+        raise
+
+
+@contextmanager
+def _open_read(engine: Engine, request: DockerfileRequest) -> Iterator[_Read]:
+    """Read a request, and keep what its images come from open for the block."""
+    registries = RegistryBases(engine, refresh=request.refresh)
+    try:
+        yield _read(engine, request, registries)
+    finally:
+        registries.close()
+
+
+def _read(engine: Engine, request: DockerfileRequest, registries: RegistryBases) -> _Read:
     located = locate(engine, request)
     text = located.text
     dockerfile = parse(text.data, file=text.name)
@@ -269,7 +288,7 @@ def _read(engine: Engine, request: DockerfileRequest) -> _Read:
         ignore=_compile(text.ignore, text.ignore_name),
         platform=platform,
         build_args=args,
-        resolver=StoreResolver(engine.store, Bases(engine.home.path)),
+        resolver=StoreResolver(engine.store, Bases(engine.home.path), registries=registries),
     )
 
 
@@ -372,6 +391,7 @@ def _context(engine: Engine, request: DockerfileRequest, read: _Read, progress: 
         tier=engine.tier,
         options=_options(engine, request, read),
         progress=progress,
+        registries=read.resolver.registries,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carboy.containers.events import write_event
 from carboy.containers.names import read_name
 from carboy.containers.record import iter_configs
-from carboy.engine.builds.platforms import read_platform
+from carboy.engine.platforms import read_platform
 from carboy.errors import CarboyError
 from carboy.images.platforms import choose_manifest, list_attestations, list_manifests
 from carboy.images.platforms import read_platform as read_platform_of

@@ -138,7 +138,10 @@ class Repository:
         return self._own.send_manifest(self.name, reference, raw, media_type=media_type)
 
     def _ask(self, call: Callable[[RegistryClient], T]) -> T:
-        """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts."""
+        """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts.
+
+        A mirror that says None has not got it.
+        """
         for client in self._mirrors:
             if client in self._down:
                 continue
@@ -173,6 +176,10 @@ class Registries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections."""
         for client in self._clients.values():
             client.close()
 

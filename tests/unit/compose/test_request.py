@@ -234,7 +234,7 @@ services:
       ulimits: {nofile: {soft: 10, hard: 20}, core: -1}
       no_cache_filter: [Tests]
       network: host
-      cache_from: ["type=local,src=../cache", "registry.example/app:cache"]
+      cache_from: ["type=local,src=../cache", "registry.example/app:cache", "type=s3,bucket=b"]
       cache_to: ["type=local,dest=cache,mode=max", "type=gha"]
 secrets: {token: {environment: TOKEN}, key: {file: ./id}}
 """
@@ -269,7 +269,7 @@ def test_all_of_a_build() -> None:
     )
     assert (asked.shm_bytes, asked.no_cache_stages) == (64 * 2**20, frozenset({"tests"}))
     assert set(asked.ulimits) == {("nofile", 10, 20), ("core", -1, -1)}
-    assert [origin.folder for origin in asked.cache_from] == ["/cache"]
+    assert [origin.where for origin in asked.cache_from] == ["local:/cache", "registry.example/app:cache"]
     assert [(target.folder, target.mode) for target in asked.cache_to] == [("/p/cache", "max")]
     remarks = check_build(second, DOCKERFILE, platform="linux/amd64")
     assert [text.partition(" has no effect: ")[0] for text in remarks] == [

@@ -4,8 +4,10 @@ It is an OCI image manifest, so that every tool can copy it, whose configuration
 
     {"version": 1, "records": [{"key": "layer:<64 hexadecimal digits>", "digest": "sha256:...", "size": 1024}, ...]}
 
-and whose layers are those that the records name, each once: plain tars, so that a layer's digest is its diff id as well. A
-key says all that the step depends on (``build.graph.keys``), and nothing of it can be read from it. Who wrote a document is
+and whose layers are those that the records name, each once: in folders plain tars, so that a layer's digest is its diff id as
+well; in registries compressed, each with its diff id as an annotation (:data:`DIFF_ID`).
+
+A key says all that the step depends on (``build.graph.keys``), and nothing of it can be read from it. Who wrote a document is
 trusted to say which layer a step makes, as the store itself is; and only to say that: the layer is what its digest says.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +28,7 @@ from carboy.oci.errors import InvalidDocumentError
 from carboy.oci.manifest import Manifest, make_manifest
 
 CONFIG_TYPE = "application/vnd.carboy.buildcache.config.v1+json"
+DIFF_ID = "io.carboy.diff-id"
 VERSION = 1
 MAX_RECORDS = 20_000
 _KEY = re.compile(r"layer:[0-9a-f]{64}")
@@ -39,23 +42,31 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
-def make_cache(records: Iterable[CacheRecord]) -> tuple[bytes, Manifest]:
-    """Return the configuration's bytes and the manifest; the same records, the same bytes."""
+def make_cache(
+    records: Iterable[CacheRecord], *, packed: Mapping[Digest, Descriptor] | None = None
+) -> tuple[bytes, Manifest]:
+    """Return the configuration's bytes and the manifest; the same records, the same bytes.
+
+    ``packed`` are the layers as they are sent, by diff id.
+    """
     ordered = sorted(set(records), key=lambda record: record.key)
     value = {
         "version": VERSION,
         "records": [{"key": one.key, "digest": str(one.digest), "size": one.size_bytes} for one in ordered],
     }
     config = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    sizes = {str(record.digest): record for record in ordered}
+    layers = {str(record.digest): _describe(record, packed) for record in ordered}
     manifest = make_manifest(
         config=Descriptor(media_type=CONFIG_TYPE, digest=Digest.of(config), size=len(config)),
-        layers=tuple(
-            Descriptor(media_type=mediatypes.LAYER_TAR, digest=one.digest, size=one.size_bytes)
-            for _, one in sorted(sizes.items())
-        ),
+        layers=tuple(layer for _, layer in sorted(layers.items())),
     )
     return config, manifest
+
+
+def _describe(record: CacheRecord, packed: Mapping[Digest, Descriptor] | None) -> Descriptor:
+    if packed is None:
+        return Descriptor(media_type=mediatypes.LAYER_TAR, digest=record.digest, size=record.size_bytes)
+    return msgspec.structs.replace(packed[record.digest], annotations={DIFF_ID: str(record.digest)})
 
 
 def parse_cache(data: bytes) -> dict[str, CacheRecord]:

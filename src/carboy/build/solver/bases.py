@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from carboy.build.solver.recipes import Bases
     from carboy.linux.identity import Tier
     from carboy.oci.digest import Digest
+    from carboy.remote.repository import Repository
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
 
@@ -39,18 +40,80 @@ ELSEWHERE = "elsewhere"
 
 
 class Registries(Protocol):
-    """Where images are that are not here: the registries of the configuration, and their mirrors."""
+    """Where images are that are not here: the registries of their names, and the mirrors of those."""
 
-    def find(self, reference: Reference, *, platform: Platform) -> BaseImage | None:
-        """Return the image, with its layers in the store, or None where nobody has it. Raises ``CarboyError``."""
+    def is_first(self, reference: Reference) -> bool:
+        """Return whether the registry of a name is asked before an image is made here."""
         ...
+
+    def is_old(self, reference: Reference, stored: Descriptor, *, platform: Platform) -> bool:
+        """Return whether an image of the store is to be asked for again."""
+        ...
+
+    def find(self, reference: Reference, *, platform: Platform) -> BaseImage:
+        """Return the image, its documents in the store. Raises ``CarboyError`` where it cannot be had."""
+        ...
+
+    def is_pending(self, image: BaseImage) -> bool:
+        """Return whether the layers of an image that was found are still to be fetched."""
+        ...
+
+    def fetch(self, image: BaseImage, say: Callable[[str], None]) -> bool:
+        """Put the layers of an image that was found into the store, and return whether any were missing."""
+        ...
+
+    def open_repository(self, reference: Reference, *, insecure: bool) -> Repository:
+        """Return the repository of a name, for a build's cache. Raises ``CarboyError``."""
+        ...
+
+    def close(self) -> None:
+        """End what is open."""
+        ...
+
+
+class NoRegistries:
+    """Has nothing: implements :class:`Registries` where nobody is to be asked."""
+
+    def is_first(self, reference: Reference) -> bool:
+        """Return False."""
+        del reference
+        return False
+
+    def is_old(self, reference: Reference, stored: Descriptor, *, platform: Platform) -> bool:
+        """Return False."""
+        del reference, stored, platform
+        return False
+
+    def find(self, reference: Reference, *, platform: Platform) -> BaseImage:
+        """Raise ``CarboyError``."""
+        del platform
+        raise CarboyError(f"no registry is asked for {reference.familiar}", hint="pull it first")
+
+    def is_pending(self, image: BaseImage) -> bool:
+        """Return False."""
+        del image
+        return False
+
+    def fetch(self, image: BaseImage, say: Callable[[str], None]) -> bool:
+        """Return False."""
+        del image, say
+        return False
+
+    def open_repository(self, reference: Reference, *, insecure: bool) -> Repository:
+        """Raise ``CarboyError``."""
+        del insecure
+        raise CarboyError(f"no registry is asked for {reference.familiar}", hint="keep the cache in a folder")
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class StoreResolver:
     """Finds images by name: in the local store, else in registries, else among those that can be made here (``recipes``).
 
-    ``asked`` has the full names that were asked for, with the digest of what the store has under each, None for nothing and
-    :data:`ELSEWHERE` for what only a registry can say.
+    A name that can be made here is asked for in its registry only when config.toml names that registry: so that it is the same
+    image on every machine, and nobody's limits count. ``asked`` has the full names that were asked for, with the digest of what
+    the store has under each, None for nothing.
     """
 
     def __init__(
@@ -60,7 +123,8 @@ class StoreResolver:
         self._bases = bases
         self._platform = platform or Platform.current()
         self.asked: dict[str, str | None] = {}
-        self._registries = registries  # None: there is no client for them yet
+        self._elsewhere: dict[str, str] = {}
+        self.registries = registries or NoRegistries()
 
     def resolve(self, name: str, *, platform: Platform | None, location: Location | None = None) -> BaseImage:
         """Return the image that ``name`` means. Raises ``CarboyError`` with where it was asked for, when there is none."""
@@ -72,22 +136,59 @@ class StoreResolver:
             raise
         descriptor = self._store.refs.get(str(reference))
         self.asked[str(reference)] = None if descriptor is None else str(descriptor.digest)
-        if descriptor is not None:
-            found = self._find_stored(descriptor.digest, reference, wanted, asked=platform is not None)
-            if found is not None:
-                return found
-        found = self._registries.find(reference, platform=wanted) if self._registries is not None else None
-        if found is not None:
-            self.asked[str(reference)] = ELSEWHERE
-        return found or self._resolve_recipe(reference, wanted, location)
+        stored = None if descriptor is None else self._find_stored(descriptor, reference, wanted)
+        if descriptor is not None and stored is not None:
+            fits = platform is None or wanted.fits(stored.platform)
+            if fits and not self.registries.is_old(reference, descriptor, platform=wanted):
+                return stored
+        found = self._find_elsewhere(reference, wanted, location, stored=stored)
+        if found.digest is not None and found is not stored:
+            self._elsewhere[str(reference)] = str(found.digest)
+        return found
 
-    def _find_stored(self, digest: Digest, reference: Reference, wanted: Platform, *, asked: bool) -> BaseImage | None:
-        """Return the image of the store; None where it is not for the platform that was ``asked`` for, and can be made for it.
+    def note_names(self) -> None:
+        """Take note of what the store has now under the names that were asked for: what was fetched is there.
 
-        One that cannot be made is taken as it is, as BuildKit does, whose check then says so.
+        :data:`ELSEWHERE` stands where that is another image than the one that was found in a registry.
         """
-        _, config, digest = read_image(self._store, digest, wanted)
-        if asked and not wanted.fits(config.platform) and self._bases.find(reference) is not None:
+        for name in self.asked:
+            digest = self._store.refs.find_digest(name)
+            self.asked[name] = digest if self._elsewhere.get(name) in {None, digest} else ELSEWHERE
+
+    def _find_elsewhere(
+        self, reference: Reference, platform: Platform, location: Location | None, *, stored: BaseImage | None
+    ) -> BaseImage:
+        """Return the image of a registry, or one that is made here; else the one of the store, for whichever platform.
+
+        That one is taken as it is, as BuildKit does, whose check then says so.
+        """
+        can_make = self._bases.find(reference) is not None
+        reason: CarboyError | None = None
+        if not can_make or self.registries.is_first(reference):
+            try:
+                return self.registries.find(reference, platform=platform)
+            except CarboyError as error:
+                reason = error
+        if can_make:
+            return self._resolve_recipe(reference, platform, why=reason)
+        if stored is not None:
+            return stored
+        assert reason is not None
+        names = self._bases.list_names(reference)
+        said = "\n".join(text for text in (_where(location), reason.brief, reason.details) if text)
+        raise CarboyError(
+            f"there is no image {reference.familiar} here, and it cannot be fetched or made",
+            details=said,
+            hint=f"build or load it first; these can be made here: {', '.join(names)}",
+        )
+
+    def _find_stored(self, descriptor: Descriptor, reference: Reference, wanted: Platform) -> BaseImage | None:
+        """Return the image of the store; None for an index that has nothing for the platform."""
+        try:
+            _, config, digest = read_image(self._store, descriptor.digest, wanted)
+        except CarboyError:
+            if descriptor.media_type not in mediatypes.INDEXES:
+                raise
             return None
         return BaseImage(
             name=reference.familiar,
@@ -97,15 +198,10 @@ class StoreResolver:
             digest=digest,
         )
 
-    def _resolve_recipe(self, reference: Reference, platform: Platform, location: Location | None) -> BaseImage:
+    def _resolve_recipe(self, reference: Reference, platform: Platform, *, why: CarboyError | None) -> BaseImage:
         recipe = self._bases.find(reference)
-        if recipe is None:
-            names = self._bases.list_names(reference)
-            raise CarboyError(
-                f"there is no image {reference.familiar} here, and it cannot be made",
-                details=_where(location),
-                hint=f"build or load it first; these can be made here: {', '.join(names)}",
-            )
+        assert recipe is not None
+        before = f"{why.brief}; " if why is not None else ""
         title = "" if platform.architecture == self._platform.architecture else f" for {platform}"
         return BaseImage(
             name=reference.familiar,
@@ -120,7 +216,7 @@ class StoreResolver:
             recipe=recipe.base,
             packages=recipe.packages,
             archive=recipe.archive,
-            note=f"{reference.familiar} is not in the store and is made here{title}: {recipe.reason}",
+            note=f"{before}{reference.familiar} is not in the store and is made here{title}: {recipe.reason}",
         )
 
 

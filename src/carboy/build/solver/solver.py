@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from carboy.build.context.scan import ContextScan
@@ -34,7 +34,7 @@ from carboy.build.graph.ops import (
 )
 from carboy.build.progress import StepResult
 from carboy.build.running.rights import check_rights
-from carboy.build.solver.bases import find_base_state, make_base, open_stored
+from carboy.build.solver.bases import NoRegistries, find_base_state, make_base, open_stored
 from carboy.build.solver.caches import Caches
 from carboy.build.solver.foreign import check_runs, find_platform
 from carboy.build.solver.image import write_image
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from carboy.build.graph.ops import BaseImage, Location
     from carboy.build.graph.options import BuildOptions
     from carboy.build.running.step import StepRunner
+    from carboy.build.solver.bases import Registries
     from carboy.build.solver.progress import GraphProgress
     from carboy.linux.identity import Tier
     from carboy.oci.descriptor import Descriptor
@@ -99,6 +100,7 @@ class GraphContext:
     tier: Tier
     options: BuildOptions
     progress: GraphProgress
+    registries: Registries = field(default_factory=NoRegistries)
 
 
 def solve(image: Image, context: GraphContext) -> GraphResult:
@@ -158,7 +160,7 @@ class _Solver:
         self._stop, self._stopping = os.pipe2(os.O_CLOEXEC)
         self._step_runner: StepRunner | None = None
         self._looked: set[Op] = set()
-        self._caches = Caches(context.options, self._progress)
+        self._caches = Caches(context.options, self._progress, context.registries)
 
     def _runner(self) -> StepRunner:
         """Return what runs commands: a build that is all cached needs none."""
@@ -195,7 +197,7 @@ class _Solver:
         for op in ops:
             if isinstance(op, Run):
                 check_rights(op, self._context.options)
-        self._caches.open()
+        self._caches.open(self._context.store)
         waiting: list[Op] = []
         for op in ops:
             if not self._open(op):
@@ -266,7 +268,8 @@ class _Solver:
     def _base(self, op: Base, say: Callable[[str], None]) -> tuple[StateResult, bool]:
         context, options = self._context, self._context.options
         if op.image.digest is not None:
-            state, cached = open_stored(context.store, op.image), True
+            cached = not context.registries.fetch(op.image, say)
+            state = open_stored(context.store, op.image)
         elif (found := self._find_base(op)) is not None:
             state, cached = found, True
         else:
@@ -528,6 +531,8 @@ class _Preview(_Solver):
     def _look_base(self, op: Base) -> tuple[bool | None, str]:
         if op.image.digest is not None:
             self._results[op] = self._dated(open_stored(self._context.store, op.image))
+            if self._context.registries.is_pending(op.image):
+                return False, op.image.note
             return True, f"{op.image.name} is in the store"
         found = self._find_base(op)
         if found is None:

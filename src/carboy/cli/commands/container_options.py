@@ -35,6 +35,7 @@ HELP = """
 files
   -v, --volume FROM:TO[:ro] a folder of the host, or a volume by name;  TO alone: a new volume
       --mount type=...,...  the same in Docker's long form
+      --data-ref IMAGE[:DIR]  the data of another image, for reading, where that image has them (docs/data.md)
       --tmpfs DIR[:size=..] a file system in memory
       --read-only           make the root file system read-only
       --secret SOURCE[:NAME]  a file of the host's at /run/secrets/NAME, in memory, for reading
@@ -94,7 +95,9 @@ LISTS = {
     "--network": "networks", "--net": "networks", "--output": "outputs",
 }  # fmt: skip
 PAIRS = {"-l": "labels", "--label": "labels", "--sysctl": "sysctls"}
-MOUNTS = {"-v": "volume", "--volume": "volume", "--mount": "mount", "--tmpfs": "tmpfs", "--secret": "secret"}
+MOUNTS = {
+    "-v": "volume", "--volume": "volume", "--mount": "mount", "--tmpfs": "tmpfs", "--secret": "secret", "--data-ref": "data",
+}  # fmt: skip
 LIMITS = {
     "-m": "memory", "--memory": "memory", "--memory-swap": "memory-swap", "--memory-reservation": "memory-reservation",
     "--shm-size": "shm-size", "--cpus": "cpus", "--cpu-shares": "cpu-shares", "-c": "cpu-shares",

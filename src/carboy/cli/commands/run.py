@@ -125,29 +125,47 @@ def _choose(engine: Engine, options: Options) -> str | None:
 
 
 def _with_image(engine: Engine, options: Options, call: Callable[[], Result]) -> Result:
-    """Do it; when the image is not here and is one that can be made, make it first, as Docker would pull it."""
+    """Do it; get the image first when it is not here, or when it is wanted as new as there is, as Docker does."""
+    when = options.texts.get("pull", "missing")
+    if when not in {"always", "missing", "never"}:
+        raise CarboyError(f"--pull {when!r} is none of always, missing and never", hint="missing is the usual", code=2)
+    if when == "always" and not looks_like_folder(options.target):
+        _provide(engine, options)
+        return call()
     try:
         return call()
     except CarboyError as error:
         from carboy.engine.images import NoImageError
 
-        if not isinstance(error, NoImageError) or options.texts.get("pull") == "never":
+        if not isinstance(error, NoImageError) or when == "never":
             raise
-        from carboy.engine.known import is_known, make_known
+        _provide(engine, options, missing=error)
+    return call()
 
-        if not is_known(engine, options.target):
-            raise
+
+def _provide(engine: Engine, options: Options, *, missing: CarboyError | None = None) -> None:
+    """Make or fetch the image. Raises ``CarboyError`` (125), with what ``missing`` says where it was looked for before."""
+    from carboy.cli.commands.registry.progress import open_transfers
     from carboy.cli.steps import open_steps
+    from carboy.engine.provide import provide_image
 
-    with open_steps(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
-        make_known(
+    quiet = "quiet" in options.flags
+    try:
+        provide_image(
             engine,
             options.target,
             platform=options.texts.get("platform", ""),
-            progress=progress,
+            refresh=missing is None,
             say=lambda text: print(text, file=sys.stderr),
+            open_steps=lambda: open_steps(sys.stderr, mode="quiet" if quiet else "auto"),
+            open_transfers=lambda: open_transfers(sys.stderr, quiet=quiet),
         )
-    return call()
+    except CarboyError as error:
+        if missing is None:
+            error.code = 125
+            raise
+        said = "\n".join(text for text in (error.brief, error.details) if text)
+        raise CarboyError(missing.brief, details=said, hint=missing.hint, code=125) from error
 
 
 def _warn(request: RunRequest) -> None:

@@ -60,8 +60,8 @@ class Resources(Protocol):
     def build_image(self, step: BuildImage) -> None:
         """Build an image and name it. Raises ``CarboyError``, also for what builds here cannot do."""
 
-    def pull_image(self, name: str) -> None:
-        """Get an image from a registry. Raises ``CarboyError``."""
+    def pull_image(self, name: str, *, platform: str) -> None:
+        """Get an image, for a platform ("": this machine's). Raises ``CarboyError``."""
 
     def remove_image(self, name: str) -> None:
         """Remove the name of an image; one that is not there is fine."""

@@ -169,7 +169,7 @@ class Executor:
             case BuildImage():
                 self._resources.build_image(step)
             case PullImage():
-                self._resources.pull_image(step.image)
+                self._resources.pull_image(step.image, platform=step.platform)
             case RemoveImage():
                 self._resources.remove_image(step.image)
 

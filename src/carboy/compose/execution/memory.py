@@ -130,8 +130,9 @@ class MemoryEngine:
         self._call(f"build {step.image}")
         self.images[step.image] = f"image{len(self.calls)}"
 
-    def pull_image(self, name: str) -> None:
+    def pull_image(self, name: str, *, platform: str) -> None:
         """Get an image."""
+        del platform
         self._call(f"pull {name}")
         self.images[name] = f"image{len(self.calls)}"
 

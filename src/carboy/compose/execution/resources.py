@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from carboy.build.front import Choice
@@ -78,10 +79,21 @@ class EngineResources:
         for tag in build.tags:
             tag_image(self._engine, step.image, tag)
 
-    def pull_image(self, name: str) -> None:
-        """Say that there is no way to a registry yet. Raises ``CarboyError``."""
-        hint = "give the service a build, or make the image: `carboy build FOLDER -t NAME`, `carboy bootstrap -t NAME`"
-        raise CarboyError(f"there is no image {name} here, and carboy does not pull from registries yet", hint=hint)
+    def pull_image(self, name: str, *, platform: str) -> None:
+        """Get an image that is not made of the project: from its registry, or made here where carboy knows how."""
+        from carboy.build.solver.progress import InTurn
+        from carboy.engine.provide import provide_image
+        from carboy.images.transport.progress import SilentTransfer
+
+        provide_image(
+            self._engine,
+            name,
+            platform=platform,
+            refresh=bool(self.image_ids((name,))),
+            say=self._warn,
+            open_steps=lambda: nullcontext(InTurn(self._progress)),
+            open_transfers=lambda: nullcontext(SilentTransfer()),
+        )
 
     def remove_image(self, name: str) -> None:
         """Remove the name of an image."""

@@ -8,7 +8,7 @@ from carboy.compose.planning.container import image_name
 from carboy.compose.planning.graph import check_names, start_order
 from carboy.compose.planning.images import ImageBuilds
 from carboy.compose.planning.state import Existing, ExistingContainer
-from carboy.compose.planning.steps import Plan, PlanBuilder, StartContainer, StopContainer, WaitFor
+from carboy.compose.planning.steps import Plan, PlanBuilder, PullImage, StartContainer, StopContainer, WaitFor
 from carboy.compose.planning.teardown import plan_removal, plan_stop
 
 
@@ -28,6 +28,33 @@ def plan_builds(
         done.add(image)
         builds.add(service, reason)
     return builder.finish()
+
+
+def plan_pulls(project: Project, *, services: tuple[str, ...] = ()) -> Plan:
+    """Return the pulls of services (none: all that are active) that are not built here, each image once."""
+    check_names(project, services)
+    builder, done = PlanBuilder(), set()
+    for service in project.services:
+        wanted = service.name in services if services else project.is_active(service)
+        image = image_name(project, service)
+        if service.build is not None or not wanted or (image, service.platform) in done:
+            continue
+        done.add((image, service.platform))
+        builder.add(PullImage(image=image, platform=service.platform, reason="it was asked for"))
+    return builder.finish()
+
+
+def list_pushes(project: Project, *, services: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the images of services (none: all that are active) that are built here under a name of their own."""
+    check_names(project, services)
+    found = {
+        service.image: None
+        for service in project.services
+        if service.build is not None
+        and service.image
+        and (service.name in services if services else project.is_active(service))
+    }
+    return tuple(found)
 
 
 def plan_start(project: Project, existing: Existing, *, services: tuple[str, ...] = ()) -> Plan:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import carboy
 from carboy.attest import slsa, spdx
+from carboy.attest.kept import keep_statements
 from carboy.attest.scan import scan
 from carboy.attest.slsa import BuildFacts
-from carboy.attest.statement import make_documents, make_statement, retarget_statement
+from carboy.attest.statement import make_statement
 from carboy.base.fs import translate_os_errors
 from carboy.images.output.files import list_trees
-from carboy.images.platforms import list_attestations, list_manifests
+from carboy.images.platforms import list_manifests
 from carboy.images.times import format_time
-from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.manifest import parse_manifest
 from carboy.oci.platform import Platform
-from carboy.store.attestations import Attestation, find_attestation, keep_attestation
+from carboy.store.attestations import Attestation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from carboy.engine.dockerfile_request import DockerfileRequest
     from carboy.oci.digest import Digest
     from carboy.oci.reference import Reference
-    from carboy.store.store import Store
-
-MAX_STATEMENT_BYTES = 64 * 2**20
 
 
 class FactsRecorder:
@@ -138,36 +135,3 @@ class Attester:
             with translate_os_errors("read the image's packages"):
                 self._scanned[config] = scan([tree for tree, _ in list_trees(self._engine.store, image)])
         return self._scanned[config]
-
-
-def keep_statements(store: Store, image: Digest, statements: Sequence[tuple[str, bytes]]) -> Attestation:
-    """Keep statements, with their predicates' types, beside the image with this manifest; durable."""
-    documents = make_documents(statements)
-    contents = [store.blobs.put(data) for _, data in documents.statements]
-    contents.append(store.blobs.put(documents.config))
-    digest = store.blobs.put(documents.manifest)
-    manifest = Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(documents.manifest))
-    said = Attestation(image=image, manifest=manifest)
-    keep_attestation(store, said, contents)
-    return said
-
-
-def carry_attestations(store: Store, before: Descriptor, after: Descriptor) -> tuple[Attestation, ...]:
-    """Return what is said of an image, said of the same one in another compression. Raises ``CarboyError``."""
-    if before.digest == after.digest:
-        return list_attestations(store, before)
-    found = []
-    for old, new in zip(list_manifests(store, before), list_manifests(store, after), strict=True):
-        said = find_attestation(store, old.digest)
-        if said is None:
-            continue
-        manifest = parse_manifest(store.blobs.read(said.manifest.digest))
-        statements = [
-            (
-                layer.annotations.get(mediatypes.PREDICATE_TYPE, ""),
-                retarget_statement(store.blobs.read(layer.digest, limit=MAX_STATEMENT_BYTES), image=new.digest),
-            )
-            for layer in manifest.layers
-        ]
-        found.append(said if old.digest == new.digest else keep_statements(store, new.digest, statements))
-    return tuple(found)

@@ -39,11 +39,12 @@ REGULAR, MOUNT, GIT, LOCAL = "regular", "exec.cachemount", "source.git.checkout"
 DOWNLOADS, RECORDS = "downloads", "records"
 TYPES = (REGULAR, MOUNT, GIT, LOCAL, DOWNLOADS, RECORDS)
 # Entries of the store's cache that are content's, and those that only remember.
-_CONTENT = frozenset({"layer", "download", "bootstrap", "image", "compressed"})
-_REMEMBERED = frozenset({"build", "step", "files"})
+_CONTENT = frozenset({"layer", "download", "bootstrap", "image", "compressed", "fetched"})
+_MEMORIES = {"build": "a build", "step": "a step", "files": "digests of files", "location": "where blobs are"}
 _MEANINGS = {
     "layer": "a step's layer", "download": "fetched by ADD", "bootstrap": "a base", "image": "an image",
-    "compressed": "a layer, compressed for an archive",
+    "compressed": "a layer, compressed to leave",
+    "fetched": "an image of a registry",
 }  # fmt: skip
 
 
@@ -162,14 +163,19 @@ def _list_content(engine: Engine) -> list[CachePiece]:
         CachePiece(
             id=row.key.rpartition(":")[2][:12],
             type=RECORDS,
-            description={"build": "a build", "step": "a step", "files": "digests of files"}[row.kind],
+            description={
+                "build": "a build",
+                "step": "a step",
+                "files": "digests of files",
+                "location": "where blobs are",
+            }[row.kind],
             size_bytes=row.size_bytes,
             used_s=row.created_at_s,
             in_use=oldest_s is not None and row.created_at_s >= oldest_s,
             rows=(row,),
         )
         for row in rows
-        if row.kind in _REMEMBERED
+        if row.kind in _MEMORIES
     ]
     return pieces
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.errors import CarboyError
 from carboy.images.output.request import DOCKER, LOCAL, NOTHING, STDOUT, TAR, Output
+from carboy.images.transport.progress import SilentTransfer
 from carboy.layers.tarwrite import Writable
 from carboy.oci import mediatypes
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from carboy.engine.builds.attestations import Attester
     from carboy.engine.context import Engine
     from carboy.images.archive import SavedImage
+    from carboy.images.transport.progress import TransferProgress
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.reference import Reference
 
+_NOBODY = SilentTransfer()
 # Gives what is written to a file, or to standard output for "-": there whole when the block ends well, or not at all.
 Opener = Callable[[str], AbstractContextManager[Writable]]
 
@@ -32,7 +35,7 @@ Opener = Callable[[str], AbstractContextManager[Writable]]
 class Exported:
     """What came of the outputs: the last image that left, or was named (None: only files), and its names.
 
-    ``index`` is what holds it together with what is said of it, where it left in one.
+    ``index`` is what a registry has in its place, or what holds it together with what is said of it, where it left in one.
     """
 
     descriptor: Descriptor | None
@@ -74,8 +77,11 @@ def export_image(
     names: Sequence[Reference],
     open_file: Opener,
     attester: Attester | None = None,
+    transfers: TransferProgress = _NOBODY,
 ) -> Exported:
     """Carry out the outputs of a build, one after the other; ``names`` are those of outputs that have none of their own.
+
+    ``transfers`` hears of what is pushed.
 
     What ``attester`` says of the image goes with it into the store and into OCI layouts; Docker's archives have no place for it.
 
@@ -109,11 +115,44 @@ def export_image(
             if output.is_stored:
                 for name in last_names:
                     engine.store.refs.set(str(name), last)
+                if output.push:
+                    index = _push(engine, last, last_names, output, transfers)
                 continue
             _write_image(engine, image, output, open_file)
             if said:
                 index, _ = wrap_attested(engine.store, image)
     return Exported(descriptor=last, names=last_names, index=index)
+
+
+def _push(
+    engine: Engine, image: Descriptor, names: Sequence[Reference], output: Output, transfers: TransferProgress
+) -> Descriptor:
+    """Send an image to the registries of its names, and return what they have then."""
+    from carboy.engine.transfer.registries import USUAL_COMPRESSION, send
+    from carboy.remote.repository import Registries
+
+    compression = output.compression if output.compression.kind else USUAL_COMPRESSION
+    with Registries(engine.home.path, engine.environ) as registries:
+        sent = [
+            send(
+                engine,
+                registries,
+                name,
+                image,
+                compression=compression,
+                progress=transfers,
+                insecure=output.insecure,
+                by_digest=output.by_digest,
+            )
+            for name in names
+        ]
+    return sent[-1]
+
+
+def check_names(outputs: Sequence[Output], names: Sequence[str]) -> None:
+    """Refuse to push what has no name, before anything is built. Raises ``CarboyError`` (2)."""
+    if any(output.push and not (output.names or names) for output in outputs):
+        raise CarboyError("tag is needed when pushing to registry", hint="add -t REGISTRY/NAME:TAG", code=2)
 
 
 def _write_image(engine: Engine, image: SavedImage, output: Output, open_file: Opener) -> None:

@@ -159,10 +159,15 @@ def make_container_mounts(engine: Engine, config: ContainerConfig) -> tuple[tupl
     from carboy.engine.containers.volumes import make_mounts
 
     lowers = tuple(engine.store.layers.path_of_hex(layer.partition(":")[2]) for layer in config.layers)
+    mounts = config.mounts
+    if any(option == "data" for option, _ in mounts):
+        from carboy.engine.containers.data import bring_data
+
+        mounts = bring_data(engine, config.id, mounts)
     return make_mounts(
         engine.home,
         config.id,
-        config.mounts,
+        mounts,
         image_volumes=config.volumes,
         lowers=lowers,
         keep_owners=engine.tier.name != "single",

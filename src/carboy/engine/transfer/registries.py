@@ -5,31 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.attest.kept import carry_attestations
 from carboy.base.fs import translate_os_errors
 from carboy.containers.events import write_event
-from carboy.engine.builds.attestations import carry_attestations
-from carboy.engine.builds.platforms import read_platform
+from carboy.engine.platforms import read_platform
+from carboy.engine.transfer.fetched import find_locations, keep_fetched, note_location
 from carboy.errors import CarboyError
 from carboy.images.archive import SavedImage
 from carboy.images.output.compress import compress_image
 from carboy.images.output.request import Compression
 from carboy.images.transport.pull import pull_documents, pull_layers
-from carboy.images.transport.push import list_blobs, push_image
-from carboy.oci.digest import Digest
+from carboy.images.transport.push import push_image
+from carboy.oci.platform import Platform
 from carboy.oci.reference import DEFAULT_TAG, Reference
 from carboy.remote.repository import Registries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from carboy.engine.context import Engine
     from carboy.images.transport.progress import TransferProgress
     from carboy.oci.descriptor import Descriptor
+    from carboy.oci.digest import Digest
     from carboy.remote.logins import Login
-    from carboy.remote.repository import Repository
 
-LOCATION = "location"
-MAX_LOCATED = 2000
 # How layers are compressed on their way, unless somebody asks otherwise: what every registry and every runtime reads.
 USUAL_COMPRESSION = Compression(kind="gzip")
 
@@ -95,10 +94,11 @@ def pull(
                 pull_layers(
                     repository, engine.store, documents, tier_chown=engine.tier.name != "single", progress=progress
                 )
-                full = str(replace(one, tag=None) if one.digest else one)
-                before = engine.store.refs.get(full)
-                engine.store.refs.set(full, documents.descriptor)
-                note_location(engine, repository, documents.descriptor)
+                own = replace(one, tag=None) if one.digest else one
+                before = engine.store.refs.get(str(own))
+                engine.store.refs.set(str(own), documents.descriptor)
+                keep_fetched(engine.store, own, documents, platform=wanted or Platform.current())
+                note_location(engine.store, repository, documents.descriptor)
             write_event(engine.home.path, "image", "pull", id=str(documents.descriptor.digest), name=one.familiar)
             is_new = before is None or before.digest != documents.descriptor.digest
             pulled.append(PulledImage(name=one, descriptor=documents.descriptor, top=documents.top, is_new=is_new))
@@ -166,9 +166,9 @@ def send(
         descriptor=ready, names=(name,), attestations=carry_attestations(engine.store, descriptor, ready)
     )
     tags = () if by_digest else (name.tag or DEFAULT_TAG,)
-    elsewhere = _find_locations(engine, repository)
+    elsewhere = find_locations(engine.store, repository)
     top = push_image(repository, engine.store, image, tags, elsewhere=elsewhere, progress=progress)
-    note_location(engine, repository, ready)
+    note_location(engine.store, repository, ready)
     write_event(engine.home.path, "image", "push", id=str(descriptor.digest), name=name.familiar)
     return top
 
@@ -185,27 +185,3 @@ def _list_tags(engine: Engine, wanted: Reference) -> list[tuple[Reference, Descr
             f"there is no image of {wanted.familiar_name} here", hint="`carboy images` lists what there is"
         )
     return own
-
-
-# --- which repository has what --------------------------------------------------------------------------------------
-
-
-def note_location(engine: Engine, repository: Repository, image: Descriptor) -> None:
-    """Keep in mind that a repository has the layers of an image: another of its registry may take them from there."""
-    key = f"{LOCATION}:{repository.registry}/{repository.name}"
-    known = engine.store.cache.get(key)
-    blobs = [str(digest) for digest in list_blobs(engine.store, image)]
-    blobs = list(dict.fromkeys([*blobs, *(known.value["blobs"] if known is not None else ())]))[:MAX_LOCATED]
-    engine.store.cache.put(key, LOCATION, {"repository": repository.name, "blobs": blobs}, [])
-
-
-def _find_locations(engine: Engine, repository: Repository) -> dict[Digest, str]:
-    """Return blobs that other repositories of the same registry had when they were last seen."""
-    prefix = f"{LOCATION}:{repository.registry}/"
-    keys: Iterable[str] = (row.key for row in engine.store.cache.list_rows() if row.key.startswith(prefix))
-    found: dict[Digest, str] = {}
-    for key in keys:
-        entry = engine.store.cache.get(key)
-        if entry is not None and entry.value["repository"] != repository.name:
-            found |= {Digest.parse(text): entry.value["repository"] for text in entry.value["blobs"]}
-    return found

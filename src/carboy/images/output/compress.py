@@ -71,17 +71,12 @@ def compress_image(store: Store, descriptor: Descriptor, compression: Compressio
         return _compress_all(store, descriptor, parse_index(data), compression)
     manifest = parse_manifest(data)
     config = parse_config(store.blobs.read(manifest.config.digest))
-    layers = _compress_layers(store, tuple(zip(manifest.layers, config.diff_ids, strict=True)), compression)
+    layers = compress_layers(store, tuple(zip(manifest.layers, config.diff_ids, strict=True)), compression)
     if layers == manifest.layers:
         return descriptor
     about = msgspec.structs.replace(manifest.config, media_type=mediatypes.CONFIG)
     made = make_manifest(config=about, layers=layers, annotations=manifest.annotations)
     return Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(made.raw), size=len(made.raw))
-
-
-def compress_layer(store: Store, layer: Descriptor, diff_id: Digest, compression: Compression) -> Descriptor:
-    """Return one layer in the compression asked for; see :func:`compress_image`."""
-    return _compress_layers(store, ((layer, diff_id),), compression)[0]
 
 
 def _compress_all(store: Store, descriptor: Descriptor, index: Index, compression: Compression) -> Descriptor:
@@ -96,7 +91,7 @@ def _compress_all(store: Store, descriptor: Descriptor, index: Index, compressio
     return Descriptor(media_type=mediatypes.INDEX, digest=store.blobs.put(new.raw), size=len(new.raw))
 
 
-def _compress_layers(
+def compress_layers(
     store: Store, layers: Sequence[tuple[Descriptor, Digest]], compression: Compression
 ) -> tuple[Descriptor, ...]:
     """Return layers in the compression asked for: found again, or made, as many at once as there are processors.

@@ -24,7 +24,7 @@ _KEYS = {
     TAR: frozenset({"rewrite-timestamp"}),
     OCI: _PACKED | {"tar"},
     DOCKER: _PACKED | {"tar"},
-    IMAGE: _PACKED | {"push"},
+    IMAGE: _PACKED | {"push", "push-by-digest", "name-canonical", "registry.insecure"},
     NOTHING: frozenset[str](),
 }
 
@@ -45,7 +45,8 @@ class Compression:
 class Output:
     """One ``--output``: ``kind`` as buildx's type; ``dest`` a path, "-" for standard output, "" for the store.
 
-    ``packed`` False: a folder in place of an archive. ``names`` stand for those of ``--tag`` where there are any.
+    ``packed`` False: a folder in place of an archive. ``names`` stand for those of ``--tag`` where there are any. ``push``: the
+    image goes to the registries of its names as well, without a tag when ``by_digest``; ``insecure`` stands for the setting.
     """
 
     kind: str
@@ -53,6 +54,9 @@ class Output:
     packed: bool = True
     names: tuple[Reference, ...] = ()
     compression: Compression = field(default_factory=Compression)
+    push: bool = False
+    by_digest: bool = False
+    insecure: bool = False
 
     @property
     def is_stored(self) -> bool:
@@ -87,12 +91,6 @@ def parse_output(text: str) -> Output:
     unknown = sorted(found.keys() - _KEYS[kind] - _NO_MATTER)
     if unknown:
         raise _wrong(text, f"type={kind} knows no {unknown[0]!r}", hint=f"it knows {', '.join(sorted(_KEYS[kind]))}")
-    if _read_flag(found, "push", text):
-        raise CarboyError(
-            "an image cannot be pushed: there is no registry client yet",
-            hint="-o type=oci,dest=FILE writes an archive, which `skopeo copy oci-archive:FILE docker://...` pushes",
-            code=2,
-        )
     _read_flag(found, "rewrite-timestamp", text)  # no time of a new layer is later than SOURCE_DATE_EPOCH, ever
     output = Output(
         kind=kind,
@@ -100,6 +98,9 @@ def parse_output(text: str) -> Output:
         packed=_read_flag(found, "tar", text, default=True),
         names=_parse_names(found.get("name", "")),
         compression=_parse_compression(found, text),
+        push=_read_flag(found, "push", text),
+        by_digest=_read_flag(found, "push-by-digest", text),
+        insecure=_read_flag(found, "registry.insecure", text),
     )
     return _check(output, text)
 

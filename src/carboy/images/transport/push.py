@@ -17,7 +17,7 @@ from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from carboy.images.archive import SavedImage
     from carboy.images.transport.progress import TransferProgress
@@ -51,6 +51,24 @@ def push_image(
     ``RegistryError``, ``MissingBlobError``, ``CorruptBlobError``.
     """
     parts = _list_parts(store, image)
+    push_blobs(repository, store, parts.blobs, elsewhere=elsewhere, progress=progress)
+    *below, (top, raw) = parts.manifests
+    for descriptor, data in below:
+        repository.send_manifest(str(descriptor.digest), data, media_type=descriptor.media_type)
+    for tag in tags or (str(top.digest),):
+        repository.send_manifest(tag, raw, media_type=top.media_type)
+    return top
+
+
+def push_blobs(
+    repository: Repository,
+    store: Store,
+    blobs: Iterable[Descriptor],
+    *,
+    elsewhere: Mapping[Digest, str],
+    progress: TransferProgress,
+) -> None:
+    """Send blobs of the store that a repository has not; see :func:`push_image`."""
     together = Together()
 
     def push(blob: Descriptor) -> None:
@@ -65,13 +83,7 @@ def push_image(
         repository.send_blob(blob, lambda: _iter_blob(store, blob, together, progress))
         progress.end(blob.digest, "Pushed")
 
-    together.run(push, parts.blobs)
-    *below, (top, raw) = parts.manifests
-    for descriptor, data in below:
-        repository.send_manifest(str(descriptor.digest), data, media_type=descriptor.media_type)
-    for tag in tags or (str(top.digest),):
-        repository.send_manifest(tag, raw, media_type=top.media_type)
-    return top
+    together.run(push, blobs)
 
 
 def list_blobs(store: Store, image: Descriptor) -> list[Digest]:

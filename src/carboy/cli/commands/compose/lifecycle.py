@@ -18,7 +18,14 @@ from carboy.cli.commands.compose.project import (
 )
 from carboy.cli.commands.containers import each, parse_signal
 from carboy.cli.options import Parser
-from carboy.compose.planning.lifecycle import plan_builds, plan_remove, plan_restart, plan_start
+from carboy.compose.planning.lifecycle import (
+    list_pushes,
+    plan_builds,
+    plan_pulls,
+    plan_remove,
+    plan_restart,
+    plan_start,
+)
 from carboy.compose.planning.steps import RemoveContainer
 from carboy.compose.planning.teardown import DownOptions, plan_down, plan_stop
 from carboy.errors import CarboyError
@@ -162,14 +169,42 @@ def build(options: Globals, words: list[str]) -> int:
 
 
 def pull(options: Globals, words: list[str]) -> int:
-    """Say that registries are not reached yet. Raises ``CarboyError``."""
-    parser = _parser("pull", "Get images from registries. Not possible yet.")
+    """Get images from registries."""
+    parser = _parser("pull", "Get the images of services that are not built here.")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing")
     given = parser.parse_args(words)
-    check_services(open_project(options), given.services)
-    raise CarboyError(
-        "carboy does not pull from registries yet", hint="give services a build, or make images with `carboy build`"
-    )
+    with open_session(options, quiet=given.quiet, quiet_build=given.quiet) as session:
+        services = check_services(session.project, given.services)
+        plan = plan_pulls(session.project, services=services)
+        if options.dry_run:
+            return show_plans(plan)
+        if not plan.steps:
+            print("every service is built here", file=sys.stderr)
+        session.engine.carry_out(plan)
+    return 0
+
+
+def push(options: Globals, words: list[str]) -> int:
+    """Send images to registries."""
+    parser = _parser("push", "Send the images of services that are built here, and have a name, to their registries.")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing")
+    given = parser.parse_args(words)
+    project = open_project(options)
+    images = list_pushes(project, services=check_services(project, given.services))
+    if not images:
+        raise CarboyError("no service is built here under a name of its own", hint="write build and image", code=1)
+    if options.dry_run:
+        print("\n".join(f"push image {image}" for image in images))
+        return 0
+    from carboy.cli.commands.registry.progress import open_transfers
+    from carboy.engine.context import Engine
+    from carboy.engine.transfer import registries
+
+    engine = Engine.open(os.environ)
+    with open_transfers(sys.stderr, quiet=given.quiet) as progress:
+        for image in images:
+            registries.push(engine, image, progress=progress)
+    return 0
 
 
 def kill(options: Globals, words: list[str]) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from carboy.layers.tarwrite import Writable
     from carboy.oci.descriptor import Descriptor
 
-_OUTPUT = "type=oci|docker|tar|local|image,dest=PATH, or a folder: where the result goes (default: the store)"
+_OUTPUT = "type=oci|docker|tar|local|image|registry,dest=PATH, or a folder: where the result goes (default: the store)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def add_output_options(parser: ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("-o", "--output", metavar="OUTPUT", action="append", default=[], help=_OUTPUT)
     parser.add_argument("--load", action="store_true", help="the store, besides other outputs: --output type=docker")
-    parser.add_argument("--push", action="store_true", help="(needs a registry client, which there is not yet)")
+    parser.add_argument("--push", action="store_true", help="to the registries of its names: --output type=registry")
     parser.add_argument("--sbom", metavar="true|false", default="", help="list the packages that the image has (SPDX)")
     parser.add_argument("--provenance", metavar="true|false|mode=min|mode=max", default="",
                         help="tell how the image was built (SLSA); neither is done unless asked for")  # fmt: skip
@@ -83,7 +83,7 @@ def has_outputs(options: Namespace) -> bool:
 def read_outputs(options: Namespace) -> BuildOutputs:
     """Return what the options ask for. Files of an earlier build that would tell of this one go. Raises ``CarboyError`` (2)."""
     from carboy.attest.request import parse_attests
-    from carboy.engine.builds.outputs import check_outputs
+    from carboy.engine.builds.outputs import check_names, check_outputs
     from carboy.images.output.request import parse_outputs
 
     outputs = parse_outputs(options.output, load=options.load, push=options.push)
@@ -95,6 +95,7 @@ def read_outputs(options: Namespace) -> BuildOutputs:
         attest=parse_attests(options.attest, sbom=options.sbom, provenance=options.provenance),
     )
     check_outputs(outputs)
+    check_names(outputs, options.tag)
     if found.uses_stdout:
         if os.isatty(1):
             brief = "dest file is required: refusing to write an archive to a terminal"
@@ -131,9 +132,18 @@ def export(engine: Engine, descriptor: Descriptor, wanted: BuildOutputs, facts: 
         attester = Attester(engine, wanted.attest, facts)
     exported = Exported(descriptor=descriptor, names=names)
     if wanted.outputs:
-        exported = export_image(
-            engine, descriptor, wanted.outputs, names=names, open_file=_open_file, attester=attester
-        )
+        from carboy.cli.commands.registry.progress import open_transfers
+
+        with open_transfers(sys.stderr, quiet=not any(output.push for output in wanted.outputs)) as transfers:
+            exported = export_image(
+                engine,
+                descriptor,
+                wanted.outputs,
+                names=names,
+                open_file=_open_file,
+                attester=attester,
+                transfers=transfers,
+            )
     elif attester is not None:
         attester.attest(descriptor, names)
     if wanted.iidfile:

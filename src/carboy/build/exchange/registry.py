@@ -1,0 +1,149 @@
+"""A cache in a registry: the document is a manifest under a tag, its layers are blobs, compressed for the way.
+
+Nobody vouches for what is read. Blobs have the digests by which they are named; a layer is unpacked from its compression into the
+store under the diff id and the size that were announced, or not at all, and by the extractor of all layers at once, before a
+step is taken for done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carboy.build.exchange.document import CONFIG_TYPE, DIFF_ID, CacheRecord, make_cache, parse_cache
+from carboy.errors import CarboyError
+from carboy.images.output.compress import compress_layers
+from carboy.images.transport.progress import SilentTransfer
+from carboy.images.transport.push import push_blobs
+from carboy.layers.apply import LayerResult, keep_layer, unpack_layer
+from carboy.layers.compression import open_decompressed
+from carboy.oci import mediatypes
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
+from carboy.oci.document import MAX_DOCUMENT_BYTES
+from carboy.oci.errors import InvalidDocumentError
+from carboy.oci.manifest import parse_manifest
+from carboy.remote.errors import NotThereError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from carboy.build.exchange.arguments import CacheTarget
+    from carboy.remote.repository import Repository
+    from carboy.store.store import Store
+
+_CHUNK_BYTES = 2**20
+
+
+class RegistryCache:
+    """The records of one cache in a registry. ``warn`` takes what is wrong with a layer of it; from any thread."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        records: Mapping[str, CacheRecord],
+        layers: Mapping[Digest, Descriptor],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._repository = repository
+        self._records = dict(records)
+        self._layers = layers
+        self._warn = warn
+
+    @classmethod
+    def open(cls, repository: Repository, tag: str, store: Store, warn: Callable[[str], None]) -> RegistryCache:
+        """Read the document of a cache; its layers are fetched when they are asked for. Raises ``CarboyError``."""
+        name = f"{repository.registry}/{repository.name}:{tag}"
+        fetched = repository.fetch_manifest(tag)
+        if fetched.media_type not in mediatypes.MANIFESTS:
+            raise InvalidDocumentError(f"{name} is no build cache of carboy's, but several images")
+        manifest = parse_manifest(fetched.raw, media_type=fetched.media_type)
+        if manifest.config.media_type != CONFIG_TYPE or manifest.config.size > MAX_DOCUMENT_BYTES:
+            raise InvalidDocumentError(f"{name} is no build cache of carboy's: {manifest.config.media_type}")
+        if not store.blobs.has(manifest.config.digest):
+            repository.fetch_blob(manifest.config, store.blobs)
+        records = parse_cache(store.blobs.read(manifest.config.digest, limit=MAX_DOCUMENT_BYTES))
+        layers = {
+            Digest.parse(layer.annotations.get(DIFF_ID, str(layer.digest))): layer
+            for layer in manifest.layers
+            if layer.media_type in mediatypes.LAYERS
+        }
+        return cls(repository, records, layers, warn)
+
+    @property
+    def records(self) -> tuple[CacheRecord, ...]:
+        """What there is."""
+        return tuple(self._records.values())
+
+    @property
+    def layers(self) -> Mapping[Digest, Descriptor]:
+        """The layers as they are kept, by diff id."""
+        return self._layers
+
+    def fetch(self, key: str, store: Store) -> LayerResult | None:
+        """Return the layer of a step, now in the store and its cache; None when it is not there, or is not what it should be."""
+        record = self._records.get(key)
+        if record is None or record.digest not in self._layers:
+            return None
+        try:
+            self._copy(record, store)
+            descriptor = Descriptor(media_type=mediatypes.LAYER_TAR, digest=record.digest, size=record.size_bytes)
+            unpack_layer(store, descriptor, diff_id=record.digest, tier_chown=store.kind != "single")
+        except CarboyError as error:
+            self._records.pop(key, None)  # said once
+            self._warn("\n".join(text for text in (error.brief, error.details) if text))
+            return None
+        layer = LayerResult(diff_id=record.digest, size_bytes=record.size_bytes)
+        keep_layer(store, key, layer)
+        return layer
+
+    def _copy(self, record: CacheRecord, store: Store) -> None:
+        """Put a layer into the store as the plain tar that a step would have made."""
+        if store.blobs.has(record.digest):
+            return
+        packed = self._layers[record.digest]
+        if not store.blobs.has(packed.digest):
+            self._repository.fetch_blob(packed, store.blobs)
+        if packed.digest == record.digest:
+            return
+        with store.blobs.open(packed.digest) as blob, store.blobs.writer() as writer:
+            stream = open_decompressed(blob)
+            while writer.size <= record.size_bytes and (data := stream.read(_CHUNK_BYTES)):
+                writer.write(data)
+            writer.commit(expected=record.digest, size=record.size_bytes)
+
+
+def write_registry_cache(
+    store: Store,
+    target: CacheTarget,
+    records: Iterable[CacheRecord],
+    repository: Repository,
+    tag: str,
+) -> None:
+    """Write a cache under a tag of a registry, in place of what was there. Raises ``CarboyError``.
+
+    The tag comes last, so that at each moment the old one is there, or the new one.
+    """
+    own = list(records)
+    pairs = {
+        one.digest: Descriptor(media_type=mediatypes.LAYER_TAR, digest=one.digest, size=one.size_bytes) for one in own
+    }
+    packed = compress_layers(store, tuple((layer, diff_id) for diff_id, layer in pairs.items()), target.compression)
+    layers = dict(zip(pairs, packed, strict=True))
+    kept = {one.key: one for one in own}
+    if target.adds:
+        before = _read_before(repository, tag, store)
+        if before is not None:
+            kept = {**{one.key: one for one in before.records if one.digest in before.layers}, **kept}
+            layers = {**before.layers, **layers}
+    config, manifest = make_cache(kept.values(), packed=layers)
+    store.blobs.put(config)
+    push_blobs(repository, store, (*packed, manifest.config), elsewhere={}, progress=SilentTransfer())
+    repository.send_manifest(tag, manifest.raw, media_type=mediatypes.MANIFEST)
+
+
+def _read_before(repository: Repository, tag: str, store: Store) -> RegistryCache | None:
+    """Return what this build wrote for another platform."""
+    try:
+        return RegistryCache.open(repository, tag, store, lambda _: None)
+    except NotThereError:
+        return None
