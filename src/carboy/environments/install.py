@@ -302,7 +302,7 @@ class PackageAssembler:
         os.utime(cache)  # for clean-up, which begins with what was not used for long
         mounts: list[BindMount | TmpfsMount] = [
             # What is in there is links, and what uv writes itself: thousands of files that are gone in a moment.
-            TmpfsMount(target=ENVIRONMENT, mode=0o755, size_bytes=_MAX_LINKS_BYTES),
+            TmpfsMount(target=request.root, mode=0o755, size_bytes=_MAX_LINKS_BYTES),
             BindMount(source=uv.find_uv_bin(), target="/run/carboy/uv"),
             BindMount(source=cache, target="/run/carboy/cache", read_only=False),
             BindMount(source=work, target=_WORK, read_only=False),
