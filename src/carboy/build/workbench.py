@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from carboy.build.plan import APP, CondaStep, ConfigStep, FilesStep, Plan, ToolsStep, plan_project
+from carboy.build.plan import APP, CondaStep, ConfigStep, DataStep, FilesStep, Plan, ToolsStep, plan_project
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def plan_workbench(facts: ProjectFacts, *, tools: str, reason: str) -> Plan:
                 "the Python of a folder of conda is its own, and carboy's tools for notebooks do not fit it",
                 hint="name jupyterlab in environment.yml, and run it: carboy run -p 8888:8888 FOLDER jupyter lab ...",
             )
+        if isinstance(step, DataStep):
+            continue  # they lie in the folder, too
         if isinstance(step, FilesStep):
             steps.append(ToolsStep(requirements=tools, reason=reason))
         elif isinstance(step, ConfigStep):

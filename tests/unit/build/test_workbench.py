@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.build.plan import BaseStep, ConfigStep, EnvironmentStep, ToolsStep, plan_project
+from carboy.build.plan import BaseStep, ConfigStep, DataStep, EnvironmentStep, ToolsStep, plan_project
 from carboy.build.project import ProjectFacts
 from carboy.build.workbench import EXECUTE, LAB, plan_workbench
 from carboy.errors import CarboyError
@@ -52,3 +52,16 @@ def test_a_folder_of_notebooks_need_not_say_what_runs_but_what_it_needs():
             tools=EXECUTE,
             reason="",
         )
+
+
+def test_data_are_those_of_the_folder_and_not_of_the_image():
+    settings = '[data]\npaths = ["data"]\n[run]\ncommand = "true"\n'
+    folder = facts("carboy.toml", "data", carboy_toml=settings)
+    assert any(isinstance(step, DataStep) for step in plan_project(folder).steps)
+    assert not any(isinstance(step, DataStep) for step in plan_workbench(folder, tools=EXECUTE, reason="").steps)
+
+
+def test_a_folder_of_conda_is_refused():
+    folder = facts("environment.yml", environment_yml="dependencies:\n  - python=3.12\n")
+    with pytest.raises(CarboyError, match="conda is its own"):
+        plan_workbench(folder, tools=EXECUTE, reason="")
