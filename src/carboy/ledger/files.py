@@ -25,11 +25,12 @@ Contents = dict[str, tuple[Digest, int, int]]
 
 
 def read_contents(path: str) -> Contents:
-    """Return what is in a folder of the host, or in a file (under "."). Links are themselves, never followed.
+    """Return what is in a folder of the host, or in a file (under "."). Links in it are themselves, never followed.
 
     Sockets, fifos and devices do not count, nor do empty folders. Raises ``CarboyError`` for what cannot be read.
     """
     with translate_os_errors(f"read {path}"):
+        path = os.path.realpath(path)  # what is mounted is where a link leads
         if os.path.isdir(path):
             return _read_items(iter_contents(Folder([os.open(path, _FOLDER)])))
         parent = os.path.dirname(path)

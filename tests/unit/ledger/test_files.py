@@ -32,8 +32,10 @@ def test_a_folder_s_files_links_and_nothing_else(tmp_path: Path):
 
 def test_one_file(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"alpha")
-    found = read_contents(str(tmp_path / "a"))
-    assert {path: str(content[0]) for path, content in found.items()} == {".": digest(b"alpha")}
+    (tmp_path / "link").symlink_to("a")
+    for name in ("a", "link"):  # a link is mounted as what it leads to
+        found = read_contents(str(tmp_path / name))
+        assert {path: str(content[0]) for path, content in found.items()} == {".": digest(b"alpha")}
 
 
 def test_names_that_are_no_text_are_told_apart(tmp_path: Path):
