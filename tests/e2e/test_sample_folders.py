@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 EVERYDAY = ("uv", "poetry", "includes", "editable")
-OTHERS = ("pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder")
+OTHERS = (
+    "pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder", "runtime", "python-version",
+    "markers", "sdist",
+)  # fmt: skip
 OF_R = ("renv", "description", "install-r", "packrat", "mixed")
 
 
@@ -36,6 +39,17 @@ def test_a_folder_of_R_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -
     shutil.copytree(PROJECTS / name, folder)
     done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=250)
     assert "answer  42" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_folder_of_a_notebook_runs(folders_carboy: Carboy, tmp_path: Path) -> None:
+    folder = tmp_path / "notebook"
+    shutil.copytree(PROJECTS / "notebook", folder)
+    error = folders_carboy("build", str(folder), expect=1).stderr
+    assert f"`carboy run {folder} analysis.ipynb` executes the notebook" in error
+    folders_carboy("run", str(folder), "analysis.ipynb", timeout_s=280)
+    assert "answer  42" in (folder / "analysis.executed.ipynb").read_text()
 
 
 @pytest.mark.long

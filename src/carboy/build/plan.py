@@ -29,6 +29,8 @@ from carboy.errors import CarboyError
 from carboy.oci.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carboy.build.project import ProjectFacts
     from carboy.environments.conda.wants import CondaWants
     from carboy.environments.detect.wants import Wants
@@ -409,16 +411,23 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
     guarded = [name for name in scripts if facts.scripts[name]]
     if len(guarded) == 1:
         return ("python", guarded[0]), "the only script with a __main__ guard"
+    raise _explain_no_command(facts, scripts)
+
+
+def _explain_no_command(facts: ProjectFacts, scripts: Sequence[str]) -> CarboyError:
     found = (
         ", ".join(scripts)
         if scripts
         else "no script of Python or R at its top; " + (", ".join(facts.files[:20]) or "nothing at all")
     )
-    raise CarboyError(
-        f"nothing says what to run in {facts.folder}",
-        details=f"found: {found}",
-        hint='write a carboy.toml with [run] and command = ["python", "train.py"]',
-    )
+    hint = 'write a carboy.toml with [run] and command = ["python", "train.py"]'
+    notebook = next((name for name in sorted(facts.texts) if name.endswith(".ipynb")), "")
+    if notebook and not scripts:
+        folder = facts.folder
+        hint = (
+            f"`carboy run {folder} {notebook}` executes the notebook, `carboy notebook {folder}` opens it in JupyterLab"
+        )
+    return CarboyError(f"nothing says what to run in {facts.folder}", details=f"found: {found}", hint=hint)
 
 
 def _choose_r_start(facts: ProjectFacts) -> tuple[tuple[str, ...], str] | None:

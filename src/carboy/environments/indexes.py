@@ -17,9 +17,19 @@ if TYPE_CHECKING:
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "UV_CERT", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-# uv's settings that name places of the host, which the sandbox does not have, or that would change what is built.
+# uv's settings that name places of the host, which the sandbox does not have, or that would change how it is built.
 _NOT_PASSED = frozenset(
-    {"UV_CACHE_DIR", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TOOL_DIR", "UV_CONFIG_FILE", "UV_TARGET", "UV_CERT"}
+    {
+        "UV_CACHE_DIR",
+        "UV_NO_CACHE",
+        "UV_LINK_MODE",
+        "UV_PYTHON",
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_TOOL_DIR",
+        "UV_CONFIG_FILE",
+        "UV_TARGET",
+        "UV_CERT",
+    }
 )
 
 

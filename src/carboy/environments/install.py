@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
+from carboy.environments.failures import explain_failure
 from carboy.environments.groups import Group, plan_groups
 from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, check_chosen, normalise, parse_pylock, render_lock
 from carboy.environments.reach import find_network
-from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
@@ -291,7 +291,7 @@ class PackageAssembler:
             connection = Connection(container_id, tier=self._tier.name) if reach.network == "private" else None
             status = self._runtime.run(spec, Stdio(capture=output.take), watcher=connection)
             if status != 0:
-                raise _failure(output.lines, status)
+                raise explain_failure(output.lines, status)
             yield work, root.upper
 
     def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount | TmpfsMount]:
@@ -366,18 +366,6 @@ class _Output:
             text = redact(line.decode("utf-8", "replace"))
             self.lines = [*self.lines[1 - _TAIL_LINES :], text]
             self._log(text)
-
-
-def _failure(lines: list[str], status: int) -> CarboyError:
-    text = "\n".join(lines).strip()
-    full = "No space left on device" in text or "os error 28" in text
-    if full:
-        return CarboyError("the disk is full", details=text, hint="free some space, or `carboy system prune`")
-    return CarboyError(
-        "the requirements cannot be installed",
-        details=text or f"uv ended with status {status}",
-        hint="change the requirements, or the index that PIP_INDEX_URL or UV_INDEX names",
-    )
 
 
 def read_step(name: str) -> str:

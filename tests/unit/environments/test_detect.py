@@ -124,7 +124,7 @@ def test_requirements_with_what_they_include() -> None:
         ("-r ../more.txt", "outside of the folder"),
         ("-r /etc/more.txt", "outside of the folder"),
         ("-r https://x.example/more.txt", "outside of the folder|there is no file"),
-        ("-r self.txt", "included by itself"),
+        ("-r self.txt", "self.txt includes self.txt"),
         ("-e ./library", "a package of a local place"),
         ("./wheels/own-1-py3-none-any.whl", "a package of a local place"),
         ("own-1-py3-none-any.whl", "a package of a local place"),

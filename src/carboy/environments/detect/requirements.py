@@ -52,8 +52,8 @@ def _join(name: str, other: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), other))
 
 
-def parse_requirements(name: str, texts: Mapping[str, str], *, depth: int = 0) -> Requirements:
-    """Return what the file ``name`` asks for; ``texts`` are the folder's files by their paths.
+def parse_requirements(name: str, texts: Mapping[str, str], *, above: tuple[str, ...] = ()) -> Requirements:
+    """Return what the file ``name`` asks for; ``texts`` are the folder's files by their paths, ``above`` those that include it.
 
     Raises ``CarboyError`` that names file and line for what cannot be had in an image.
     """
@@ -61,15 +61,15 @@ def parse_requirements(name: str, texts: Mapping[str, str], *, depth: int = 0) -
     constraints: list[str] = []
     itself = False
     extras: tuple[str, ...] = ()
-    for line in iter_lines(_read(name, texts, depth)):
+    for line in iter_lines(_read(name, texts, above)):
         include, constraint = _INCLUDES.fullmatch(line), _CONSTRAINTS.fullmatch(line)
         if include is not None:
-            inner = parse_requirements(_join(name, include.group(1)), texts, depth=depth + 1)
+            inner = parse_requirements(_join(name, include.group(1)), texts, above=(*above, name))
             lines += inner.lines
             constraints += inner.constraints
             itself, extras = itself or inner.itself, extras or inner.extras
         elif constraint is not None:
-            inner = parse_requirements(_join(name, constraint.group(1)), texts, depth=depth + 1)
+            inner = parse_requirements(_join(name, constraint.group(1)), texts, above=(*above, name))
             constraints += (*inner.lines, *inner.constraints)
         elif (own := re.fullmatch(r"(?:(?:-e|--editable)[\s=]*)?\./?(?:\[([\w,\s.-]+)\])?", line)) is not None:
             itself, extras = True, tuple(word.strip() for word in (own.group(1) or "").split(",") if word.strip())
@@ -86,9 +86,13 @@ def parse_requirements(name: str, texts: Mapping[str, str], *, depth: int = 0) -
     return Requirements(lines=tuple(lines), constraints=tuple(constraints), itself=itself, extras=extras)
 
 
-def _read(name: str, texts: Mapping[str, str], depth: int) -> str:
-    if depth > MAX_DEPTH:
-        raise CarboyError(f"{name} is included by itself", hint="take one of the -r lines out")
+def _read(name: str, texts: Mapping[str, str], above: tuple[str, ...]) -> str:
+    if name in above:
+        first, *rest = (*above[above.index(name) :], name)
+        brief = f"{first} includes {', which includes '.join(rest)}"
+        raise CarboyError(brief, hint="take one of the -r or -c lines out")
+    if len(above) > MAX_DEPTH:
+        raise CarboyError(f"{name} is included by {MAX_DEPTH} files, each by the next", hint="put them together")
     if name.startswith("../") or posixpath.isabs(name) or "://" in name:
         raise CarboyError(f"{name} is outside of the folder", hint="copy the file into the folder")
     if name not in texts:

@@ -1,0 +1,57 @@
+"""What uv's last lines mean to the person who reads them: a brief sentence and an action. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from carboy.errors import CarboyError
+
+# What the lines have, what that means, and what to do about it; the first that fits counts.
+_REASONS = (
+    (
+        r"No space left on device|os error 28\b|Disk quota exceeded",
+        "the disk is full",
+        "free some space, or `carboy system prune`",
+    ),
+    (
+        r"[Hh]ash mismatch",
+        "a package is not the file that its hash names",
+        "lock the requirements anew, if the index is right; else find out who changed the file",
+    ),
+    (
+        r"401 Unauthorized|403 Forbidden|authentication credentials",
+        "the index of packages wants a login, or does not let this one in",
+        "put user and password into PIP_INDEX_URL or UV_INDEX (https://USER:PASSWORD@...), which no image keeps",
+    ),
+    (
+        r"dns error|onnection refused|tcp connect error|Network is unreachable|error sending request|operation timed out"
+        r"|name resolution|network connectivity is disabled",
+        "the index of packages cannot be reached",
+        "check the network, HTTPS_PROXY for a proxy, and PIP_INDEX_URL or UV_INDEX for the index; without a network, "
+        "`carboy build --offline --bundle` takes a bundle of `carboy fetch`",
+    ),
+    (
+        r"Failed to build|build backend returned an error",
+        "a package cannot be built from its source",
+        "see its last lines: name a version that has a wheel, or what it is built with in apt.txt (a compiler is "
+        "build-essential)",
+    ),
+    (
+        r"the current Python version|requires Python|matching Python (?:version|ABI)",
+        "the requirements are for another Python than the base has",
+        'say which one in carboy.toml: [python] version = "3.13"; or change the requirements',
+    ),
+    (
+        "",
+        "the requirements cannot be installed",
+        "change the requirements, or the index that PIP_INDEX_URL or UV_INDEX names",
+    ),
+)
+
+
+def explain_failure(lines: Sequence[str], status: int) -> CarboyError:
+    """Return the error of an installing step that printed ``lines`` at its end, and ended with ``status``."""
+    text = "\n".join(lines).strip()
+    brief, hint = next((brief, hint) for pattern, brief, hint in _REASONS if re.search(pattern, text))
+    return CarboyError(brief, details=text or f"uv ended with status {status}", hint=hint)
