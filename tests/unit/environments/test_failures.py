@@ -17,7 +17,11 @@ from carboy.environments.failures import explain_failure
         ("cause: tcp connect error: Connection refused (os error 111)", "cannot be reached", "HTTPS_PROXY"),
         ("cause: dns error: failed to lookup address information", "cannot be reached", "--offline --bundle"),
         ("  x Failed to build `a==1`", "cannot be built from its source", "apt.txt"),
-        ("And because the current Python version (3.11.2) does not satisfy Python>=3.12", "another Python", "version ="),
+        (
+            "And because the current Python version (3.11.2) does not satisfy Python>=3.12",
+            "another Python",
+            "version =",
+        ),
         ("because there is no version of a==2", "cannot be installed", "change the requirements"),
     ],
 )
