@@ -97,3 +97,12 @@ def test_an_empty_home_builds_the_same_image(
     command = ("build", "-q", "--offline", "--bundle", str(place / "bundle.tar"), str(place / "project"))
     assert without_network(empty, *command, "-t", "offline:1").stdout == digest
     assert "answer click 0.6.2" in without_network(empty, "run", "--rm", "offline:1").stdout
+
+
+def test_a_dockerfile_is_refused_with_another_way(carboy: Carboy, folder: Path, tmp_path: Path) -> None:
+    (folder / "Dockerfile").write_text("FROM debian:bookworm\nRUN apt-get update\n")
+    for words in (("fetch", str(folder), "-o", f"{tmp_path}/b.tar"), ("build", "--offline", str(folder))):
+        error = carboy(*words, expect=1).stderr
+        assert "cannot be built of a bundle" in error
+        assert "--cache-from" in error
+    assert not (tmp_path / "b.tar").exists()

@@ -407,7 +407,7 @@ class _Execution:
         assembler, request = self._request(step)
         made = self._assemble(assembler, request, step)
         self._lock = made.lock
-        self._detail = "" if made.cached else describe_made(made.layers)
+        self._detail = "" if made.cached else describe_made(made.layers, fetched=made.fetched)
         self._layers += [
             BuiltLayer(layer=item.layer, created_by=f"carboy: python {item.content}") for item in made.layers
         ]

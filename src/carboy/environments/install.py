@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -110,22 +111,28 @@ class EnvironmentLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Layers, lowest first, and the packages in them with their hashes, in pip's form."""
+    """Layers, lowest first, and the packages in them with their hashes, in pip's form; ``fetched`` were not in uv's cache."""
 
     layers: tuple[EnvironmentLayer, ...]
     lock: str
     cached: bool
+    fetched: int = 0
 
 
-def describe_made(layers: Sequence[EnvironmentLayer]) -> str:
-    """Return in a few words which layers were made: "25 layers", or "1 of 25 layers: tabulate 0.10.0"."""
+def describe_made(layers: Sequence[EnvironmentLayer], *, fetched: int = 0) -> str:
+    """Return in a few words what was done: "fetched 1 package, made 1 layer of 25: tabulate 0.10.0"."""
     made = [item for item in layers if not item.cached]
     if not made:
         return "each layer is there"
+    words = [f"fetched {_count(fetched, 'package')}"] if fetched else []
     if len(made) == len(layers):
-        return f"{len(layers)} layers"
+        return ", ".join([*words, f"made {_count(len(made), 'layer')}"])
     named = f": {', '.join(item.content for item in made)}" if len(made) <= 3 else ""
-    return f"{len(made)} of {len(layers)} layers{named}"
+    return ", ".join([*words, f"made {_count(len(made), 'layer')} of {len(layers)}{named}"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Runtime(Protocol):
@@ -153,8 +160,9 @@ class PackageAssembler:
         packages, known = self.resolve(request, log=log)
         groups, found = self._find(request, packages)
         missing = [group for group in groups if not found[group.key]]
+        fetched = _Fetched(log)
         if missing:
-            found.update(self._install(request, missing, log))
+            found.update(self._install(request, missing, fetched.take))
         layers = []
         for group in groups:
             parts = found[group.key]
@@ -162,7 +170,9 @@ class PackageAssembler:
             for number, layer in enumerate(parts):
                 part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
                 layers.append(EnvironmentLayer(layer=layer, content=content + part, cached=group not in missing))
-        return Environment(layers=tuple(layers), lock=render_lock(packages), cached=known and not missing)
+        return Environment(
+            layers=tuple(layers), lock=render_lock(packages), cached=known and not missing, fetched=fetched.count
+        )
 
     def _find(
         self, request: EnvironmentRequest, packages: tuple[Package, ...]
@@ -350,6 +360,19 @@ class PackageAssembler:
             mounts=mounts,
             capabilities=default_capabilities("build"),
         )
+
+
+class _Fetched:
+    """Passes lines on, and counts the packages that uv says it had to fetch, or to build; what its cache has is none of them."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self.count = 0
+
+    def take(self, line: str) -> None:
+        match = re.match(r"\s*Prepared (\d+) packages? in ", line)
+        self.count += int(match[1]) if match else 0
+        self._log(line)
 
 
 class _Output:

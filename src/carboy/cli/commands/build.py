@@ -58,6 +58,10 @@ def build(arguments: list[str]) -> int:
     if not file:
         check_python(options, reason)
         return _build_python(options, read_outputs(options))
+    if options.offline:
+        from carboy.engine.builds.offline import refuse_dockerfile
+
+        raise refuse_dockerfile(file)
     if options.locked:
         parser.error("--locked is for a folder of Python; a Dockerfile names its versions itself")
     if options.check:

@@ -15,6 +15,7 @@ from carboy.build.bundles.offline import Offline
 from carboy.build.executor import collect
 from carboy.build.plan import plan_project
 from carboy.build.project import read_project
+from carboy.build.sources import read_front
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def fetch_folder(engine: Engine, folder: str, *, path: str, progress: Progress, 
     What was fetched stays in the caches: the next one begins where this one was interrupted. Raises ``CarboyError``.
     """
     _check_target(path)
+    choice = read_front(folder, file=None)
+    if choice.front == "dockerfile":
+        raise refuse_dockerfile(f"{folder}/{choice.file}")
     plan = plan_project(read_project(folder))
     with engine.store.lease("fetch"):
         started_s = time.monotonic()
@@ -61,6 +65,15 @@ def fetch_folder(engine: Engine, folder: str, *, path: str, progress: Progress, 
         with translate_os_errors(f"write {path}"), open_unnamed(os.path.abspath(path), mode=0o666) as file:
             size_bytes = write_bundle(manifest, found.files, file)
     return FetchedBundle(path=path, size_bytes=size_bytes, sources=tuple(map(_describe, found.sources)))
+
+
+def refuse_dockerfile(file: str) -> CarboyError:
+    """Return the error for a Dockerfile, of which nobody can say what its RUN steps will ask the world for."""
+    return CarboyError(
+        f"{file} cannot be built of a bundle: what its RUN steps fetch is known to their commands alone",
+        hint="where there is a network, `carboy save` its bases and build with --cache-to type=local,dest=FOLDER,mode=max;\n"
+        "where there is none, `carboy load` them and build with --cache-from type=local,src=FOLDER --network none",
+    )
 
 
 def _check_target(path: str) -> None:
