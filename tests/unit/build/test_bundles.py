@@ -28,7 +28,6 @@ from carboy.build.bundles.offline import Offline
 from carboy.errors import CarboyError
 from carboy.layers.tarread import REGULAR, SYMLINK, Member
 from carboy.layers.tarwrite import TarWriter
-from carboy.store.store import Store
 
 if TYPE_CHECKING:
     from carboy.base.home import Home
@@ -83,16 +82,11 @@ def home(tmp_path: Path) -> Home:
     return open_home(str(tmp_path / "home"))
 
 
-@pytest.fixture
-def store(home: Home) -> Store:
-    return Store.open(home, kind="multi")
-
-
 def kept(home: Home) -> set[str]:
     return {path.name for path in Path(home.cache).rglob("*") if path.is_file()}
 
 
-def test_the_same_files_make_the_same_bundle_and_come_back(tmp_path: Path, home: Home, store: Store) -> None:
+def test_the_same_files_make_the_same_bundle_and_come_back(tmp_path: Path, home: Home) -> None:
     files = {}
     for data in (WHEEL, DEB):
         path = tmp_path / hash_of(data)
@@ -105,13 +99,13 @@ def test_the_same_files_make_the_same_bundle_and_come_back(tmp_path: Path, home:
     assert bundles[0].getvalue() == bundles[1].getvalue()
     for _ in range(2):  # the second time all is there
         bundles[0].seek(0)
-        bundle = take_bundle(bundles[0], home=home, store=store)
+        bundle = take_bundle(bundles[0], home=home)
         assert bundle.sources == sources()
         assert Path(home.cache, "archives", hash_of(DEB)).read_bytes() == DEB
         assert Path(home.cache, "packages", hash_of(WHEEL)).read_bytes() == WHEEL
     Path(home.cache, "packages", hash_of(WHEEL)).write_bytes(b"damaged")
     bundles[0].seek(0)
-    take_bundle(bundles[0], home=home, store=store)
+    take_bundle(bundles[0], home=home)
     assert Path(home.cache, "packages", hash_of(WHEEL)).read_bytes() == WHEEL
 
 
@@ -133,37 +127,35 @@ def test_a_file_that_was_changed_makes_no_bundle(tmp_path: Path) -> None:
         ([("files/../../escaped", DEB)], "that it does not name"),
     ],
 )
-def test_what_is_not_as_announced_is_refused(
-    members: list[tuple[str, bytes]], words: str, home: Home, store: Store
-) -> None:
+def test_what_is_not_as_announced_is_refused(members: list[tuple[str, bytes]], words: str, home: Home) -> None:
     with pytest.raises(CarboyError, match=words):
-        take_bundle(archive(make_manifest(sources()), members), home=home, store=store)
+        take_bundle(archive(make_manifest(sources()), members), home=home)
     assert kept(home) <= {hash_of(DEB), hash_of(WHEEL)}  # whole files alone, under the names of what they are
     assert not list(Path(home.path).parent.rglob("escaped"))
 
 
-def test_an_archive_that_is_cut_off_or_none_is_refused(home: Home, store: Store) -> None:
+def test_an_archive_that_is_cut_off_or_none_is_refused(home: Home) -> None:
     whole = archive(make_manifest(sources()), [member(DEB), member(WHEEL)]).getvalue()
     for data in (b"", b"no tar at all" * 100, whole[:300], whole[: len(whole) // 2]):
         with pytest.raises(CarboyError):
-            take_bundle(io.BytesIO(data), home=home, store=store)
+            take_bundle(io.BytesIO(data), home=home)
     linked = io.BytesIO()
     writer = TarWriter(linked)
     writer.add(Member(name=NAME.encode(), kind=SYMLINK, linkname=b"/etc/passwd"))
     writer.finish()
     linked.seek(0)
     with pytest.raises(CarboyError, match="no bundle"):
-        take_bundle(linked, home=home, store=store)
+        take_bundle(linked, home=home)
 
 
-def test_a_bundle_that_the_disk_cannot_take_is_refused_at_once(home: Home, store: Store) -> None:
+def test_a_bundle_that_the_disk_cannot_take_is_refused_at_once(home: Home) -> None:
     huge = make_manifest(sources(size=200 * 2**40))
     with pytest.raises(CarboyError, match="list is wrong"):
-        take_bundle(archive(huge, []), home=home, store=store)
+        take_bundle(archive(huge, []), home=home)
     large = make_manifest(sources(size=255 * 2**30))
     if os.statvfs(home.cache).f_bavail * os.statvfs(home.cache).f_frsize < 255 * 2**30:
         with pytest.raises(CarboyError, match="no room"):
-            take_bundle(archive(large, []), home=home, store=store)
+            take_bundle(archive(large, []), home=home)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from carboy.build.bundles.manifest import (
     NAME,
     BaseSource,
     Bundle,
-    ImageSource,
     parse_manifest,
 )
 from carboy.errors import CarboyError
@@ -27,7 +26,6 @@ from carboy.layers.errors import LayerError
 from carboy.layers.limits import Limits
 from carboy.layers.tarread import REGULAR, Member, TarReader
 from carboy.layers.tarwrite import TarWriter
-from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.layers.tarread import Readable
     from carboy.layers.tarwrite import Writable
-    from carboy.store.store import Store
 
 _CHUNK = 2**20
 _LIMITS = Limits(members=MAX_FILES + 1, size_bytes=MAX_BYTES + MAX_MANIFEST_BYTES, depth=2, path_bytes=200)
@@ -72,10 +69,10 @@ def write_bundle(manifest: bytes, files: Mapping[str, str], out: Writable) -> in
     return total
 
 
-def take_bundle(stream: Readable, *, home: Home, store: Store) -> Bundle:
-    """Take a bundle's files into the caches of a home (blobs into its store), and return what it says of them.
+def take_bundle(stream: Readable, *, home: Home) -> Bundle:
+    """Take a bundle's files into the caches of a home, and return what it says of them.
 
-    Hold a lease of the store. All of its files are there when this returns, each with the right hash; killed before that,
+    Hold a lease of its store. All of its files are there when this returns, each with the right hash; killed before that,
     what was taken so far is whole. Raises ``CarboyError`` for what is no bundle, or damaged, ``OSError``.
     """
     reader = TarReader(stream, limits=_LIMITS)
@@ -90,11 +87,8 @@ def take_bundle(stream: Readable, *, home: Home, store: Store) -> Bundle:
             size = missing.pop(sha256, None)
             if member.kind != REGULAR or size is None or member.size != size:
                 raise CarboyError(f"the bundle has a member that it does not name: {sha256[:80]!r}", hint=_HINT)
-            place = places.get(sha256)
-            if place is None:
-                _take_blob(reader, store, sha256, size)
-            elif not all(_is_whole(path, sha256) for path in place):
-                _take_file(reader, place, sha256)
+            if not all(_is_whole(path, sha256) for path in places[sha256]):
+                _take_file(reader, places[sha256], sha256)
     except LayerError as error:
         raise CarboyError("the bundle cannot be read", details=error.brief, hint=_HINT) from error
     if missing:
@@ -120,11 +114,9 @@ def _read_all(reader: TarReader, size: int) -> bytes:
 
 
 def _plan_places(bundle: Bundle, home: Home) -> dict[str, list[str]]:
-    """Return where each file goes by its hash; what is not among them is a blob of the store."""
+    """Return where each file goes, by its hash."""
     places: dict[str, list[str]] = {}
     for source in bundle.sources:
-        if isinstance(source, ImageSource):
-            continue
         for file in source.files:
             is_base = isinstance(source, BaseSource)
             path = f"{home.cache}/archives/{file.name}" if is_base else f"{home.cache}/{PACKAGES}/{file.sha256}"
@@ -174,12 +166,6 @@ def _take_file(reader: TarReader, places: list[str], sha256: str) -> None:
         os.close(fd)
 
 
-def _take_blob(reader: TarReader, store: Store, sha256: str, size: int) -> None:
-    with store.blobs.writer() as writer:
-        _copy(reader, sha256, writer.write)
-        writer.commit(expected=Digest.from_hex(sha256), size=size)
-
-
 def _copy(reader: TarReader, sha256: str, write: Callable[[bytes | memoryview], object]) -> None:
     hashed = hashlib.sha256()
     while piece := reader.read_data(_CHUNK):
@@ -213,7 +199,7 @@ def _link(fd: int, place: str) -> None:
         os.close(above)
 
 
-def open_bundle(path: str, *, home: Home, store: Store) -> Bundle:
+def open_bundle(path: str, *, home: Home) -> Bundle:
     """Take the bundle at ``path`` in; see :func:`take_bundle`. Raises ``CarboyError``."""
     with translate_os_errors(f"read the bundle {path}"), open(path, "rb") as file:
-        return take_bundle(file, home=home, store=store)
+        return take_bundle(file, home=home)

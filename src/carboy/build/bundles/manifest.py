@@ -6,8 +6,8 @@
     files/<sha256>          each file once, in the order of their hashes
 
 A *source* is what one kind of step fetches: ``base`` (packages and signed states of a distribution's archive), ``python``
-(wheels, source distributions, and what those are built with), ``image`` (an image that a Dockerfile stands on, as blobs).
-One more kind is one more struct here. A bundle with a kind that is not known is refused: it was made for something else.
+(wheels, source distributions, and what those are built with). One more kind is one more struct here.
+A bundle with a kind that is not known is refused: it was made for something else.
 
 The same files make the same bytes: there is no time, no address and no host's name in it.
 """
@@ -77,16 +77,7 @@ class BundledPackage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     built: bool
 
 
-class ImageSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="image"):
-    """An image that a Dockerfile names: ``digest`` and ``size`` are its manifest's, ``files`` the blobs, named by digest."""
-
-    image: str
-    digest: str
-    size: int
-    files: tuple[BundledFile, ...]
-
-
-Source = BaseSource | PythonSource | ImageSource
+Source = BaseSource | PythonSource
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,11 +99,6 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def find_python(self, wants: str) -> PythonSource | None:
         """Return the packages for what has the digest ``wants``, None when they are not here."""
         found = (source for source in self.sources if isinstance(source, PythonSource) and source.wants == wants)
-        return next(found, None)
-
-    def find_image(self, name: str) -> ImageSource | None:
-        """Return the image with this full name, None when it is not here."""
-        found = (source for source in self.sources if isinstance(source, ImageSource) and source.image == name)
         return next(found, None)
 
     @property
@@ -193,4 +179,4 @@ def _find_problem(bundle: Bundle) -> str:
 def _is_name(source: Source, name: str) -> bool:
     if isinstance(source, PythonSource):
         return is_file_name(name)
-    return bool((_IDENTITY if isinstance(source, BaseSource) else _HEX).fullmatch(name))
+    return bool(_IDENTITY.fullmatch(name))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.base.unnamed import open_unnamed
 from carboy.build.bundles.archive import open_bundle, write_bundle
-from carboy.build.bundles.manifest import BaseSource, ImageSource, make_manifest
+from carboy.build.bundles.manifest import BaseSource, make_manifest
 from carboy.build.bundles.offline import Offline
 from carboy.build.executor import collect
 from carboy.build.plan import plan_project
@@ -34,7 +34,7 @@ class OfflineSource:
         """Take the bundle in, under a lease of the store. Raises ``CarboyError``."""
         if not self.bundle:
             return Offline()
-        return Offline(bundle=open_bundle(self.bundle, home=engine.home, store=engine.store))
+        return Offline(bundle=open_bundle(self.bundle, home=engine.home))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +88,6 @@ def _check_target(path: str) -> None:
 def _describe(source: Source) -> str:
     if isinstance(source, BaseSource):
         return f"base {source.base}: {len(source.files)} files"
-    if isinstance(source, ImageSource):
-        return f"image {source.image}"
     count, more = len(source.packages), len(source.files) - len(source.packages)
     built = f", and {more} files that some of them are built with" if more else ""
     return f"Python: {count} package{'' if count == 1 else 's'}{built}"
