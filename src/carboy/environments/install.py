@@ -11,6 +11,7 @@ import os
 import platform
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.credentials import redact
@@ -243,14 +244,30 @@ class PackageAssembler:
             "groups.json": json.dumps(lines),
             "divide_step.py": read_step("divide_step.py"),
         }
-        made = {}
         with self.open_step(request, _INSTALL, request.arguments, files, log) as (work, _):
-            for group in groups:
-                tree = str(wanted.index(group)) if group.packages else "venv"
-                cap = PACKAGE_TIME_S if group.packages else request.epoch_s
-                names = [name for name in os.listdir(f"{work}/layers") if name.partition(".")[0] == tree]
-                names.sort(key=lambda name: int(name.partition(".")[2] or 0))
-                parts = tuple(self._commit(f"{work}/layers/{name}", request.root, cap) for name in names)
+            trees = _list_trees(f"{work}/layers")
+            rows = [(group, trees[str(wanted.index(group)) if group.packages else "venv"]) for group in groups]
+            return self._commit_all(request, rows, log)
+
+    def _commit_all(
+        self, request: EnvironmentRequest, rows: Sequence[tuple[Group, Sequence[str]]], log: Callable[[str], None]
+    ) -> dict[str, tuple[LayerResult, ...]]:
+        """Make layers of groups' trees, the largest first, as many at once as there are processors: most of it is to read, to
+        hash, to write and to wait for the disk.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        rows = sorted(rows, key=lambda row: -sum(package.size_bytes for package in row[0].packages))
+        jobs = [
+            (tree, request.root, PACKAGE_TIME_S if group.packages else request.epoch_s)
+            for group, group_trees in rows
+            for tree in group_trees
+        ]
+        made = {}
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            layers = pool.map(lambda job: self._commit(*job), jobs)
+            for group, group_trees in rows:
+                parts = tuple(islice(layers, len(group_trees)))
                 made[group.key] = parts
                 keep_layers(self._store, f"layer:{group.key}", parts)
                 if group.packages:
@@ -388,6 +405,14 @@ class _Output:
             text = redact(line.decode("utf-8", "replace"))
             self.lines = [*self.lines[1 - _TAIL_LINES :], text]
             self._log(text)
+
+
+def _list_trees(folder: str) -> dict[str, list[str]]:
+    """Return the paths of the trees of ``divide_step`` by their names, the parts of one that was cut in order."""
+    trees: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder), key=lambda name: int(name.partition(".")[2] or 0)):
+        trees.setdefault(name.partition(".")[0], []).append(f"{folder}/{name}")
+    return trees
 
 
 def read_step(name: str) -> str:

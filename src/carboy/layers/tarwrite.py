@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MAX_OCTAL_ID = 0o7777777
 _MAX_OCTAL_SIZE = 0o77777777777
 _BUFFER_BYTES = 2**20
+# The magic, no names of owners, and no device.
+_MIDDLE = b"ustar\x0000" + bytes(64) + b"0000000\0" * 2
 # EINVAL: a link was exchanged for something else, says readlink(2); ENXIO: a file for a socket or a device, says open(2).
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENXIO})
 # Since Linux 6.7 an empty file can be a whiteout, where character devices are not allowed: overlayfs.rst.
@@ -73,13 +75,18 @@ class TarWriter:
     def _write(self, data: bytes) -> None:
         if not data:
             return
+        if len(data) >= _BUFFER_BYTES:
+            self._flush()
+            self._out.write(data)  # as it is: to put it together with others would copy it
+            return
         self._pieces.append(data)
         self._gathered += len(data)
         if self._gathered >= _BUFFER_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        self._out.write(b"".join(self._pieces))
+        if self._pieces:
+            self._out.write(b"".join(self._pieces))
         self._pieces.clear()
         self._gathered = 0
 
@@ -124,18 +131,16 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _octal(value: int, width: int) -> bytes:
-    limit = 8 ** (width - 1)
-    return b"%0*o\0" % (width - 1, value if value < limit else 0)
+def _fit(value: int, digits: int) -> int:
+    """Return what a field of so many octal digits holds: 0 for what a pax header says instead."""
+    return value if value < 8**digits else 0
 
 
 def _header(member: Member, name: bytes, prefix: bytes) -> bytes:
-    fields = [
-        name.ljust(100, b"\0"), _octal(member.mode, 8), _octal(member.uid, 8), _octal(member.gid, 8), _octal(member.size, 12),
-        _octal(member.mtime, 12), b" " * 8, member.kind, member.linkname[:100].ljust(100, b"\0"), b"ustar\x0000", bytes(64),
-        _octal(0, 8), _octal(0, 8), prefix.ljust(155, b"\0"), bytes(12),
-    ]  # fmt: skip
-    header = b"".join(fields)
+    mode, uid, gid = _fit(member.mode, 7), _fit(member.uid, 7), _fit(member.gid, 7)
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, _fit(member.size, 11), _fit(member.mtime, 11))
+    fields = (name.ljust(100, b"\0"), numbers, b" " * 8, member.kind, member.linkname[:100].ljust(100, b"\0"), _MIDDLE)
+    header = b"".join(fields) + prefix.ljust(167, b"\0")
     return header[:148] + b"%06o\0 " % sum(header) + header[156:]
 
 
