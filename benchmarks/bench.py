@@ -100,24 +100,33 @@ def render_seconds(seconds: float) -> str:
 
 
 def watch_memory(process: subprocess.Popen[bytes]) -> int:
-    """Return the most memory (VmHWM, bytes) of carboy itself: the process and its children outside of any sandbox."""
+    """Return the most memory (bytes) of carboy itself: the process and its children outside of any sandbox.
+
+    That is the most of one process (VmHWM), or, where it is more, of all at one moment: a page that a fork shares counts once.
+    """
     peak = 0
     outside = os.stat("/proc/self/ns/pid").st_ino
     while process.poll() is None:
-        family, peak_now = [process.pid], 0
+        family, together = [process.pid], 0
         while family:
             pid = family.pop()
             try:
                 inside = os.stat(f"/proc/{pid}/ns/pid").st_ino != outside
-                status = Path(f"/proc/{pid}/status").read_text()
                 family += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+                if not inside:
+                    together += read_field(f"/proc/{pid}/smaps_rollup", "Pss:")
+                    peak = max(peak, read_field(f"/proc/{pid}/status", "VmHWM:"))
             except OSError:
                 continue
-            if not inside and "VmHWM:" in status:
-                peak_now += int(status.partition("VmHWM:")[2].split()[0]) * 1024
-        peak = max(peak, peak_now)
+        peak = max(peak, together)
         time.sleep(0.02)
     return peak
+
+
+def read_field(path: str, name: str) -> int:
+    """Return the bytes of a field of /proc that tells kilobytes, 0 when it is not there, as in one of a process that ends."""
+    found = Path(path).read_text().partition(name)[2].split(maxsplit=1)
+    return int(found[0]) * 1024 if found else 0
 
 
 def in_turns(rounds: int, *commands: list[str], bench: Bench) -> list[list[float]]:
