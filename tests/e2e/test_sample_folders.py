@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
 
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
-EVERYDAY = ("uv", "poetry", "includes", "editable")
+EVERYDAY = ("uv", "poetry", "includes", "editable", "local")
 OTHERS = (
     "pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder", "runtime", "python-version",
-    "markers", "sdist",
+    "markers", "sdist", "setup-py", "start",
 )  # fmt: skip
 OF_R = ("renv", "description", "install-r", "packrat", "mixed")
 
@@ -39,6 +39,17 @@ def test_a_folder_of_R_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -
     shutil.copytree(PROJECTS / name, folder)
     done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=250)
     assert "answer  42" in done.stdout
+
+
+def test_a_package_of_the_folder_is_made_again_when_it_changes(folders_carboy: Carboy, tmp_path: Path) -> None:
+    folder = tmp_path / "local"
+    shutil.copytree(PROJECTS / "local", folder)
+    folders_carboy("build", str(folder))
+    numbers = folder / "libs" / "numbers" / "src" / "numbers_of_ours" / "__init__.py"
+    numbers.write_text('"""Numbers."""\n\nANSWER = 43\n')
+    done = folders_carboy("run", "--rm", "--network", "none", str(folder))
+    assert "answer  43" in done.stdout
+    assert "(1 of 5 layers: numbers-of-ours 0.1)" in done.stderr
 
 
 @pytest.mark.long

@@ -27,6 +27,7 @@ from carboy.build.plan import (
 )
 from carboy.build.progress import StepResult
 from carboy.environments.conda.wants import PREFIX
+from carboy.environments.detect.sources import find_sources
 from carboy.environments.lockfile import LockFile, explain_drift
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler, Resolved
     from carboy.environments.conda.install import CondaAssembler, CondaRequest
-    from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler
+    from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler, SourceArchive
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
     from carboy.store.store import Store
@@ -192,7 +193,7 @@ class _Execution:
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
-                python = tuple(package.requirement for package in packages)
+                python = tuple(package.requirement for package in packages if not find_sources(package.requirement))
             elif isinstance(step, RStep):
                 resolved, _ = self._r_assembler().resolve(step, key=self._r_key(step), fresh=fresh)
                 r, sources = resolved.lines, resolved.source_lines
@@ -218,6 +219,12 @@ class _Execution:
                 raise CarboyError("a bundle holds no packages of conda's", hint="build it once where the channels are")
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
+                if request.sources:
+                    names = ", ".join(source.place for source in request.sources)
+                    raise CarboyError(
+                        f"a bundle holds no packages of the folder itself: {names}",
+                        hint="leave it to a build with a network",
+                    )
                 collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
                 found += collector.collect(step, progress=self._context.progress)
         return found
@@ -385,7 +392,9 @@ class _Execution:
         from carboy.environments.install import PYTHON, EnvironmentRequest, PackageAssembler, installer_version
 
         context = self._context
-        self._key = step_key(step, parent=self._key, inputs=(installer_version(),))
+        sources = self._pack_sources(step)
+        digests = tuple(f"{source.place} {source.sha256}" for source in sources)
+        self._key = step_key(step, parent=self._key, inputs=(installer_version(), *digests))
         request = EnvironmentRequest(
             requirements=step.requirements,
             constraints=step.constraints,
@@ -397,9 +406,22 @@ class _Execution:
             indexes=read_index_config(context.environ),
             python=f"{PREFIX}/bin/python" if step.above_conda else PYTHON,
             has_packages=step.above_conda,
+            sources=sources,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
         return assembler, request
+
+    def _pack_sources(self, step: EnvironmentStep) -> tuple[SourceArchive, ...]:
+        """Return the packages of the folder itself that a step names."""
+        from carboy.environments.detect.sources import PLACE
+
+        wanted = f"{step.requirements}\n{step.constraints}"
+        if PLACE not in wanted:
+            return ()
+        from carboy.build.local import pack_sources
+
+        ignore = next((other.ignore for other in self._plan.steps if isinstance(other, FilesStep)), ())
+        return pack_sources(wanted, self._plan.folder, ignore=ignore, cache=f"{self._context.home.cache}/sources")
 
     def _environment(self, step: EnvironmentStep) -> bool:
         from carboy.environments.install import describe_made

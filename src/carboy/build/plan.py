@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
+from carboy.build.binder import explain_post_build, wrap_command
 from carboy.build.r import (
     CORE,
     IGNORED,
@@ -299,6 +300,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     if conda is not None:
         env |= {"CONDA_PREFIX": PREFIX, **dict(conda.variables)}
     env |= settings.env
+    command = wrap_command(facts, command, app=APP)
     variables = tuple(f"{k}={v}" for k, v in env.items())
     data = tuple(f"{APP}/{path}" for path in settings.data)
     steps.append(ConfigStep(command=command, env=variables, workdir=APP, reason=why, data=data))
@@ -309,7 +311,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         inputs=inputs,
         locked_base=lock.base_packages if locked and lock is not None else (),
         locked_r=(*lock.r, *lock.r_sources) if locked and lock is not None else (),
-        notes=(*notes, *(explain_r(facts, r) if conda is None else ())),
+        notes=(*notes, *(explain_r(facts, r) if conda is None else ()), *explain_post_build(facts)),
     )
 
 
@@ -400,7 +402,7 @@ def choose_command(facts: ProjectFacts, settings: Settings) -> tuple[tuple[str, 
         return settings.command, "carboy.toml says so"
     if "Procfile" in facts.texts and (command := parse_procfile(facts.texts["Procfile"])):
         return command, "the Procfile's first entry"
-    scripts = sorted(facts.scripts)
+    scripts = sorted(name for name in facts.scripts if name != "setup.py")
     if (start := _choose_r_start(facts)) is not None:
         return start
     if len(scripts) == 1:

@@ -71,6 +71,15 @@ exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceArchive:
+    """A package that lies in the folder: the host's ``file``, its hash, and its ``place`` below ``detect.sources.PLACE``."""
+
+    place: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
     """What to install on which base (``base`` layers, lowest first): see ``detect.wants.Wants``.
 
@@ -78,7 +87,8 @@ class EnvironmentRequest:
     the Python that the base has, as its packages' versions. ``epoch_s`` is the newest time of the base. ``chosen`` are the
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
     ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
-    are and are not installed again.
+    are and are not installed again. ``sources`` are what requirements
+    name of the folder itself.
     """
 
     requirements: str
@@ -93,6 +103,7 @@ class EnvironmentRequest:
     root: str = ENVIRONMENT
     python: str = PYTHON
     has_packages: bool = False
+    sources: tuple[SourceArchive, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, str, str]:
@@ -302,6 +313,7 @@ class PackageAssembler:
             root = container.prepare(trees, userxattr=True)
             work = f"{container.path}/work"
             _write_files(work, files)
+            _copy_sources(f"{work}/sources", request.sources)
             reach = find_network(self._tier.name, dict(request.indexes.env), request.requirements)
             if reach.network == "host":
                 log(f"on the host's network: {reach.reason}")
@@ -436,6 +448,21 @@ def _write_files(work: str, files: Mapping[str, str]) -> None:
         with open(f"{work}/{name}", "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(f"{work}/{name}", 0o644)
+
+
+def _copy_sources(place: str, sources: Sequence[SourceArchive]) -> None:
+    from shutil import copyfile
+
+    for source in sources:
+        path = f"{place}/{source.place}"
+        above = place
+        for part in ("", *source.place.split("/")[:-1]):
+            above = f"{above}/{part}" if part else above
+            if not os.path.isdir(above):
+                os.mkdir(above, 0o755)
+                os.chmod(above, 0o755)  # noqa: S103  the step's user reads it, whatever the umask
+        copyfile(source.file, path)
+        os.chmod(path, 0o644)
 
 
 def installer_version() -> str:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from carboy.environments.detect.sources import PLACE, find_sources
 from carboy.errors import CarboyError
 
+_OWN = f"{PLACE.rpartition('/')[2]}/"  # as the resolver writes it, who works in the folder above
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
 _HASH = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
@@ -88,7 +90,9 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
             hint="use an index that gives hashes, or another version",
         )
     hashes: tuple[str, ...] = (digest,)
-    if given:
+    # What lies in the folder itself is what it is there: no lock has a hash of it.
+    own = find_sources(_address(archive)) if archive else ()
+    if given and not own:
         listed = given.get(normalise(name), ())
         if not listed:
             raise CarboyError(
@@ -134,7 +138,8 @@ def _are_same(ours: Package, theirs: Package, allowed: tuple[str, ...] | None) -
 
 
 def _address(item: dict[str, Any]) -> str:
-    return str(item.get("url") or item.get("path") or "")
+    address = str(item.get("url") or item.get("path") or "")
+    return f"file://{PLACE}/{address.removeprefix(_OWN)}" if address.startswith(_OWN) else address
 
 
 def parse_hashes(text: str) -> dict[str, tuple[str, ...]]:

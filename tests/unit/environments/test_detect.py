@@ -16,6 +16,7 @@ from carboy.environments.detect.locks import LOCKS, parse_lock
 from carboy.environments.detect.pyproject import parse_pyproject, parse_script, parse_setup_cfg
 from carboy.environments.detect.requirements import find_includes, iter_lines, parse_requirements, strip_hashes
 from carboy.environments.detect.scripts import find_imports, find_packages, read_notebook
+from carboy.environments.detect.sources import PLACE, find_sources
 from carboy.environments.detect.wants import Wants
 from carboy.environments.lock import parse_hashes
 from carboy.errors import CarboyError
@@ -55,8 +56,8 @@ def test_every_lock_gives_the_same_versions_and_hashes(folder: str, file: str) -
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_without_hashes_is_refused(name: str) -> None:
     texts = {
-        "uv.lock": '[[package]]\nname = "a"\nversion = "1"\nsource = { git = "https://x.example/a" }\n',
-        "pylock.toml": '[[packages]]\nname = "a"\nversion = "1"\n[packages.vcs]\ntype = "git"\n',
+        "uv.lock": '[[package]]\nname = "a"\nversion = "1"\nsource = { registry = "https://x.example/simple" }\n',
+        "pylock.toml": '[[packages]]\nname = "a"\nversion = "1"\n',
         "poetry.lock": '[[package]]\nname = "a"\nversion = "1"\nfiles = []\n',
         "pdm.lock": '[[package]]\nname = "a"\nversion = "1"\nfiles = []\n',
         "Pipfile.lock": '{"default": {"a": {"version": "==1"}}}',
@@ -125,16 +126,107 @@ def test_requirements_with_what_they_include() -> None:
         ("-r /etc/more.txt", "outside of the folder"),
         ("-r https://x.example/more.txt", "outside of the folder|there is no file"),
         ("-r self.txt", "self.txt includes self.txt"),
-        ("-e ./library", "a package of a local place"),
-        ("./wheels/own-1-py3-none-any.whl", "a package of a local place"),
-        ("own-1-py3-none-any.whl", "a package of a local place"),
-        ("file:///opt/own", "a package of a local place"),
+        ("-e ../library", "outside of the folder"),
+        ("file:///opt/own", "outside of the folder"),
+        ("own @ file:///opt/own.whl", "outside of the folder"),
+        ("git+https://x.example/own", "a package of a repository"),
+        ("own @ git+https://x.example/own@abc", "a package of a repository"),
+        ("-e git+ssh://git@x.example/own#egg=own", "a package of a repository"),
         ("--no-such-option", "an option that is not known"),
     ],
 )
 def test_requirements_that_cannot_be_had(text: str, message: str) -> None:
     with pytest.raises(CarboyError, match=message):
         parse_requirements("self.txt", {"self.txt": text})
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("./libs/own", "libs/own.folder.tar.gz"),
+        ("-e ./libs/own", "libs/own.folder.tar.gz"),
+        ("--editable=libs/own", "libs/own.folder.tar.gz"),
+        ("./libs/own[a,b] ; python_version < '4'", "libs/own.folder.tar.gz[a,b] ; python_version < '4'"),
+        ("file:libs/own", "libs/own.folder.tar.gz"),
+        ("./a folder/own", None),
+        ("own-1-py3-none-any.whl", "own-1-py3-none-any.whl"),
+        ("./wheels/own-1.tar.gz --hash=sha256:00", "wheels/own-1.tar.gz --hash=sha256:00"),
+    ],
+)
+def test_packages_of_the_folder_lie_where_the_step_finds_them(line: str, expected: str | None) -> None:
+    if expected is None:
+        with pytest.raises(CarboyError, match="a package of a local place"):
+            parse_requirements("r.txt", {"r.txt": line})
+        return
+    address = f"file://{PLACE}/{expected}"
+    assert parse_requirements("r.txt", {"r.txt": line}).lines == (address,)
+    if "-e" not in line and ".whl" not in line:
+        named = parse_requirements("r.txt", {"r.txt": f"own[x] @ {line}"}).lines
+        assert named == ((f"own[x] @ {address}",) if "[a" not in line else named)
+    [(place, path)] = find_sources(address)
+    assert place.startswith(path)
+    assert path in {"libs/own", "own-1-py3-none-any.whl", "wheels/own-1.tar.gz"}
+
+
+PLACED = {
+    "uv.lock": 'source = { %s = "%s" }\n',
+    "pylock.toml": '%.0sdirectory = { path = "%s" }\n',
+    "poetry.lock": '%.0s[package.source]\ntype = "directory"\nurl = "%s"\n',
+    "pdm.lock": '%.0spath = "./%s"\n',
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_packages_of_the_folder_in_locks(name: str) -> None:
+    head = f'[[{"packages" if name == "pylock.toml" else "package"}]]\nname = "a"\nversion = "1"\n'
+    expected = f"a @ file://{PLACE}/libs/a.folder.tar.gz\n"
+    for key in ("directory", "editable"):
+        assert parse_lock(name, head + PLACED[name] % (key, "libs/a")) == expected
+
+
+def test_packages_of_the_folder_in_a_lock_of_pipenv() -> None:
+    text = '{"default": {"a": {"path": "./libs/a", "editable": true}, "itself": {"path": "."}}}'
+    assert parse_lock("Pipfile.lock", text) == f"a @ file://{PLACE}/libs/a.folder.tar.gz\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("uv.lock", '[[package]]\nname = "a"\nversion = "1"\nsource = { git = "https://x.example/a?rev=1#abc" }\n'),
+        ("pylock.toml", '[[packages]]\nname = "a"\n[packages.vcs]\ntype = "git"\nurl = "https://x.example/a"\n'),
+        ("poetry.lock", '[[package]]\nname = "a"\nversion = "1"\n[package.source]\ntype = "git"\nurl = "u"\n'),
+        ("pdm.lock", '[[package]]\nname = "a"\nversion = "1"\ngit = "https://x.example/a"\n'),
+        ("Pipfile.lock", '{"default": {"a": {"git": "https://x.example/a", "ref": "abc"}}}'),
+    ],
+)
+def test_repositories_in_locks_are_refused_with_what_to_do(name: str, text: str) -> None:
+    with pytest.raises(CarboyError, match=f"{name} asks for a package of a repository") as caught:
+        parse_lock(name, text)
+    assert "an archive of that commit" in (caught.value.hint or "")
+
+
+def test_places_of_uv_and_poetry_without_a_lock() -> None:
+    text = '[project]\ndependencies = ["Own_One[a]>=1 ; m", "b"]\n[tool.uv.sources]\nown-one = { path = "libs/one" }\n'
+    declared = parse_pyproject(text)
+    assert declared is not None
+    assert declared.requirements == (f"Own_One[a] @ file://{PLACE}/libs/one.folder.tar.gz ; m", "b")
+    declared = parse_pyproject('[tool.poetry.dependencies]\na = {path = "libs/a", develop = true}')
+    assert declared is not None
+    assert declared.requirements == (f"a @ file://{PLACE}/libs/a.folder.tar.gz",)
+    with pytest.raises(CarboyError, match="a package of a repository"):
+        parse_pyproject('[project]\ndependencies = ["b"]\n[tool.uv.sources]\nb = { git = "https://x.example/b" }\n')
+
+
+def test_what_only_code_knows_is_asked_of_the_folder_itself() -> None:
+    declared = parse_pyproject('[project]\nname = "x"\ndynamic = ["dependencies"]\n')
+    assert declared is not None
+    assert find_sources(declared.requirements[0]) == (("..folder.tar.gz", "."),)
+    wants = choose_wants({"setup.py": "from setuptools import setup\n", "main.py": "print(1)\n"})
+    assert wants is not None
+    assert (wants.file, wants.requirements) == ("setup.py", f"{declared.requirements[0]}\n")
+    wants = choose_wants({"setup.py": "", "requirements.txt": "-e .[x]\n"})
+    assert wants is not None
+    assert wants.requirements == f"{declared.requirements[0]}[x]\n"
 
 
 def test_options_for_the_host_alone_are_left_out() -> None:
@@ -199,7 +291,7 @@ def test_tables_of_poetry() -> None:
         "d @ https://x.example/d.whl",
         "e",
     )
-    with pytest.raises(CarboyError, match="a place that has no hash"):
+    with pytest.raises(CarboyError, match="a package of a repository"):
         parse_pyproject('[tool.poetry.dependencies]\na = {git = "https://x.example/a"}')
     with pytest.raises(CarboyError, match="no form that pip knows"):
         parse_pyproject('[tool.poetry.dependencies]\na = "^1 || ^2"')

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carboy.environments.detect.pyproject import parse_toml
+from carboy.environments.detect.sources import name_source, refuse_repository
 from carboy.errors import CarboyError
 
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
@@ -40,10 +41,26 @@ def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str
     if not marks:
         raise CarboyError(
             f"{lock} has no SHA-256 for {name} {version}",
-            hint="a package at a repository or a local place cannot be locked by its hash; name a released version",
+            hint="lock it with a version of the tool that writes hashes, or name a released version",
         )
     mark = f" ; {marker}" if marker else ""
     return f"{name}=={version}{mark}{''.join(f' --hash={item}' for item in marks)}"
+
+
+def _local(name: Any, source: Any, marker: str, lock: str) -> str | None:
+    """Return the line of a package that lies in the folder, None for one of an index.
+
+    ``source`` is what the lock says of its place. Raises ``CarboyError`` for a repository of code.
+    """
+    table = source if isinstance(source, dict) else {}
+    if table.get("type") in {"git", "hg", "svn"} or "git" in table or "vcs" in table:
+        raise refuse_repository(lock, f"{name}: {table.get('git') or table.get('url') or table.get('vcs')}")
+    path = next((table[key] for key in ("directory", "editable", "path") if isinstance(table.get(key), str)), None)
+    if path is None and table.get("type") in {"directory", "file"}:
+        path = str(table.get("url", ""))
+    if path is None:
+        return None
+    return f"{name} @ {name_source(path, lock)}{f' ; {marker}' if marker else ''}"
 
 
 def _packages(value: Mapping[str, Any], key: str, lock: str) -> list[dict[str, Any]]:
@@ -61,10 +78,13 @@ def _uv(text: str) -> list[str]:
     lines = []
     for item in _packages(parse_toml(text, "uv.lock"), "package", "uv.lock"):
         source = item.get("source", {})
-        if "virtual" in source or "editable" in source or ("directory" in source and source["directory"] == "."):
-            continue  # the project itself
-        files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
+        if "virtual" in source or "." in {source.get("editable"), source.get("directory")}:
+            continue  # the project itself, or a member that is no package
         marker = _any(item.get("resolution-markers", []))
+        if (local := _local(item.get("name"), source, marker, "uv.lock")) is not None:
+            lines.append(local)
+            continue
+        files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
         lines.append(_line(item.get("name"), item.get("version"), marker, (f.get("hash") for f in files), "uv.lock"))
     return lines
 
@@ -73,6 +93,10 @@ def _pylock(text: str) -> list[str]:
     lines = []
     for item in _packages(parse_toml(text, "pylock.toml"), "packages", "pylock.toml"):
         if item.get("directory", {}).get("path") == ".":
+            continue
+        place = item.get("directory") or {key: item[key] for key in ("vcs",) if key in item} or item.get("archive")
+        if (local := _local(item.get("name"), place, str(item.get("marker", "")), "pylock.toml")) is not None:
+            lines.append(local)
             continue
         files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
         hashes = (f"sha256:{f['hashes']['sha256']}" for f in files if f.get("hashes", {}).get("sha256"))
@@ -89,6 +113,9 @@ def _poetry(text: str) -> list[str]:
         files = item.get("files") or old.get(item.get("name"), [])
         marks = item.get("markers", "")
         marker = _any(marks.values()) if isinstance(marks, dict) else str(marks)
+        if (local := _local(item.get("name"), item.get("source"), marker, "poetry.lock")) is not None:
+            lines.append(local)
+            continue
         hashes = (f.get("hash") for f in files)
         lines.append(_line(item.get("name"), item.get("version"), marker, hashes, "poetry.lock"))
     return lines
@@ -104,6 +131,9 @@ def _pdm(text: str) -> list[str]:
             continue
         files = item.get("files") or old.get(f"{name} {version}", [])
         marker = str(item.get("marker", ""))
+        if (local := _local(name, item, marker, "pdm.lock")) is not None:
+            lines[name, version] = local
+            continue
         # An entry with extras repeats the package itself.
         lines[name, version] = _line(name, version, marker, (f.get("hash") for f in files), "pdm.lock")
     return list(lines.values())
@@ -119,6 +149,11 @@ def _pipfile(text: str) -> list[str]:
     lines = []
     for name, item in packages.items():
         version = str(item.get("version", ""))
+        if item.get("path") == ".":
+            continue
+        if (local := _local(name, item, str(item.get("markers", "")), "Pipfile.lock")) is not None:
+            lines.append(local)
+            continue
         if not version.startswith("=="):
             raise CarboyError(f"Pipfile.lock has no version of {name}", hint="name a released version in the Pipfile")
         hashes = item.get("hashes", [])

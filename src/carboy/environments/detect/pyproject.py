@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from carboy.environments.detect.sources import name_source, refuse_repository
 from carboy.errors import CarboyError
 
 _SCRIPT = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -56,9 +57,31 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
     python = str(project.get("requires-python", ""))
     if not python and "python" in _table(poetry.get("dependencies")):
         python = ",".join(_from_constraint(str(poetry["dependencies"]["python"])))
+    if "dependencies" in project.get("dynamic", []):
+        found.append(name_source(".", "pyproject.toml"))  # only its own code knows them
     if not project and not poetry.get("dependencies") and not found:
         return None
-    return Declared(requirements=tuple(found), python=python)
+    places = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
+    return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python)
+
+
+def _from_place(line: str, places: Mapping[str, Any]) -> str:
+    """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package, where that is in the folder."""
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?[^;]*(;.*)?$", line)
+    name = _normalise(match.group(1)) if match is not None else ""
+    place = _table({_normalise(key): item for key, item in places.items()}.get(name))
+    if match is None or not place:
+        return line
+    if "git" in place:
+        raise refuse_repository("pyproject.toml", f"{name}: {place['git']}")
+    if "path" not in place:
+        return line  # an index, or a member of the workspace, whose place the lock knows
+    address = name_source(str(place["path"]), "pyproject.toml")
+    return f"{match.group(1)}{match.group(2) or ''} @ {address}{f' {match.group(3)}' if match.group(3) else ''}"
+
+
+def _normalise(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -99,16 +122,16 @@ def _from_poetry(name: str, item: Any) -> Iterator[str]:
         table = one if isinstance(one, dict) else {"version": one}
         if table.get("optional"):
             continue
-        if "git" in table or "path" in table:
-            raise CarboyError(
-                f"pyproject.toml: {name} is at a place that has no hash", hint="name a released version instead"
-            )
+        if "git" in table:
+            raise refuse_repository("pyproject.toml", f"{name}: {table['git']}")
         extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
         marks = [str(table["markers"])] if table.get("markers") else []
         if table.get("python"):
             marks += [_python_marker(clause) for clause in _from_constraint(str(table["python"]))]
         mark = f" ; {' and '.join(f'({m})' for m in marks)}" if marks else ""
-        if "url" in table:
+        if "path" in table:
+            yield f"{name}{extras} @ {name_source(str(table['path']), 'pyproject.toml')}{mark}"
+        elif "url" in table:
             yield f"{name}{extras} @ {table['url']}{mark}"
         else:
             yield f"{name}{extras}{','.join(_from_constraint(str(table.get('version', '*'))))}{mark}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from carboy.environments.detect.sources import name_source, refuse_repository
 from carboy.errors import CarboyError
 
 MAX_DEPTH = 10
@@ -73,17 +74,39 @@ def parse_requirements(name: str, texts: Mapping[str, str], *, above: tuple[str,
             constraints += (*inner.lines, *inner.constraints)
         elif (own := re.fullmatch(r"(?:(?:-e|--editable)[\s=]*)?\./?(?:\[([\w,\s.-]+)\])?", line)) is not None:
             itself, extras = True, tuple(word.strip() for word in (own.group(1) or "").split(",") if word.strip())
-        elif _EDITABLE.match(line) or _LOCAL.match(line):
-            raise CarboyError(
-                f"{name} asks for a package of a local place",
-                details=line,
-                hint="name a released version, or the address of an archive; the folder itself is `.`",
-            )
+        elif (local := _parse_local(line, name)) is not None:
+            lines.append(local)
         elif not line.startswith("-") or line.startswith(_KEPT):
             lines.append(line)
         elif not line.startswith(("--require-hashes", "--trusted-host", "-f", "--find-links", "--prefer-binary")):
             raise CarboyError(f"{name} has an option that is not known here", details=line, hint="leave it out")
     return Requirements(lines=tuple(lines), constraints=tuple(constraints), itself=itself, extras=extras)
+
+
+def _parse_local(line: str, name: str) -> str | None:
+    """Return a line that asks for what lies in the folder with the address that this has in the sandbox, None for others.
+
+    Paths are seen from the folder's top, as pip sees them, whatever file names them. Raises ``CarboyError`` for what lies
+    elsewhere, and for repositories of code.
+    """
+    editable = _EDITABLE.match(line)
+    bare = re.sub(r"^(?:-e|--editable)[\s=]*", "", line)
+    if re.search(r"(?:^|@\s*)(?:git|hg|svn|bzr)\+", bare) or (
+        editable and "://" in bare and not bare.startswith("file:")
+    ):
+        raise refuse_repository(name, line)
+    named = re.match(r"([A-Za-z0-9][\w.-]*\s*(?:\[[\w,\s.-]*\])?)\s*@\s*(?=\.{0,2}/|file:)", bare)
+    place = bare[named.end() :] if named is not None else bare
+    if not editable and named is None and not _LOCAL.match(bare):
+        return None
+    parts = re.match(
+        r"(?:file:(?://(?:localhost)?(?=/))?)?([^\[;\s#]+)(?:#\S*)?\s*(\[[\w,\s.-]*\])?\s*(;.*|--hash.*)?$", place
+    )
+    if parts is None:
+        raise CarboyError(f"{name} asks for a package of a local place", details=line, hint="write it as ./libs/NAME")
+    path, extras, rest = parts.group(1), parts.group(2) or "", parts.group(3) or ""
+    address = name_source(path, name)
+    return f"{f'{named.group(1).strip()} @ ' if named else ''}{address}{extras}{f' {rest}' if rest else ''}"
 
 
 def _read(name: str, texts: Mapping[str, str], above: tuple[str, ...]) -> str:

@@ -1,0 +1,43 @@
+"""Packages that lie in the folder itself: where the installing step finds each, as an archive that it builds as any source. Pure.
+
+A folder becomes an archive, and a file is taken as it is; both lie below :data:`PLACE` in the sandbox, at a name that tells
+where they are in the project. So a requirement says all there is to know, and nothing else needs to be carried along.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import quote, unquote
+
+from carboy.errors import CarboyError
+
+PLACE = "/run/carboy/work/sources"
+ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
+_FOLDER = ".folder.tar.gz"
+_ADDRESS = re.compile(rf"file://{PLACE}/([^\s;\"'\[\]]+)")
+_HINT = "copy it into the folder, or name a released version"
+
+
+def name_source(path: str, where: str) -> str:
+    """Return the address of what lies at ``path``, seen from the folder's top; ``where`` names it. Raises ``CarboyError``."""
+    inner = posixpath.normpath(path)
+    if posixpath.isabs(inner) or inner == ".." or inner.startswith("../"):
+        raise CarboyError(f"{where} asks for a package outside of the folder", details=path, hint=_HINT)
+    return f"file://{PLACE}/{quote(inner)}{'' if inner.endswith(ARCHIVES) else _FOLDER}"
+
+
+def find_sources(text: str) -> tuple[tuple[str, str], ...]:
+    """Return, for requirements that name sources, (place below :data:`PLACE`, path below the folder's top) of each, sorted."""
+    places = sorted({unquote(place) for place in _ADDRESS.findall(text)})
+    return tuple((place, place.removesuffix(_FOLDER)) for place in places)
+
+
+def refuse_repository(where: str, what: str) -> CarboyError:
+    """Return the error of a package that is to come from a repository of code."""
+    return CarboyError(
+        f"{where} asks for a package of a repository, which has no hash",
+        details=what,
+        hint="name the address of an archive of that commit (https://.../COMMIT.tar.gz), or put a checkout into the folder, "
+        "as ./libs/NAME",
+    )

@@ -1,0 +1,3 @@
+"""Numbers."""
+
+ANSWER = 42

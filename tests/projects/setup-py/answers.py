@@ -1,0 +1,3 @@
+"""Answers."""
+
+ANSWER = 42
