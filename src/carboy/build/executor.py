@@ -418,7 +418,7 @@ class _Execution:
         wanted = f"{step.requirements}\n{step.constraints}"
         if PLACE not in wanted:
             return ()
-        from carboy.build.local import pack_sources
+        from carboy.build.folder.local import pack_sources
 
         ignore = next((other.ignore for other in self._plan.steps if isinstance(other, FilesStep)), ())
         return pack_sources(wanted, self._plan.folder, ignore=ignore, cache=f"{self._context.home.cache}/sources")

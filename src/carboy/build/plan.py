@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
-from carboy.build.binder import explain_post_build, wrap_command
+from carboy.build.folder.binder import explain_post_build, wrap_command
 from carboy.build.r import (
     CORE,
     IGNORED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carboy.build.binder import explain_post_build, wrap_command
+from carboy.build.folder.binder import explain_post_build, wrap_command
 from carboy.build.project import ProjectFacts
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from carboy.build import local
-from carboy.build.local import pack_sources
+from carboy.build.folder import local
+from carboy.build.folder.local import pack_sources
 from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
