@@ -49,7 +49,7 @@ def test_a_package_of_the_folder_is_made_again_when_it_changes(folders_carboy: C
     numbers.write_text('"""Numbers."""\n\nANSWER = 43\n')
     done = folders_carboy("run", "--rm", "--network", "none", str(folder))
     assert "answer  43" in done.stdout
-    assert "(1 of 5 layers: numbers-of-ours 0.1)" in done.stderr
+    assert "made 1 layer of 5: numbers-of-ours 0.1)" in done.stderr
 
 
 @pytest.mark.long

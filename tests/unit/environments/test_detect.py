@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from carboy.environments.detect.locks import LOCKS, parse_lock
 from carboy.environments.detect.pyproject import parse_pyproject, parse_script, parse_setup_cfg
 from carboy.environments.detect.requirements import find_includes, iter_lines, parse_requirements, strip_hashes
 from carboy.environments.detect.scripts import find_imports, find_packages, read_notebook
-from carboy.environments.detect.sources import PLACE, find_sources
+from carboy.environments.detect.sources import PLACE, find_sources, name_source
 from carboy.environments.detect.wants import Wants
 from carboy.environments.lock import parse_hashes
 from carboy.errors import CarboyError
@@ -182,6 +183,13 @@ def test_packages_of_the_folder_in_locks(name: str) -> None:
     expected = f"a @ file://{PLACE}/libs/a.folder.tar.gz\n"
     for key in ("directory", "editable"):
         assert parse_lock(name, head + PLACED[name] % (key, "libs/a")) == expected
+
+
+@given(path=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_path_of_the_folder_survives_its_address(path: str) -> None:
+    with suppress(CarboyError):
+        [(_, found)] = find_sources(f"a @ {name_source(path, 'x')} ; m")
+        assert found == posixpath.normpath(path)
 
 
 def test_packages_of_the_folder_in_a_lock_of_pipenv() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from urllib.parse import quote, unquote
 
 from carboy.errors import CarboyError
 
@@ -16,6 +15,7 @@ PLACE = "/run/carboy/work/sources"
 ARCHIVES = (".whl", ".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
 _FOLDER = ".folder.tar.gz"
 _ADDRESS = re.compile(rf"file://{PLACE}/([^\s;\"'\[\]]+)")
+_PLAIN = re.compile(r"[\w./~-]", re.ASCII)
 _HINT = "copy it into the folder, or name a released version"
 
 
@@ -24,12 +24,23 @@ def name_source(path: str, where: str) -> str:
     inner = posixpath.normpath(path)
     if posixpath.isabs(inner) or inner == ".." or inner.startswith("../"):
         raise CarboyError(f"{where} asks for a package outside of the folder", details=path, hint=_HINT)
-    return f"file://{PLACE}/{quote(inner)}{'' if inner.endswith(ARCHIVES) else _FOLDER}"
+    return f"file://{PLACE}/{_quote(inner)}{'' if inner.endswith(ARCHIVES) else _FOLDER}"
+
+
+def _quote(path: str) -> str:
+    """Return a path as an address has it (RFC 3986)."""
+    data = path.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in data)
+
+
+def _unquote(text: str) -> str:
+    data = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found.group(1), 16)]), text.encode())
+    return data.decode("utf-8", "surrogateescape")
 
 
 def find_sources(text: str) -> tuple[tuple[str, str], ...]:
     """Return, for requirements that name sources, (place below :data:`PLACE`, path below the folder's top) of each, sorted."""
-    places = sorted({unquote(place) for place in _ADDRESS.findall(text)})
+    places = sorted({_unquote(place) for place in _ADDRESS.findall(text)})
     return tuple((place, place.removesuffix(_FOLDER)) for place in places)
 
 
