@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,21 @@ def test_a_folder_of_R_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -
     folder = tmp_path / name
     shutil.copytree(PROJECTS / name, folder)
     done = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=250)
+    assert "answer  42" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.timeout(400)
+@pytest.mark.xdist_group("tiers")
+def test_a_package_of_the_folder_in_every_tier(tier_carboy: Carboy) -> None:
+    person = tier_carboy.person
+    folder = tier_carboy.temporary / f"local-{os.urandom(4).hex()}"
+    shutil.copytree(PROJECTS / "local", folder)
+    for above, _, names in os.walk(folder):
+        for path in (above, *(f"{above}/{name}" for name in names)):
+            os.chown(path, person.uid, person.gid)
+    done = tier_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=390)
     assert "answer  42" in done.stdout
 
 

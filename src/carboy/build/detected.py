@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.environments.conda.choose import list_conda_findings
 from carboy.environments.detect.choose import list_findings, offer_requirements
+from carboy.environments.detect.sources import show_sources
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def detect_folder(folder: str) -> Detected:
         ),
         python=python,
         source="" if wants is None else wants.source,
-        packages=tuple(line for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)),
+        packages=tuple(show_sources(line) for line in text.splitlines() if re.match(r"[A-Za-z0-9]", line)),
         channels=() if conda is None else conda.channels,
         conda=() if conda is None else _list_conda(conda),
         versions="" if wants is None else _describe_versions(wants.allowed, wants.constraints),

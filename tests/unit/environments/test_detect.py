@@ -17,7 +17,7 @@ from carboy.environments.detect.locks import LOCKS, parse_lock
 from carboy.environments.detect.pyproject import parse_pyproject, parse_script, parse_setup_cfg
 from carboy.environments.detect.requirements import find_includes, iter_lines, parse_requirements, strip_hashes
 from carboy.environments.detect.scripts import find_imports, find_packages, read_notebook
-from carboy.environments.detect.sources import PLACE, find_sources, name_source
+from carboy.environments.detect.sources import PLACE, find_sources, name_source, show_sources
 from carboy.environments.detect.wants import Wants
 from carboy.environments.lock import parse_hashes
 from carboy.errors import CarboyError
@@ -164,6 +164,7 @@ def test_packages_of_the_folder_lie_where_the_step_finds_them(line: str, expecte
     if "-e" not in line and ".whl" not in line:
         named = parse_requirements("r.txt", {"r.txt": f"own[x] @ {line}"}).lines
         assert named == ((f"own[x] @ {address}",) if "[a" not in line else named)
+    assert show_sources(address) == f"./{expected.replace('.folder.tar.gz', '')}"
     [(place, path)] = find_sources(address)
     assert place.startswith(path)
     assert path in {"libs/own", "own-1-py3-none-any.whl", "wheels/own-1.tar.gz"}

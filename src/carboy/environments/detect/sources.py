@@ -44,6 +44,11 @@ def find_sources(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((place, place.removesuffix(_FOLDER)) for place in places)
 
 
+def show_sources(line: str) -> str:
+    """Return a requirement as people write it: ``./libs/own`` for the address of that in the sandbox."""
+    return _ADDRESS.sub(lambda found: f"./{_unquote(found.group(1)).removesuffix(_FOLDER).removeprefix('.')}", line)
+
+
 def refuse_repository(where: str, what: str) -> CarboyError:
     """Return the error of a package that is to come from a repository of code."""
     return CarboyError(
