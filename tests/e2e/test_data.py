@@ -53,9 +53,9 @@ def test_neither_moves_when_the_other_changes(folders_carboy: Carboy, folder: Pa
     carboy("rmi", "data:1", "data:2", "data:3")
 
 
-def test_a_container_of_another_image_reads_the_data(tier_carboy: Carboy, tmp_path: Path) -> None:
+def test_a_container_of_another_image_reads_the_data(small_carboy: Carboy, tmp_path: Path) -> None:
     """Images without a base: what is tested is the mount, in each tier."""
-    carboy = tier_carboy
+    carboy = small_carboy
     place = carboy.temporary / "data-ref"
     shutil.rmtree(place, ignore_errors=True)
     (place / "weights").mkdir(parents=True)
@@ -70,26 +70,24 @@ def test_a_container_of_another_image_reads_the_data(tier_carboy: Carboy, tmp_pa
         os.chown(path, carboy.person.uid, carboy.person.gid)
     carboy("build", str(place), "-t", "weights:1")
     show = ("sh", "-c", "cat /app/weights/a.txt /app/weights/inner/b.txt; touch /app/weights/x || echo read-only")
-    done = carboy("run", "--rm", "--network", "none", "--data-ref", "weights:1", "debian:bookworm", *show)
+    done = carboy("run", "--rm", "--network", "none", "--data-ref", "weights:1", "small:test", *show)
     assert "from the other imageand this" in done.stdout
     assert "read-only" in done.stdout
-    named = carboy(
-        "run", "--rm", "--data-ref=weights:1:/app/weights/inner", "debian:bookworm", "ls", "/app/weights/inner"
-    )
+    named = carboy("run", "--rm", "--data-ref=weights:1:/app/weights/inner", "small:test", "ls", "/app/weights/inner")
     assert named.stdout == "b.txt\n"
     # A container that is kept starts again when the image is gone.
-    carboy("create", "--name", "reader", "--data-ref", "weights:1", "debian:bookworm", "cat", "/app/weights/a.txt")
+    carboy("create", "--name", "reader", "--data-ref", "weights:1", "small:test", "cat", "/app/weights/a.txt")
     carboy("rmi", "weights:1")
     assert "from the other image" in carboy("start", "-a", "reader").stdout
     carboy("rm", "-f", "reader")
     for words, said in (
         ("nothing:1", "there is no image nothing:1"),
-        ("debian:bookworm", "does not say where its data are"),
-        ("debian:bookworm:/etc/passwd", "is a file"),
-        ("debian:bookworm:/no/such", "cannot be found"),
-        ("debian:bookworm:/", "names no folder"),
+        ("small:test", "does not say where its data are"),
+        ("small:test:/etc/passwd", "is a file"),
+        ("small:test:/no/such", "cannot be found"),
+        ("small:test:/", "names no folder"),
     ):
-        failed = carboy("run", "--rm", "--data-ref", words, "debian:bookworm", "true", expect=125)
+        failed = carboy("run", "--rm", "--data-ref", words, "small:test", "true", expect=125)
         assert said in failed.stderr
     names = [row["Name"] for row in json.loads(carboy("volume", "ls", "--json").stdout)]
     carboy("volume", "rm", *[name for name in names if name.startswith("data-")])

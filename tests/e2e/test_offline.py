@@ -42,6 +42,7 @@ def without_network(carboy: Carboy, *words: str, expect: int = 0) -> subprocess.
     return done
 
 
+@pytest.mark.long
 def test_a_folder_is_built_from_a_bundle(folders_carboy: Carboy, folder: Path, tmp_path: Path) -> None:
     carboy, bundle = folders_carboy, tmp_path / "bundle.tar"
     said = carboy("fetch", str(folder), "-o", str(bundle)).stdout

@@ -148,7 +148,8 @@ def find_canaries(data: bytes) -> set[str]:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-@pytest.mark.parametrize("tier_carboy", ["root", pytest.param("subuid", marks=pytest.mark.long)], indirect=True)
+@pytest.mark.long
+@pytest.mark.parametrize("tier_carboy", ["root", "subuid"], indirect=True)
 def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str, agent: str) -> None:
     person = builder.carboy.person
     outside = builder.folder.with_name(f"outside-{os.urandom(4).hex()}")
