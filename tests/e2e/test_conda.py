@@ -96,7 +96,7 @@ def test_one_package_more_is_one_layer_more(folders_carboy: Carboy, channel: Con
     text = (folder / "environment.yml").read_text().replace("  - python", "  - large\n  - python")
     (folder / "environment.yml").write_text(text.replace("  - sample\n", f"  - sample\n  - {large.address}\n"))
     done = folders_carboy("build", "--progress", "plain", str(folder), "-t", "more:2")
-    assert "1 of 4 layers: large 1.0" in done.stderr
+    assert "(made 1 layer of 4: large 1.0)" in done.stderr
     assert len(set(layers_of(folders_carboy, "more:2")[:-1]) - set(before)) == 1
 
 
