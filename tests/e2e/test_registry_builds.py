@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from docker_registry import open_registry
+from registries import open_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.userns]
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with open_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
+    with open_distribution(tmp_path_factory.mktemp("registry")) as server:
+        yield server.host
 
 
 @pytest.fixture
