@@ -19,14 +19,14 @@ from carboy.images.output.request import Compression
 from carboy.layers.apply import LayerResult, commit_tree
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
-from carboy.oci.manifest import parse_manifest
+from carboy.oci.descriptor import Descriptor
+from carboy.oci.manifest import make_manifest, parse_manifest
 from carboy.oci.reference import Reference
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from carboy.oci.descriptor import Descriptor
     from carboy.oci.manifest import Manifest
 
 
@@ -88,6 +88,17 @@ def test_what_is_compressed_stays_unless_forced(store: Store) -> None:
     assert compress_image(store, packed, Compression(kind="uncompressed", force=True)) == image
     (layer,) = read(store, compress_image(store, packed, Compression(kind="zstd", force=True))).layers
     assert layer.media_type == mediatypes.LAYER_ZSTD
+
+
+def test_one_layer_in_two_compressions_is_made_of_each(store: Store) -> None:
+    image = make_image(store, "a", "a")
+    plain = read(store, image)
+    (packed, _) = read(store, compress_image(store, image, Compression(kind="zstd"))).layers
+    both = make_manifest(config=plain.config, layers=(plain.layers[0], packed))
+    mixed = Descriptor(media_type=mediatypes.MANIFEST, digest=store.blobs.put(both.raw), size=len(both.raw))
+    one, other = read(store, compress_image(store, mixed, Compression(kind="gzip", force=True))).layers
+    assert one == other
+    assert one.media_type == mediatypes.LAYER_GZIP
 
 
 def index(folder: Path) -> list[dict[str, Any]]:

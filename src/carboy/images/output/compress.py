@@ -101,7 +101,7 @@ def compress_layers(
     kind = compression.kind
     level = compression.level if compression.level is not None else USUAL_LEVELS.get(kind, 0)
     done: dict[Digest, Descriptor] = {}
-    missing: dict[Digest, Descriptor] = {}
+    missing: dict[Digest, tuple[Descriptor, Digest]] = {}
     for layer, diff_id in layers:
         is_plain = layer.media_type in _PLAIN
         if _KINDS.get(layer.media_type) == kind or not (is_plain or compression.force):
@@ -109,14 +109,14 @@ def compress_layers(
         elif (known := _find(store, kind, level, diff_id)) is not None:
             done[layer.digest] = known
         else:
-            missing[diff_id] = layer
+            missing[layer.digest] = layer, diff_id
 
-    def make(pair: tuple[Digest, Descriptor]) -> Descriptor:
-        return _make(store, pair[1], pair[0], kind=kind, level=level)
+    def make(pair: tuple[Descriptor, Digest]) -> Descriptor:
+        return _make(store, *pair, kind=kind, level=level)
 
     if missing:
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compress") as pool:
-            for (diff_id, layer), made in zip(missing.items(), pool.map(make, missing.items()), strict=True):
+            for (layer, diff_id), made in zip(missing.values(), pool.map(make, missing.values()), strict=True):
                 value = {"digest": str(made.digest), "size": made.size}
                 store.cache.put(_key(kind, level, diff_id), "compressed", value, [made.digest])
                 done[layer.digest] = made
