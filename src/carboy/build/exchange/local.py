@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import make_dir, open_durable, translate_os_errors, write_durable
 from carboy.build.exchange.arguments import CacheOrigin
 from carboy.build.exchange.document import CONFIG_TYPE, CacheRecord, make_cache, parse_cache
+from carboy.build.exchange.reader import CacheReader
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, keep_layer, unpack_layer
 from carboy.oci import mediatypes
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
@@ -28,7 +28,7 @@ from carboy.oci.index import make_index, parse_index
 from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from carboy.build.exchange.arguments import CacheTarget
     from carboy.store.store import Store
@@ -38,13 +38,8 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK_BYTES = 2**20
 
 
-class LocalCache:
-    """The records of one cache in a folder. ``warn`` takes what is wrong with a layer of it; from any thread."""
-
-    def __init__(self, folder: str, records: Mapping[str, CacheRecord], warn: Callable[[str], None]) -> None:
-        self._folder = folder
-        self._records = dict(records)
-        self._warn = warn
+class LocalCache(CacheReader):
+    """The records of one cache in a folder."""
 
     @classmethod
     def open(cls, origin: CacheOrigin, warn: Callable[[str], None]) -> LocalCache:
@@ -60,36 +55,18 @@ class LocalCache:
                 raise InvalidDocumentError(
                     f"{origin.folder} has no build cache of carboy's: {manifest.config.media_type}"
                 )
-            return cls(folder, parse_cache(_read_blob(folder, manifest.config)), warn)
+            return cls(_Folder(folder), parse_cache(_read_blob(folder, manifest.config)), warn)
 
-    @property
-    def records(self) -> tuple[CacheRecord, ...]:
-        """What there is."""
-        return tuple(self._records.values())
 
-    def fetch(self, key: str, store: Store) -> LayerResult | None:
-        """Return the layer of a step, now in the store and its cache; None when it is not there, or is not what it should be."""
-        record = self._records.get(key)
-        if record is None:
-            return None
-        try:
-            with translate_os_errors(f"read the cache {self._folder}"):
-                self._copy(record, store)
-            descriptor = Descriptor(media_type=mediatypes.LAYER_TAR, digest=record.digest, size=record.size_bytes)
-            unpack_layer(store, descriptor, diff_id=record.digest, tier_chown=store.kind != "single")
-        except CarboyError as error:
-            self._records.pop(key, None)  # said once
-            self._warn("\n".join(text for text in (error.brief, error.details) if text))
-            return None
-        layer = LayerResult(diff_id=record.digest, size_bytes=record.size_bytes)
-        keep_layer(store, key, layer)
-        return layer
+class _Folder:
+    """Implements ``CachePlace``: blobs of an image layout."""
 
-    def _copy(self, record: CacheRecord, store: Store) -> None:
-        if store.blobs.has(record.digest):
-            return
-        with store.blobs.writer() as writer:
-            for data in _iter_blob(self._folder, record.digest, record.size_bytes):
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def copy_layer(self, record: CacheRecord, store: Store) -> None:
+        with translate_os_errors(f"read the cache {self._path}"), store.blobs.writer() as writer:
+            for data in _iter_blob(self._path, record.digest, record.size_bytes):
                 writer.write(data)
             writer.commit(expected=record.digest, size=record.size_bytes)
 

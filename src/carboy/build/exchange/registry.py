@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from carboy.build.exchange.document import CONFIG_TYPE, DIFF_ID, CacheRecord, make_cache, parse_cache
-from carboy.errors import CarboyError
+from carboy.build.exchange.reader import CacheReader
 from carboy.images.output.compress import compress_layers
 from carboy.images.transport.progress import SilentTransfer
 from carboy.images.transport.push import push_blobs
-from carboy.layers.apply import LayerResult, keep_layer, unpack_layer
 from carboy.layers.compression import open_decompressed
 from carboy.oci import mediatypes
 from carboy.oci.descriptor import Descriptor
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 2**20
 
 
-class RegistryCache:
-    """The records of one cache in a registry. ``warn`` takes what is wrong with a layer of it; from any thread."""
+class RegistryCache(CacheReader):
+    """The records of one cache in a registry; ``layers`` are those that it has, by diff id, as they are kept there."""
 
     def __init__(
         self,
@@ -44,10 +43,9 @@ class RegistryCache:
         layers: Mapping[Digest, Descriptor],
         warn: Callable[[str], None],
     ) -> None:
-        self._repository = repository
-        self._records = dict(records)
-        self._layers = layers
-        self._warn = warn
+        there = {key: record for key, record in records.items() if record.digest in layers}
+        super().__init__(_Blobs(repository, layers), there, warn)
+        self.layers = layers
 
     @classmethod
     def open(cls, repository: Repository, tag: str, store: Store, warn: Callable[[str], None]) -> RegistryCache:
@@ -69,37 +67,15 @@ class RegistryCache:
         }
         return cls(repository, records, layers, warn)
 
-    @property
-    def records(self) -> tuple[CacheRecord, ...]:
-        """What there is."""
-        return tuple(self._records.values())
 
-    @property
-    def layers(self) -> Mapping[Digest, Descriptor]:
-        """The layers as they are kept, by diff id."""
-        return self._layers
+class _Blobs:
+    """Implements ``CachePlace``: blobs of a repository, each compressed."""
 
-    def fetch(self, key: str, store: Store) -> LayerResult | None:
-        """Return the layer of a step, now in the store and its cache; None when it is not there, or is not what it should be."""
-        record = self._records.get(key)
-        if record is None or record.digest not in self._layers:
-            return None
-        try:
-            self._copy(record, store)
-            descriptor = Descriptor(media_type=mediatypes.LAYER_TAR, digest=record.digest, size=record.size_bytes)
-            unpack_layer(store, descriptor, diff_id=record.digest, tier_chown=store.kind != "single")
-        except CarboyError as error:
-            self._records.pop(key, None)  # said once
-            self._warn("\n".join(text for text in (error.brief, error.details) if text))
-            return None
-        layer = LayerResult(diff_id=record.digest, size_bytes=record.size_bytes)
-        keep_layer(store, key, layer)
-        return layer
+    def __init__(self, repository: Repository, layers: Mapping[Digest, Descriptor]) -> None:
+        self._repository = repository
+        self._layers = layers
 
-    def _copy(self, record: CacheRecord, store: Store) -> None:
-        """Put a layer into the store as the plain tar that a step would have made."""
-        if store.blobs.has(record.digest):
-            return
+    def copy_layer(self, record: CacheRecord, store: Store) -> None:
         packed = self._layers[record.digest]
         if not store.blobs.has(packed.digest):
             self._repository.fetch_blob(packed, store.blobs)
@@ -133,7 +109,7 @@ def write_registry_cache(
     if target.adds:
         before = _read_before(repository, tag, store)
         if before is not None:
-            kept = {**{one.key: one for one in before.records if one.digest in before.layers}, **kept}
+            kept = {**{one.key: one for one in before.records}, **kept}
             layers = {**before.layers, **layers}
     config, manifest = make_cache(kept.values(), packed=layers)
     store.blobs.put(config)
