@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from carboy.base.config import read_table
 from carboy.build.solver.recipes import Bases
 from carboy.errors import CarboyError
 from carboy.oci.reference import Reference
+from carboy.remote.settings import read_registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def provide_image(
     """
     reference = Reference.parse(name)
     can_make = Bases(engine.home.path).find(reference) is not None
-    if not can_make or reference.registry in read_table("registries", home=engine.home.path):
+    if not can_make or reference.registry in read_registries(engine.home.path):
         from carboy.engine.transfer.registries import pull
 
         try:

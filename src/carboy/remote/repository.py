@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from carboy.base.config import FILE, read_table
 from carboy.base.web import read_web_settings
 from carboy.remote.answers import Busy
 from carboy.remote.client import RegistryClient
 from carboy.remote.errors import RegistryError, RestartError, UnreachableError
 from carboy.remote.logins import find_login
 from carboy.remote.settings import (
-    TABLE,
     RegistrySettings,
-    parse_registries,
     plan_endpoint,
     plan_endpoints,
     read_certificates,
+    read_registries,
 )
 from carboy.remote.transport import TRIES, Transport
 from carboy.store.errors import CorruptBlobError
@@ -165,8 +163,7 @@ class Registries:
 
     def __init__(self, home: str, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        table = read_table(TABLE, home=home)
-        self._settings = parse_registries(table, path=f"{home}/{FILE}")
+        self._settings = read_registries(home)
         self._web = read_web_settings(environ)
         self._clients: dict[tuple[Endpoint, Login | None], RegistryClient] = {}
 
@@ -182,10 +179,6 @@ class Registries:
         """End the connections."""
         for client in self._clients.values():
             client.close()
-
-    def is_configured(self, registry: str) -> bool:
-        """Return whether config.toml says something of a registry."""
-        return registry in self._settings
 
     def open(self, reference: Reference, *, insecure: bool = False) -> Repository:
         """Return the repository that a name is in; nobody is asked for anything yet. ``insecure`` stands for the setting."""

@@ -7,7 +7,6 @@ certificates that can be trusted, or without TLS; ``ca``, a file of certificates
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -15,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.base.config import FILE, read_table
 from carboy.errors import CarboyError
 from carboy.oci.reference import DEFAULT_REGISTRY
 
@@ -52,6 +52,11 @@ class Endpoint:
     insecure: bool = False
     ca: str | None = None
     is_mirror: bool = False
+
+
+def read_registries(home: str) -> dict[str, RegistrySettings]:
+    """Return the settings of a home's config.toml by registry. Raises ``CarboyError`` (125) as :func:`parse_registries`."""
+    return parse_registries(read_table(TABLE, home=home), path=f"{home}/{FILE}")
 
 
 def parse_registries(table: Mapping[str, Any], *, path: str) -> dict[str, RegistrySettings]:
@@ -113,6 +118,8 @@ def _plan_mirror(text: str, settings: Mapping[str, RegistrySettings]) -> Endpoin
 
 def is_loopback(host: str) -> bool:
     """Return whether a host, perhaps with a port, is this machine: as with Docker, nothing is lost there without TLS."""
+    import ipaddress
+
     name = split_port(host)
     if name == "localhost":
         return True
@@ -127,6 +134,8 @@ def is_inside(host: str) -> bool:
 
     A registry elsewhere that sends its clients there has something in mind with them (CWE-918).
     """
+    import ipaddress
+
     name = split_port(host).rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
