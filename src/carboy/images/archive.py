@@ -100,7 +100,7 @@ def list_contents(store: Store, images: Sequence[SavedImage], *, docker: bool = 
         else:
             parts = (entry,)
         for part in (*parts, *(said.manifest for said in image.attestations)):
-            blobs |= dict.fromkeys(_list_blobs(store, part))
+            blobs |= dict.fromkeys(list_blobs(store, part))
         entries += _name(entry, image.names)
     documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(entries)).raw}
     if docker:
@@ -119,12 +119,12 @@ def wrap_attested(store: Store, image: SavedImage) -> tuple[Descriptor, bytes]:
     return Descriptor(media_type=mediatypes.INDEX, digest=Digest.of(index.raw), size=len(index.raw)), index.raw
 
 
-def _list_blobs(store: Store, descriptor: Descriptor) -> list[Digest]:
+def list_blobs(store: Store, descriptor: Descriptor) -> list[Digest]:
     """Return what a manifest needs, itself first; of an index all that its manifests need."""
     data = store.blobs.read(descriptor.digest)
     if is_index(data):
         inner = [one for one in parse_index(data).manifests if one.media_type in mediatypes.MANIFESTS]
-        return [descriptor.digest, *(digest for one in inner for digest in _list_blobs(store, one))]
+        return [descriptor.digest, *(digest for one in inner for digest in list_blobs(store, one))]
     manifest = parse_manifest(data)
     return [descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
 

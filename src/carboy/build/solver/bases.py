@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.layer import BaseLayer
     from carboy.bootstrap.recipe import Recipe
     from carboy.build.graph.ops import Location
-    from carboy.build.solver.recipes import Bases
+    from carboy.build.solver.recipes import BaseRecipe, Bases
     from carboy.linux.identity import Tier
     from carboy.oci.digest import Digest
     from carboy.remote.repository import Repository
@@ -162,15 +162,15 @@ class StoreResolver:
 
         That one is taken as it is, as BuildKit does, whose check then says so.
         """
-        can_make = self._bases.find(reference) is not None
+        recipe = self._bases.find(reference)
         reason: CarboyError | None = None
-        if not can_make or self.registries.is_first(reference):
+        if recipe is None or self.registries.is_first(reference):
             try:
                 return self.registries.find(reference, platform=platform)
             except CarboyError as error:
                 reason = error
-        if can_make:
-            return self._resolve_recipe(reference, platform, why=reason)
+        if recipe is not None:
+            return self._describe_recipe(reference, recipe, platform, why=reason)
         if stored is not None:
             return stored
         assert reason is not None
@@ -190,17 +190,11 @@ class StoreResolver:
             if descriptor.media_type not in mediatypes.INDEXES:
                 raise
             return None
-        return BaseImage(
-            name=reference.familiar,
-            config=config.config,
-            platform=config.platform,
-            author=config.author,
-            digest=digest,
-        )
+        return describe_image(reference, config, digest)
 
-    def _resolve_recipe(self, reference: Reference, platform: Platform, *, why: CarboyError | None) -> BaseImage:
-        recipe = self._bases.find(reference)
-        assert recipe is not None
+    def _describe_recipe(
+        self, reference: Reference, recipe: BaseRecipe, platform: Platform, *, why: CarboyError | None
+    ) -> BaseImage:
         before = f"{why.brief}; " if why is not None else ""
         title = "" if platform.architecture == self._platform.architecture else f" for {platform}"
         return BaseImage(
@@ -218,6 +212,18 @@ class StoreResolver:
             archive=recipe.archive,
             note=f"{before}{reference.familiar} is not in the store and is made here{title}: {recipe.reason}",
         )
+
+
+def describe_image(reference: Reference, config: ImageConfig, digest: Digest, *, note: str = "") -> BaseImage:
+    """Return what the documents of an image say of it as a base. Pure."""
+    return BaseImage(
+        name=reference.familiar,
+        config=config.config,
+        platform=config.platform,
+        author=config.author,
+        digest=digest,
+        note=note,
+    )
 
 
 def read_image(store: Store, digest: Digest, platform: Platform) -> tuple[Manifest, ImageConfig, Digest]:

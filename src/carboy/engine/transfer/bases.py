@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carboy.base.config import read_table
-from carboy.build.graph.ops import BaseImage
+from carboy.build.solver.bases import describe_image, read_image
+from carboy.remote.settings import read_registries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from carboy.build.graph.ops import BaseImage
     from carboy.engine.context import Engine
     from carboy.images.transport.pull import PulledDocuments
     from carboy.oci.descriptor import Descriptor
@@ -39,7 +40,7 @@ class RegistryBases:
 
     def is_first(self, reference: Reference) -> bool:
         """Return whether the registry of a name goes before what could be made here: config.toml names it."""
-        return reference.registry in read_table("registries", home=self._engine.home.path)
+        return reference.registry in read_registries(self._engine.home.path)
 
     def is_old(self, reference: Reference, stored: Descriptor, *, platform: Platform) -> bool:
         """Return whether what the store has was fetched, and is to be asked for again."""
@@ -63,28 +64,18 @@ class RegistryBases:
     def _find(self, reference: Reference, platform: Platform) -> BaseImage:
         from carboy.engine.transfer.fetched import find_fetched
         from carboy.images.transport.pull import pull_documents
-        from carboy.oci.config import parse_config
-        from carboy.oci.manifest import parse_manifest
 
         store = self._engine.store
         known = None if self._refresh else find_fetched(store, reference, platform=platform)
         if known is not None:
-            manifest = parse_manifest(store.blobs.read(known.digest))
-            config, digest, note = parse_config(store.blobs.read(manifest.config.digest)), known.digest, ""
-        else:
-            repository = self.open_repository(reference)
-            documents = pull_documents(repository, store, reference, platform=platform)
-            config, digest = documents.config, documents.descriptor.digest
-            note = f"{reference.familiar} is fetched from {reference.registry}"
-            self._pending[digest] = reference, repository, documents, platform
-        return BaseImage(
-            name=reference.familiar,
-            config=config.config,
-            platform=config.platform,
-            author=config.author,
-            digest=digest,
-            note=note,
-        )
+            _, config, digest = read_image(store, known.digest, platform)
+            return describe_image(reference, config, digest)
+        repository = self.open_repository(reference)
+        documents = pull_documents(repository, store, reference, platform=platform)
+        digest = documents.descriptor.digest
+        self._pending[digest] = reference, repository, documents, platform
+        note = f"{reference.familiar} is fetched from {reference.registry}"
+        return describe_image(reference, documents.config, digest, note=note)
 
     def is_pending(self, image: BaseImage) -> bool:
         """Return whether the layers of an image are still to be fetched."""
@@ -94,7 +85,7 @@ class RegistryBases:
         """Put the layers of an image into the store, unpacked, and return whether any had to come. Raises ``CarboyError``."""
         if image.digest is None or image.digest not in self._pending:
             return False
-        from carboy.engine.transfer.fetched import keep_fetched, note_location
+        from carboy.engine.transfer.fetched import keep_fetched, name_fetched, note_location
         from carboy.images.transport.progress import SilentTransfer
         from carboy.images.transport.pull import pull_layers
 
@@ -102,6 +93,7 @@ class RegistryBases:
         say(image.note)
         tier_chown = self._engine.tier.name != "single"
         came = pull_layers(repository, self._engine.store, documents, tier_chown=tier_chown, progress=SilentTransfer())
+        name_fetched(self._engine.store, reference, documents, platform=platform)
         keep_fetched(self._engine.store, reference, documents, platform=platform)
         note_location(self._engine.store, repository, documents.descriptor)
         del self._pending[image.digest]

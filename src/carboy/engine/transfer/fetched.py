@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carboy.images.transport.push import list_blobs
+from carboy.images.archive import list_blobs
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 
@@ -23,16 +23,20 @@ MAX_LOCATED = 2000  # blobs of a repository, the newest first
 
 
 def keep_fetched(store: Store, name: Reference, image: PulledDocuments, *, platform: Platform) -> None:
-    """Keep in mind that the image of that name is here for a platform, and keep it here. The caller holds a lease.
-
-    The name is given to it as well, unless it is another image's, that was built or loaded here or is for another platform.
-    """
+    """Keep in mind that the image of that name is here for a platform, and keep it here. The caller holds a lease."""
     value = {"digest": str(image.descriptor.digest), "size": image.descriptor.size, "type": image.descriptor.media_type}
     parts = [image.descriptor.digest, image.manifest.config.digest, *(one.digest for one in image.manifest.layers)]
+    store.cache.put(_key(name, platform), KIND, value, parts)
+
+
+def name_fetched(store: Store, name: Reference, image: PulledDocuments, *, platform: Platform) -> None:
+    """Give an image its name, unless that is another's, which was built or loaded here or is for another platform.
+
+    Before :func:`keep_fetched`, which forgets what was fetched earlier.
+    """
     before, named = find_fetched(store, name, platform=platform), store.refs.get(str(name))
     if named is None or (before is not None and named.digest == before.digest):
         store.refs.set(str(name), image.descriptor)
-    store.cache.put(_key(name, platform), KIND, value, parts)
 
 
 def find_fetched(store: Store, name: Reference, *, platform: Platform) -> Descriptor | None:

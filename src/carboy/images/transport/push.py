@@ -86,11 +86,6 @@ def push_blobs(
     together.run(push, blobs)
 
 
-def list_blobs(store: Store, image: Descriptor) -> list[Digest]:
-    """Return the configurations and layers of an image, or of the images of an index. Raises ``CarboyError``."""
-    return [blob.digest for one, data in _walk(store, image) for blob in _blobs_of(one, data)]
-
-
 def _list_parts(store: Store, image: SavedImage) -> _Parts:
     manifests: dict[Digest, tuple[Descriptor, bytes]] = {}
     blobs: dict[Digest, Descriptor] = {}
