@@ -118,19 +118,6 @@ class RegistryClient:
                 hint="check the name",
             ) from error
 
-    def find_manifest(self, repository: str, reference: str) -> Digest | None:
-        """Return the digest of what is under a tag, without fetching it; None where nothing is, or nothing is said."""
-        request = self._about_manifest("HEAD", repository, reference)
-
-        def once() -> Digest | None:
-            with self._transport.open(request) as response:
-                return _parse_digest(response.headers.get("docker-content-digest", ""))
-
-        try:
-            return self._transport.retry(once)
-        except NotThereError:
-            return None
-
     def read_blob(self, repository: str, blob: Descriptor, write: Callable[[bytes], object], *, start: int = 0) -> None:
         """Pass a blob on from the byte ``start``, in one attempt, never more than its descriptor says.
 

@@ -51,10 +51,6 @@ class Repository:
         """Return the manifest under a tag or digest. Raises ``RegistryError``."""
         return self._ask(lambda client: client.fetch_manifest(self.name, reference))
 
-    def find_manifest(self, reference: str) -> Digest | None:
-        """Return the digest of what is under a tag, None where nothing is. Raises ``RegistryError``."""
-        return self._ask(lambda client: client.find_manifest(self.name, reference))
-
     def list_tags(self) -> list[str]:
         """Return the tags. Raises ``RegistryError``."""
         return self._own.list_tags(self.name)
