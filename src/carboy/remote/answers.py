@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 from carboy.remote.errors import DeniedError, NotThereError, RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import httpx
 
 MAX_ERROR_BYTES = 65_536
@@ -55,14 +57,19 @@ def fail(response: httpx.Response, registry: str, *, has_login: bool) -> NoRetur
     )
 
 
+def read_capped(chunks: Iterable[bytes], limit: int) -> bytes:
+    """Return what chunks are together; of more than ``limit`` bytes only a beginning, which is longer than that."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit:
+            break
+    return bytes(data)
+
+
 def _read_errors(response: httpx.Response) -> str:
     """Return what the body of a failure says: the messages of the API's form, else its first line."""
-    data = b""
-    for chunk in response.iter_bytes():
-        data += chunk
-        if len(data) > MAX_ERROR_BYTES:
-            break
-    text = data.decode("utf-8", "replace")
+    text = read_capped(response.iter_bytes(), MAX_ERROR_BYTES).decode("utf-8", "replace")
     try:
         errors = json.loads(text)["errors"]
         lines = [_describe(one) for one in errors[:5]]

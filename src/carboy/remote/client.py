@@ -12,7 +12,7 @@ from carboy.oci.digest import Digest
 from carboy.oci.document import MAX_DOCUMENT_BYTES, parse_json
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError
 from carboy.oci.mediatypes import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST
-from carboy.remote.answers import Busy
+from carboy.remote.answers import Busy, read_capped
 from carboy.remote.errors import DeniedError, NotThereError, RegistryError, RestartError
 from carboy.remote.tokens import make_scope
 from carboy.remote.transport import Request
@@ -99,11 +99,9 @@ class RegistryClient:
 
         def once() -> FetchedManifest:
             with self._transport.open(request) as response:
-                data = b""
-                for chunk in response.iter_raw():
-                    data += chunk
-                    if len(data) > MAX_DOCUMENT_BYTES:
-                        self._wrong(f"a manifest of more than {MAX_DOCUMENT_BYTES} bytes")
+                data = read_capped(response.iter_raw(), MAX_DOCUMENT_BYTES)
+                if len(data) > MAX_DOCUMENT_BYTES:
+                    self._wrong(f"a manifest of more than {MAX_DOCUMENT_BYTES} bytes")
                 return self._check_manifest(data, response, reference)
 
         try:
@@ -159,11 +157,9 @@ class RegistryClient:
 
     def _read_tags(self, request: Request) -> tuple[list[str], str]:
         with self._transport.open(request) as response:
-            data = b""
-            for chunk in response.iter_bytes():
-                data += chunk
-                if len(data) > MAX_DOCUMENT_BYTES:
-                    self._wrong("a list of tags that is too long")
+            data = read_capped(response.iter_bytes(), MAX_DOCUMENT_BYTES)
+            if len(data) > MAX_DOCUMENT_BYTES:
+                self._wrong("a list of tags that is too long")
             try:
                 tags = parse_json(data, "list of tags").get("tags") or []  # null, where there are none
             except InvalidDocumentError as error:

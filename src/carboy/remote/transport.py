@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from carboy.oci.errors import InvalidDocumentError
-from carboy.remote.answers import Busy, explain, fail, read_delay
+from carboy.remote.answers import Busy, explain, fail, read_capped, read_delay
 from carboy.remote.challenge import choose_challenge, parse_challenges
 from carboy.remote.errors import DeniedError, RegistryError, UnreachableError
 from carboy.remote.settings import NO_CERTIFICATES, Certificates, is_inside
@@ -323,11 +323,9 @@ class Transport:
                 self._refuse(response)
             if status != 200:
                 fail(response, self.endpoint.registry, has_login=self._login is not None)
-            data = b""
-            for chunk in response.iter_bytes():
-                data += chunk
-                if len(data) > MAX_REPLY_BYTES:
-                    self._unreachable("its token server's reply is too long")
+            data = read_capped(response.iter_bytes(), MAX_REPLY_BYTES)
+            if len(data) > MAX_REPLY_BYTES:
+                self._unreachable("its token server's reply is too long")
         try:
             token = parse_token(data)
         except InvalidDocumentError as error:
