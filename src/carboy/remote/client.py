@@ -95,7 +95,12 @@ class RegistryClient:
 
     def fetch_manifest(self, repository: str, reference: str) -> FetchedManifest:
         """Return the manifest under a tag or a digest, whose bytes are then what the digest says."""
-        request = self._about_manifest("GET", repository, reference)
+        request = Request(
+            method="GET",
+            target=f"v2/{self._prefix}{repository}/manifests/{reference}",
+            scopes=self._scopes(repository, "pull"),
+            headers={"Accept": ", ".join(ACCEPTED)},
+        )
 
         def once() -> FetchedManifest:
             with self._transport.open(request) as response:
@@ -170,14 +175,6 @@ class RegistryClient:
             following = str(response.request.url.join(link[1])) if link else ""
             # Nexus lists null, Artifactory digests, which are no tags.
             return [tag for tag in tags if isinstance(tag, str) and _TAG.fullmatch(tag)], following
-
-    def _about_manifest(self, method: str, repository: str, reference: str) -> Request:
-        return Request(
-            method=method,
-            target=f"v2/{self._prefix}{repository}/manifests/{reference}",
-            scopes=self._scopes(repository, "pull"),
-            headers={"Accept": ", ".join(ACCEPTED)},
-        )
 
     def _check_manifest(self, data: bytes, response: httpx.Response, reference: str) -> FetchedManifest:
         media_type = response.headers.get("content-type", "").partition(";")[0].strip()

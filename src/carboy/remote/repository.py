@@ -66,8 +66,8 @@ class Repository:
 
     def _download(
         self, client: RegistryClient, blob: Descriptor, blobs: BlobStore, on_bytes: Callable[[int], None]
-    ) -> bool:
-        """Put a blob into the store, in a few attempts that each begin at its beginning, and return True."""
+    ) -> None:
+        """Put a blob into the store, in a few attempts that each begin at its beginning."""
         attempt = 0
         while True:
             attempt += 1
@@ -75,7 +75,7 @@ class Repository:
                 try:
                     self._fill(client, blob, writer, on_bytes)
                     writer.commit(expected=blob.digest, size=blob.size)
-                    return True
+                    return
                 except RestartError as error:
                     on_bytes(-writer.size)
                     if attempt == TRIES:
@@ -132,22 +132,17 @@ class Repository:
         return self._own.send_manifest(self.name, reference, raw, media_type=media_type)
 
     def _ask(self, call: Callable[[RegistryClient], T]) -> T:
-        """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts.
-
-        A mirror that says None has not got it.
-        """
+        """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts."""
         for client in self._mirrors:
             if client in self._down:
                 continue
             try:
-                found = call(client)
+                return call(client)
             except UnreachableError:
                 self._down.add(client)  # once is long enough to wait for nobody
                 continue
             except (RegistryError, CorruptBlobError):
                 continue
-            if found is not None:
-                return found
         return call(self._own)
 
 
