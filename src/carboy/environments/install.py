@@ -22,6 +22,7 @@ from carboy.environments.groups import Group, plan_groups
 from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, check_chosen, normalise, parse_pylock, render_lock
 from carboy.environments.reach import find_network
+from carboy.environments.trees import list_parts, open_trees, read_left
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
@@ -233,12 +234,8 @@ class PackageAssembler:
             "installed.txt": "",
             "list_step.py": read_step("list_step.py"),
         }
-        with (
-            self.open_step(request, _LOCK, request.arguments, files, log) as (work, _),
-            open(f"{work}/pylock.toml", encoding="utf-8") as file,
-            open(f"{work}/installed.txt", encoding="utf-8") as installed,
-        ):
-            text, own = file.read(MAX_LOCK_BYTES), installed.read(MAX_LOCK_BYTES)
+        with self.open_step(request, _LOCK, request.arguments, files, log) as (work, _):
+            text, own = (read_left(work, name, limit=MAX_LOCK_BYTES) for name in ("pylock.toml", "installed.txt"))
         provided = {normalise(line.partition("==")[0]) for line in own.splitlines()}
         return parse_pylock(text, allowed=request.allowed, measure=_measure, provided=provided)
 
@@ -255,42 +252,52 @@ class PackageAssembler:
             "groups.json": json.dumps(lines),
             "divide_step.py": read_step("divide_step.py"),
         }
-        with self.open_step(request, _INSTALL, request.arguments, files, log) as (work, _):
-            trees = _list_trees(f"{work}/layers")
-            rows = [(group, trees[str(wanted.index(group)) if group.packages else "venv"]) for group in groups]
-            return self._commit_all(request, rows, log)
+        with (
+            self.open_step(request, _INSTALL, request.arguments, files, log) as (work, _),
+            open_trees(work, "layers") as trees,
+        ):
+            names = os.listdir(trees)
+            rows = [
+                (group, list_parts(names, str(wanted.index(group)) if group.packages else "venv")) for group in groups
+            ]
+            return self._commit_all(request, trees, rows, log)
 
     def _commit_all(
-        self, request: EnvironmentRequest, rows: Sequence[tuple[Group, Sequence[str]]], log: Callable[[str], None]
+        self,
+        request: EnvironmentRequest,
+        trees: int,
+        rows: Sequence[tuple[Group, Sequence[str]]],
+        log: Callable[[str], None],
     ) -> dict[str, tuple[LayerResult, ...]]:
-        """Make layers of groups' trees, the largest first, as many at once as there are processors: most of it is to read, to
-        hash, to write and to wait for the disk.
+        """Make layers of groups' trees, by their names in the folder ``trees``, the largest first.
+
+        As many are made at once as there are processors: most of it is to read, to hash, to write and to wait for the disk.
         """
         from concurrent.futures import ThreadPoolExecutor
 
         rows = sorted(rows, key=lambda row: -sum(package.size_bytes for package in row[0].packages))
         jobs = [
-            (tree, request.root, PACKAGE_TIME_S if group.packages else request.epoch_s)
-            for group, group_trees in rows
-            for tree in group_trees
+            (name, request.root, PACKAGE_TIME_S if group.packages else request.epoch_s)
+            for group, names in rows
+            for name in names
         ]
         made = {}
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            layers = pool.map(lambda job: self._commit(*job), jobs)
-            for group, group_trees in rows:
-                parts = tuple(islice(layers, len(group_trees)))
+            layers = pool.map(lambda job: self._commit(trees, *job), jobs)
+            for group, names in rows:
+                parts = tuple(islice(layers, len(names)))
                 made[group.key] = parts
                 keep_layers(self._store, f"layer:{group.key}", parts)
                 if group.packages:
                     log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
         return made
 
-    def _commit(self, tree: str, root: str, mtime_cap_s: int) -> LayerResult:
+    def _commit(self, trees: int, name: str, root: str, mtime_cap_s: int) -> LayerResult:
         owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
         with self._store.layers.ingest_dir() as ingest:
             os.mkdir(f"{ingest}/tree/opt", 0o755)
             os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
-            os.rename(tree, f"{ingest}/tree{root}")
+            os.rename(name, f"{ingest}/tree{root}", src_dir_fd=trees)
             return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s, owners=owners)
 
     @contextmanager
@@ -417,14 +424,6 @@ class _Output:
             text = redact(line.decode("utf-8", "replace"))
             self.lines = [*self.lines[1 - _TAIL_LINES :], text]
             self._log(text)
-
-
-def _list_trees(folder: str) -> dict[str, list[str]]:
-    """Return the paths of the trees of ``divide_step`` by their names, the parts of one that was cut in order."""
-    trees: dict[str, list[str]] = {}
-    for name in sorted(os.listdir(folder), key=lambda name: int(name.partition(".")[2] or 0)):
-        trees.setdefault(name.partition(".")[0], []).append(f"{folder}/{name}")
-    return trees
 
 
 def read_step(name: str) -> str:

@@ -18,6 +18,7 @@ from carboy.build.bundles.archive import PACKAGES
 from carboy.build.bundles.manifest import BaseSource, BundledFile, PythonSource, Source, digest_wants, pack_packages
 from carboy.environments.addresses import ADDRESS_SCRIPT, add_credentials, parse_addresses, plan_pins
 from carboy.environments.install import MAX_LOCK_BYTES
+from carboy.environments.trees import read_left
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class PythonCollector:
             work,
             _,
         ):
-            text = _read_lock(f"{work}/pylock.toml")
+            text = read_left(work, "pylock.toml", limit=MAX_LOCK_BYTES)
         return parse_addresses(text, packages=packages, work=_WORK)
 
     def _ask_requirements(self, sources: Sequence[SourceFile], progress: Progress) -> tuple[SourceFile, ...]:
@@ -126,7 +127,8 @@ class PythonCollector:
             indexes = replace(self._request.indexes, folders=(*self._request.indexes.folders, folder))
             request = replace(self._request, indexes=indexes)
             with self._assembler.open_step(request, _ASK_SCRIPT, (folder,), files, progress.log) as (work, _):
-                texts = [_read_lock(f"{work}/pylock.b{number}.toml") for number in range(len(sources))]
+                names = [f"pylock.b{number}.toml" for number in range(len(sources))]
+                texts = [read_left(work, name, limit=MAX_LOCK_BYTES) for name in names]
         for text in texts:
             found += parse_addresses(text, packages=None, work=_WORK)
         return tuple({file.sha256: file for file in found}.values())
@@ -175,11 +177,6 @@ class PythonCollector:
             if bundle_file(path, name=file.name).sha256 != file.sha256:
                 os.unlink(path)
                 raise CarboyError(f"{file.address} has not the hash that its index gives", hint="try again")
-
-
-def _read_lock(path: str) -> str:
-    with translate_os_errors(f"read {path}"), open(path, encoding="utf-8") as file:
-        return file.read(MAX_LOCK_BYTES)
 
 
 @contextmanager

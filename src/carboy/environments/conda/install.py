@@ -7,8 +7,6 @@ has no network.
 from __future__ import annotations
 
 import os
-import re
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from carboy.environments.conda.wants import PREFIX, CondaPackage
 from carboy.environments.groups import Group, plan_groups
 from carboy.environments.install import MAX_LAYER_BYTES, PACKAGE_TIME_S, Environment, EnvironmentLayer
 from carboy.environments.lock import Package
+from carboy.environments.trees import list_parts, open_trees
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
 from carboy.oci.digest import Digest
@@ -29,7 +28,7 @@ from carboy.runtime.spec import BindMount, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.base.web import WebSettings
@@ -41,7 +40,6 @@ FORMAT = 1
 """Part of each layer's key: changed whenever the same packages become other bytes."""
 _LAYERS = "/opt/layers"
 _WORK = "/run/carboy/work"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAIL_LINES = 30
 _TAIL_BYTES = 16_384
 # As links, so that nothing is copied: Python finds all of the environment where it is to be, and writes into the trees.
@@ -197,8 +195,8 @@ class CondaAssembler:
             if python:
                 self._compile(container_id, root, f"{container.path}/work", request, log)
             for number, (key, group) in enumerate(wanted.items()):
-                with open_trees(root.upper) as fd:
-                    names = list_parts(os.listdir(fd), number)
+                with open_trees(root.upper, _LAYERS) as fd:
+                    names = list_parts(os.listdir(fd), str(number))
                     made[key] = tuple(self._commit(fd, name) for name in names)
                 keep_layers(self._store, f"layer:{key}", made[key])
                 size_bytes = sum(part.size_bytes for part in made[key])
@@ -289,36 +287,6 @@ class CondaAssembler:
                 hint="the package of Python may be for another system; see what its channel has",
             )
         log("modules compiled")
-
-
-@contextmanager
-def open_trees(upper: str) -> Iterator[int]:
-    """Give the folder of trees below what a sandbox wrote; what ran there may have put links in its place, which are refused.
-
-    Raises ``CarboyError``.
-    """
-    fd = os.open(upper, _DIRECTORY)
-    try:
-        for name in _LAYERS.strip("/").split("/"):
-            try:
-                inner = os.open(name, _DIRECTORY, dir_fd=fd)
-            except OSError as error:
-                raise CarboyError(
-                    "a package moved its own files away while it was compiled",
-                    details=f"{_LAYERS}: {error.strerror}",
-                    hint="do not use what that channel has",
-                ) from error
-            os.close(fd)
-            fd = inner
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def list_parts(names: Iterable[str], number: int) -> list[str]:
-    """Return those of ``names`` that are the tree of a group, and what was cut off it, in their order."""
-    parts = [name for name in names if re.fullmatch(rf"{number}(\.[1-9][0-9]{{0,5}})?", name, re.ASCII)]
-    return sorted(parts, key=lambda name: int(name.partition(".")[2] or 0))
 
 
 def _as_package(package: CondaPackage) -> Package:
