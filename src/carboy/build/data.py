@@ -12,13 +12,14 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.build.context.memory import Memory
 from carboy.build.files import is_ignored, list_files
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.apply import LayerResult, commit_tree, take_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,20 +156,14 @@ def _describe(folder: str, path: str, status: os.stat_result, memory: Memory) ->
     return DataFile(path=path, kind=kind, content=digest.hex(), size_bytes=status.st_size)
 
 
-def commit_data(store: Store, folder: str, group: DataGroup, *, target: str) -> tuple[LayerResult, bool]:
-    """Return the layer of a group and whether it was there: owners are root, modes 0644 or 0755. Raises ``CarboyError``."""
-    key = f"layer:data:{group.key}"
-    found = find_layer(store, key)
-    if found is not None:
-        return found, True
+def commit_data(store: Store, folder: str, group: DataGroup, *, target: str) -> LayerResult:
+    """Make the layer of a group: owners are root, modes 0644 or 0755. Raises ``CarboyError``."""
     with store.layers.ingest_dir() as ingest, translate_os_errors(f"read the data of {folder}"):
         place = _Place(f"{ingest}/tree")
         for file in group.files:
             place.put(folder, f"{target.strip('/')}/{file.path}", file)
         place.finish()
-        layer = commit_tree(store, ingest, mtime_cap=DATA_TIME_S, owners={} if store.kind == "single" else None)
-    keep_layer(store, key, layer)
-    return layer, False
+        return commit_tree(store, ingest, mtime_cap=DATA_TIME_S, owners={} if store.kind == "single" else None)
 
 
 class _Place:
@@ -229,8 +224,8 @@ def commit_all(
     """Return the layers of all groups, lowest first, each with whether it was there."""
     made = []
     for group in groups:
-        layer, cached = commit_data(store, folder, group, target=target)
-        if not cached:
-            log(f"layer with {group.title}: {layer.size_bytes / 1e6:.1f} MB")
-        made.append((group, layer, cached))
+        taken = take_layer(store, f"layer:data:{group.key}", partial(commit_data, store, folder, group, target=target))
+        if not taken.cached:
+            log(f"layer with {group.title}: {taken.layer.size_bytes / 1e6:.1f} MB")
+        made.append((group, taken.layer, taken.cached))
     return made

@@ -32,14 +32,14 @@ from carboy.environments.lockfile import LockFile, explain_drift
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.times import format_time
-from carboy.layers.apply import LayerResult, find_layer, keep_layer
+from carboy.layers.apply import LayerResult, take_layer
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from carboy.base.home import Home
     from carboy.bootstrap.archive import ArchiveConfig
@@ -530,8 +530,9 @@ class _Execution:
         return not new
 
     def _files(self, step: FilesStep) -> bool:
-        folder = self._plan.folder
-        key = step_key(step, parent=f"times:{self._epoch_s}", inputs=(fingerprint(folder, step.ignore, step.apart),))
+        folder, mtime_s = self._plan.folder, self._epoch_s
+        inputs = (fingerprint(folder, step.ignore, step.apart),)
+        self._key = step_key(step, parent=f"times:{mtime_s}", inputs=inputs)
 
         def make() -> LayerResult:
             return commit_files(
@@ -540,21 +541,12 @@ class _Execution:
                 target=step.target,
                 ignore=step.ignore,
                 apart=step.apart,
-                mtime_s=self._epoch_s,
+                mtime_s=mtime_s,
             )
 
-        return self._layer(key, f"carboy: {step.what}", make)
-
-    def _layer(self, key: str, created_by: str, make: Callable[[], LayerResult]) -> bool:
-        """Take a layer from the cache, or make and remember it; returns whether it was there."""
-        store = self._context.store
-        self._key = key
-        found = find_layer(store, f"layer:{key}")
-        layer = found or make()
-        if found is None:
-            keep_layer(store, f"layer:{key}", layer)
-        self._layers.append(BuiltLayer(layer=layer, created_by=created_by))
-        return found is not None
+        taken = take_layer(self._context.store, f"layer:{self._key}", make)
+        self._layers.append(BuiltLayer(layer=taken.layer, created_by=f"carboy: {step.what}"))
+        return taken.cached
 
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store

@@ -16,7 +16,7 @@ from carboy.environments.install import (
     PackageAssembler,
     installer_version,
 )
-from carboy.layers.apply import find_layer, keep_layer
+from carboy.layers.apply import take_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,8 +62,7 @@ def assemble_tools(
 def _put_programs(store: Store, *, epoch_s: int) -> EnvironmentLayer:
     folder = os.path.dirname(programs.__file__)
     key = f"layer:programs:{SCRIPTS}:{epoch_s}:{fingerprint(folder, _IGNORED)}"
-    found = find_layer(store, key)
-    layer = found or commit_files(store, folder, target=SCRIPTS, ignore=_IGNORED, mtime_s=epoch_s)
-    if found is None:
-        keep_layer(store, key, layer)
-    return EnvironmentLayer(layer=layer, content=f"programs in {SCRIPTS}", cached=found is not None)
+    taken = take_layer(
+        store, key, lambda: commit_files(store, folder, target=SCRIPTS, ignore=_IGNORED, mtime_s=epoch_s)
+    )
+    return EnvironmentLayer(layer=taken.layer, content=f"programs in {SCRIPTS}", cached=taken.cached)

@@ -14,7 +14,7 @@ from carboy.layers.tarwrite import TreeOptions, write_tree
 from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from carboy.layers.tarread import Readable
     from carboy.oci.descriptor import Descriptor
@@ -27,6 +27,14 @@ class LayerResult:
 
     diff_id: Digest
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenLayer:
+    """A layer, and whether it was there already."""
+
+    layer: LayerResult
+    cached: bool
 
 
 class _Hashing:
@@ -113,6 +121,16 @@ def find_layer(store: Store, key: str) -> LayerResult | None:
 def keep_layer(store: Store, key: str, layer: LayerResult) -> None:
     """Put a layer into the build cache for :func:`find_layer`."""
     keep_layers(store, key, (layer,))
+
+
+def take_layer(store: Store, key: str, make: Callable[[], LayerResult]) -> TakenLayer:
+    """Return the layer that the build cache has under a key, else the one that ``make`` makes, which it has from now on."""
+    found = find_layer(store, key)
+    if found is not None:
+        return TakenLayer(layer=found, cached=True)
+    layer = make()
+    keep_layer(store, key, layer)
+    return TakenLayer(layer=layer, cached=False)
 
 
 def verify_tree(store: Store, diff_id: Digest) -> str | None:

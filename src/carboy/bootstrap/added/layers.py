@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
@@ -21,7 +20,7 @@ from carboy.bootstrap.deb.resolve import parse_relations
 from carboy.bootstrap.deb.unpack import UnpackReport, iter_tree_tar
 from carboy.bootstrap.sandbox import run_in_tree
 from carboy.bootstrap.streams import ChunkReader
-from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.apply import LayerResult, TakenLayer, commit_tree, find_layer, keep_layer, take_layer
 from carboy.layers.extract import extract
 from carboy.runtime.spec import BindMount
 from carboy.snapshots.snapshot import open_container
@@ -49,14 +48,6 @@ cd /
 printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedLayer:
-    """A layer above a base, and whether it was there already."""
-
-    layer: LayerResult
-    cached: bool
 
 
 def _key(kind: str, value: object) -> str:
@@ -89,19 +80,18 @@ def plan_install(batches: Sequence[Sequence[Package]]) -> str:
 
 def install_above(
     making: Making, archive: Archive, packages: Sequence[Package], *, below: Sequence[Digest], epoch_s: int
-) -> AddedLayer:
+) -> TakenLayer:
     """Return the layer of ``packages`` installed by dpkg, in the sandbox and without a network, above the layers ``below``.
 
     Raises ``ConfigureError`` when a package's script fails.
     """
     key = _key("installed", [list(map(str, below)), [package.sha256 for package in packages], epoch_s])
-    found = find_layer(making.store, key)
-    if found is not None:
-        return AddedLayer(layer=found, cached=True)
-    archive.fetch(packages)
-    layer = _install(making, plan_install(plan_batches(packages)), below=below, epoch_s=epoch_s)
-    keep_layer(making.store, key, layer)
-    return AddedLayer(layer=layer, cached=False)
+
+    def make() -> LayerResult:
+        archive.fetch(packages)
+        return _install(making, plan_install(plan_batches(packages)), below=below, epoch_s=epoch_s)
+
+    return take_layer(making.store, key, make)
 
 
 def _install(making: Making, script: str, *, below: Sequence[Digest], epoch_s: int) -> LayerResult:
@@ -193,16 +183,17 @@ def _read_file(making: Making, layers: Sequence[Digest], name: str) -> str:
     return ""
 
 
-def make_records(making: Making, paragraphs: Sequence[str], *, below: Sequence[Digest], epoch_s: int) -> AddedLayer:
+def make_records(making: Making, paragraphs: Sequence[str], *, below: Sequence[Digest], epoch_s: int) -> TakenLayer:
     """Return the layer of what a system notes of all its packages: dpkg's status with ``paragraphs`` more, the linker's cache.
 
     It stands on the layers ``below``, in which the packages are.
     """
     status = extend_status(read_status(making, below), paragraphs).encode("utf-8", "surrogateescape")
     key = _key("records", [hashlib.sha256(status).hexdigest(), list(map(str, below)), epoch_s])
-    found = find_layer(making.store, key)
-    if found is not None:
-        return AddedLayer(layer=found, cached=True)
+    return take_layer(making.store, key, lambda: _make_records(making, status, below=below, epoch_s=epoch_s))
+
+
+def _make_records(making: Making, status: bytes, *, below: Sequence[Digest], epoch_s: int) -> LayerResult:
     with (
         making.store.layers.ingest_dir() as ingest,
         translate_os_errors("write the packages' status"),
@@ -222,6 +213,4 @@ def make_records(making: Making, paragraphs: Sequence[str], *, below: Sequence[D
         os.chmod(f"{ingest}/tree/{STATUS}", 0o644)
         os.rename(f"{root.upper}/{_LINKER}", f"{ingest}/tree/{_LINKER}")
         owners: dict[bytes, tuple[int, int]] | None = {} if making.tier.name == "single" else None
-        layer = commit_tree(making.store, ingest, mtime_cap=epoch_s, owners=owners)
-    keep_layer(making.store, key, layer)
-    return AddedLayer(layer=layer, cached=False)
+        return commit_tree(making.store, ingest, mtime_cap=epoch_s, owners=owners)
