@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.build.context.memory import Memory
 from carboy.build.files import is_ignored, list_files
+from carboy.environments.groups import MadeLayer
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, take_layer
 
@@ -220,12 +221,12 @@ def commit_all(
     *,
     target: str,
     log: Callable[[str], None],
-) -> list[tuple[DataGroup, LayerResult, bool]]:
+) -> tuple[MadeLayer, ...]:
     """Return the layers of all groups, lowest first, each with whether it was there."""
     made = []
     for group in groups:
         taken = take_layer(store, f"layer:data:{group.key}", partial(commit_data, store, folder, group, target=target))
         if not taken.cached:
             log(f"layer with {group.title}: {taken.layer.size_bytes / 1e6:.1f} MB")
-        made.append((group, taken.layer, taken.cached))
-    return made
+        made.append(MadeLayer(layer=taken.layer, content=group.title, cached=taken.cached))
+    return tuple(made)

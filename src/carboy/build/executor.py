@@ -39,7 +39,7 @@ from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.bootstrap.archive import ArchiveConfig
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler, Resolved
     from carboy.environments.conda.install import CondaAssembler, CondaRequest
+    from carboy.environments.groups import MadeLayer
     from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler, SourceArchive
     from carboy.linux.identity import Tier
     from carboy.runtime.native.launch import NativeRuntime
@@ -372,7 +373,7 @@ class _Execution:
 
     def _conda(self, step: CondaStep) -> bool:
         from carboy.build.conda import find_python
-        from carboy.environments.install import describe_made
+        from carboy.environments.groups import describe_made
 
         assembler, request = self._conda_request(step)
         made = assembler.assemble(request, log=self._context.progress.log)
@@ -382,10 +383,12 @@ class _Execution:
         self._interpreter = f"{python} in {PREFIX}"
         self._key = step_key(step, parent=self._key, inputs=(made.lock,))
         self._detail = "" if made.cached else describe_made(made.layers)
-        self._layers += [
-            BuiltLayer(layer=item.layer, created_by=f"carboy: conda {item.content}") for item in made.layers
-        ]
+        self._put("conda", made.layers)
         return made.cached
+
+    def _put(self, kind: str, layers: Sequence[MadeLayer]) -> None:
+        """Put the layers of a step into the image, each with what its history says of it."""
+        self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: {kind} {item.content}") for item in layers]
 
     def _request(self, step: EnvironmentStep) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.host import read_index_config
@@ -424,15 +427,13 @@ class _Execution:
         return pack_sources(wanted, self._plan.folder, ignore=ignore, cache=f"{self._context.home.cache}/sources")
 
     def _environment(self, step: EnvironmentStep) -> bool:
-        from carboy.environments.install import describe_made
+        from carboy.environments.groups import describe_made
 
         assembler, request = self._request(step)
         made = self._assemble(assembler, request, step)
         self._lock = made.lock
         self._detail = "" if made.cached else describe_made(made.layers, fetched=made.fetched)
-        self._layers += [
-            BuiltLayer(layer=item.layer, created_by=f"carboy: python {item.content}") for item in made.layers
-        ]
+        self._put("python", made.layers)
         return made.cached
 
     def _r_key(self, step: RStep) -> str:
@@ -477,7 +478,7 @@ class _Execution:
         )
         self._r_lock = "".join(f"{line}\n" for line in resolved.all_lines)
         self._detail = "" if cached else describe_made(made)
-        self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: r {item.content}") for item in made]
+        self._put("r", made)
         return cached
 
     def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest, step: EnvironmentStep) -> Environment:
@@ -511,9 +512,7 @@ class _Execution:
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
         layers = assemble_tools(request, assembler, store=context.store, log=context.progress.log)
         self._key = step_key(step, parent=self._key)
-        self._layers += [
-            BuiltLayer(layer=item.layer, created_by=f"carboy: tools, python {item.content}") for item in layers
-        ]
+        self._put("tools, python", layers)
         return all(item.cached for item in layers)
 
     def _data(self, step: DataStep) -> bool:
@@ -523,8 +522,8 @@ class _Execution:
         files = read_data(folder, step.paths, step.ignore, cache_dir=f"{context.home.cache}/contexts")
         groups = plan_data(files, target=step.target)
         made = commit_all(context.store, folder, groups, target=step.target, log=context.progress.log)
-        self._layers += [BuiltLayer(layer=layer, created_by=f"carboy: data {group.title}") for group, layer, _ in made]
-        new = [group.title for group, _, cached in made if not cached]
+        self._put("data", made)
+        new = [item.content for item in made if not item.cached]
         named = f": {', '.join(new)}" if len(new) <= 3 else ""
         self._detail = f"{len(new)} of {len(made)} layers{named}" if new else ""
         return not new

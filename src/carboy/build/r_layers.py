@@ -12,12 +12,11 @@ from carboy.bootstrap.added.layers import find_files, find_plain, install_above,
 from carboy.bootstrap.deb.index import Package
 from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
 from carboy.bootstrap.errors import ArchiveUnreachableError, ResolveError
-from carboy.environments.groups import plan_groups
+from carboy.environments.groups import MadeLayer, plan_groups
 from carboy.environments.lock import Package as Grouped
 from carboy.environments.r.library import Source
 from carboy.environments.r.versions import find_upstream
 from carboy.environments.r.wants import RPackage
-from carboy.layers.apply import LayerResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,15 +30,6 @@ CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
 TOOLS = ("r-base-dev",)
 OWN_LAYERS, BINS = 32, 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RLayer:
-    """A layer, what is in it in a few words, and whether it was there already."""
-
-    layer: LayerResult
-    content: str
-    cached: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +68,7 @@ class RAssembler:
 
     def make(
         self, step: RStep, *, key: str, fresh: bool, check: Callable[[Resolved], None]
-    ) -> tuple[Resolved, list[RLayer], bool]:
+    ) -> tuple[Resolved, list[MadeLayer], bool]:
         """Return what the packages come to, their layers, lowest first, and whether all of it was there.
 
         ``check`` raises for a result that is to be refused. What an archive has no more is chosen anew. Raises ``CarboyError``.
@@ -156,36 +146,36 @@ class RAssembler:
             hashes=hashes,
         )
 
-    def assemble(self, step: RStep, resolved: Resolved) -> list[RLayer]:
+    def assemble(self, step: RStep, resolved: Resolved) -> list[MadeLayer]:
         """Return the layers, lowest first, durable in the store; what is there already is neither fetched nor made.
 
         Raises ``CarboyError``.
         """
         making, base, epoch_s = self._making, self._base.diff_id, self._base.epoch_s
-        layers: list[RLayer] = []
+        layers: list[MadeLayer] = []
         paragraphs: list[str] = []
         with open_archive(making) as archive:
             plain = find_plain(making, archive, resolved.packages, base=base)
             others, own = divide_packages(resolved.packages, plain)
             if others:
                 below = install_above(making, archive, others, below=[base], epoch_s=epoch_s)
-                layers.append(RLayer(layer=below.layer, content=_describe(others), cached=below.cached))
+                layers.append(MadeLayer(layer=below.layer, content=_describe(others), cached=below.cached))
             for group in _group(own):
                 found = find_files(making, group)
                 layer, texts = found or make_files(making, group, archive.fetch(group))
                 paragraphs += texts
-                layers.append(RLayer(layer=layer, content=_describe(group), cached=found is not None))
+                layers.append(MadeLayer(layer=layer, content=_describe(group), cached=found is not None))
                 if found is None:
                     making.progress.log(f"layer with {_describe(group)}: {layer.size_bytes / 1e6:.1f} MB")
             if own:
                 chain = [base, *(item.layer.diff_id for item in layers)]
                 made = make_records(making, paragraphs, below=chain, epoch_s=epoch_s)
-                layers.append(RLayer(layer=made.layer, content="packages' status", cached=made.cached))
+                layers.append(MadeLayer(layer=made.layer, content="packages' status", cached=made.cached))
             if resolved.sources:
                 layers += self._build(step, resolved, archive, layers)
         return layers
 
-    def _build(self, step: RStep, resolved: Resolved, archive: Archive, layers: Sequence[RLayer]) -> list[RLayer]:
+    def _build(self, step: RStep, resolved: Resolved, archive: Archive, layers: Sequence[MadeLayer]) -> list[MadeLayer]:
         from carboy.environments.r.install import SourceInstaller
 
         making, base = self._making, self._base
@@ -215,7 +205,7 @@ class RAssembler:
             chain += [group.layer.diff_id for group in groups if group.layer is not None]
             wanted = [source for source in resolved.sources if source.name in missing]
             installer.install(wanted, made, below=chain, epoch_s=base.epoch_s)
-        return [RLayer(layer=g.require_layer(), content=g.title, cached=g not in made) for g in groups]
+        return [MadeLayer(layer=g.require_layer(), content=g.title, cached=g not in made) for g in groups]
 
 
 def find_needed(source: Source, packages: Sequence[Package]) -> list[str]:
@@ -288,7 +278,7 @@ def _decode_package(item: Mapping[str, Any]) -> Package:
     return Package(**{**item, "provides": tuple((name, version) for name, version in item["provides"])})
 
 
-def describe_made(layers: Sequence[RLayer]) -> str:
+def describe_made(layers: Sequence[MadeLayer]) -> str:
     """Return in a few words which layers were made."""
     made = [item for item in layers if not item.cached]
     if not made:

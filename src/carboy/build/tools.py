@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import carboy.environments.jupyter as programs
 from carboy.build.files import commit_files, fingerprint
 from carboy.build.workbench import SCRIPTS
+from carboy.environments.groups import MadeLayer
 from carboy.environments.host import read_index_config
 from carboy.environments.install import (
     TOOLS,
-    EnvironmentLayer,
     EnvironmentRequest,
     PackageAssembler,
     installer_version,
@@ -50,7 +50,7 @@ def plan_tools(
 
 def assemble_tools(
     request: EnvironmentRequest, assembler: PackageAssembler, *, store: Store, log: Callable[[str], None]
-) -> tuple[EnvironmentLayer, ...]:
+) -> tuple[MadeLayer, ...]:
     """Return the layers of the tools, lowest first, durable in the store; those that are there are not made again.
 
     Raises ``CarboyError``.
@@ -59,10 +59,10 @@ def assemble_tools(
     return (*made.layers, _put_programs(store, epoch_s=request.epoch_s))
 
 
-def _put_programs(store: Store, *, epoch_s: int) -> EnvironmentLayer:
+def _put_programs(store: Store, *, epoch_s: int) -> MadeLayer:
     folder = os.path.dirname(programs.__file__)
     key = f"layer:programs:{SCRIPTS}:{epoch_s}:{fingerprint(folder, _IGNORED)}"
     taken = take_layer(
         store, key, lambda: commit_files(store, folder, target=SCRIPTS, ignore=_IGNORED, mtime_s=epoch_s)
     )
-    return EnvironmentLayer(layer=taken.layer, content=f"programs in {SCRIPTS}", cached=taken.cached)
+    return MadeLayer(layer=taken.layer, content=f"programs in {SCRIPTS}", cached=taken.cached)

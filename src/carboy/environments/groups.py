@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carboy.environments.lock import Package
+
+if TYPE_CHECKING:
+    from carboy.layers.apply import LayerResult
 
 FORMAT = 2
 LARGE_BYTES = 1_000_000
@@ -63,3 +67,45 @@ def _key(group: Sequence[Package], *, interpreter: str, base: str) -> str:
     below = base if any(package.built for package in group) else ""
     value = [FORMAT, interpreter, below, [package.requirement for package in group]]
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLayer:
+    """A layer of an image, what is in it in a few words, and whether it was there already."""
+
+    layer: LayerResult
+    content: str
+    cached: bool
+
+
+def name_layers(
+    groups: Sequence[Group], found: Mapping[str, Sequence[LayerResult]], *, made: Sequence[Group], untitled: str = ""
+) -> tuple[MadeLayer, ...]:
+    """Return all layers of ``groups``, those that were cut into parts included; ``found`` has them by the groups' keys.
+
+    ``made`` are the groups whose layers were not there, ``untitled`` names one that has no packages.
+    """
+    layers = []
+    for group in groups:
+        parts = found[group.key]
+        for number, layer in enumerate(parts):
+            part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
+            content = f"{group.title or untitled}{part}"
+            layers.append(MadeLayer(layer=layer, content=content, cached=group not in made))
+    return tuple(layers)
+
+
+def describe_made(layers: Sequence[MadeLayer], *, fetched: int = 0) -> str:
+    """Return in a few words what was done: "fetched 1 package, made 1 layer of 25: tabulate 0.10.0"."""
+    made = [item for item in layers if not item.cached]
+    if not made:
+        return "each layer is there"
+    words = [f"fetched {_count(fetched, 'package')}"] if fetched else []
+    if len(made) == len(layers):
+        return ", ".join([*words, f"made {_count(len(made), 'layer')}"])
+    named = f": {', '.join(item.content for item in made)}" if len(made) <= 3 else ""
+    return ", ".join([*words, f"made {_count(len(made), 'layer')} of {len(layers)}{named}"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

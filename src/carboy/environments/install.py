@@ -18,7 +18,7 @@ from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.failures import explain_failure
-from carboy.environments.groups import Group, plan_groups
+from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
 from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, check_chosen, normalise, parse_pylock, render_lock
 from carboy.environments.reach import find_network
@@ -113,38 +113,13 @@ class EnvironmentRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentLayer:
-    """A layer of an environment, what is in it in a few words, and whether it was there already."""
-
-    layer: LayerResult
-    content: str
-    cached: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """Layers, lowest first, and the packages in them with their hashes, in pip's form; ``fetched`` were not in uv's cache."""
 
-    layers: tuple[EnvironmentLayer, ...]
+    layers: tuple[MadeLayer, ...]
     lock: str
     cached: bool
     fetched: int = 0
-
-
-def describe_made(layers: Sequence[EnvironmentLayer], *, fetched: int = 0) -> str:
-    """Return in a few words what was done: "fetched 1 package, made 1 layer of 25: tabulate 0.10.0"."""
-    made = [item for item in layers if not item.cached]
-    if not made:
-        return "each layer is there"
-    words = [f"fetched {_count(fetched, 'package')}"] if fetched else []
-    if len(made) == len(layers):
-        return ", ".join([*words, f"made {_count(len(made), 'layer')}"])
-    named = f": {', '.join(item.content for item in made)}" if len(made) <= 3 else ""
-    return ", ".join([*words, f"made {_count(len(made), 'layer')} of {len(layers)}{named}"])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Runtime(Protocol):
@@ -175,16 +150,9 @@ class PackageAssembler:
         fetched = _Fetched(log)
         if missing:
             found.update(self._install(request, missing, fetched.take))
-        layers = []
-        for group in groups:
-            parts = found[group.key]
-            content = group.title or f"environment in {request.root}"
-            for number, layer in enumerate(parts):
-                part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
-                layers.append(EnvironmentLayer(layer=layer, content=content + part, cached=group not in missing))
-        return Environment(
-            layers=tuple(layers), lock=render_lock(packages), cached=known and not missing, fetched=fetched.count
-        )
+        layers = name_layers(groups, found, made=missing, untitled=f"environment in {request.root}")
+        cached = known and not missing
+        return Environment(layers=layers, lock=render_lock(packages), cached=cached, fetched=fetched.count)
 
     def _find(
         self, request: EnvironmentRequest, packages: tuple[Package, ...]

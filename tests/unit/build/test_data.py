@@ -75,7 +75,7 @@ def build(store: Store, home: Home, folder: Path, *paths: str, ignore: tuple[str
     files = read_data(str(folder), paths, ignore, cache_dir=f"{home.cache}/contexts")
     groups = plan_data(files, target="/app")
     made = commit_all(store, str(folder), groups, target="/app", log=lambda _: None)
-    return [(str(layer.diff_id), cached) for _, layer, cached in made]
+    return [(str(item.layer.diff_id), item.cached) for item in made]
 
 
 def test_layers_hold_the_data_and_do_not_know_when_or_by_whom(store: Store, home: Home, folder: Path) -> None:

@@ -16,8 +16,8 @@ from carboy.environments.conda.channels import find_address
 from carboy.environments.conda.fetch import ChannelFetcher
 from carboy.environments.conda.solve import solve
 from carboy.environments.conda.wants import PREFIX, CondaPackage
-from carboy.environments.groups import Group, plan_groups
-from carboy.environments.install import MAX_LAYER_BYTES, PACKAGE_TIME_S, Environment, EnvironmentLayer
+from carboy.environments.groups import Group, name_layers, plan_groups
+from carboy.environments.install import MAX_LAYER_BYTES, PACKAGE_TIME_S, Environment
 from carboy.environments.lock import Package
 from carboy.environments.trees import list_parts, open_trees
 from carboy.errors import CarboyError
@@ -132,14 +132,9 @@ class CondaAssembler:
             wanted = {group.key: [by_identity[item.requirement] for item in group.packages] for group in missing}
             there = [layer for group in groups for layer in found[group.key]]
             found.update(self._make(request, wanted, there, python.version if python is not None else "", log))
-        layers = []
-        for group in groups:
-            parts = found[group.key]
-            for number, layer in enumerate(parts):
-                part = f" ({number + 1} of {len(parts)})" if len(parts) > 1 else ""
-                layers.append(EnvironmentLayer(layer=layer, content=group.title + part, cached=group not in missing))
+        layers = name_layers(groups, found, made=missing)
         lock = "".join(f"{package.line}\n" for package in packages)
-        return Environment(layers=tuple(layers), lock=lock, cached=known and not missing)
+        return Environment(layers=layers, lock=lock, cached=known and not missing)
 
     def _fetcher(self, channels: Sequence[str]) -> ChannelFetcher:
         if self._offline:
