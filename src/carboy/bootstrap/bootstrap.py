@@ -78,26 +78,12 @@ def _make(making: Making, key: str, *, now_s: float) -> BaseLayer:
     return make_deb_base(making, key, now_s=now_s)
 
 
-def fetch_base_files(
-    recipe: Recipe,
-    *,
-    snapshot: Snapshot,
-    store: Store,
-    home: Home,
-    runtime: Runtime,
-    tier: Tier,
-    archive: ArchiveConfig,
-    progress: Progress,
-) -> dict[str, str]:
+def fetch_base_files(making: Making) -> dict[str, str]:
     """Return the files of the cache that the base of a snapshot is made of, by their names there; what is missing is fetched.
 
-    Raises ``NotFetchedError`` when the archive's texts of that time are not kept any more.
+    ``making`` has that snapshot. Raises ``NotFetchedError`` when the archive's texts of that time are not kept any more.
     """
-    making = Making(
-        recipe=recipe, archive=archive, store=store, home=home, runtime=runtime, tier=tier, progress=progress,
-        snapshot=snapshot,
-    )  # fmt: skip
-    if recipe.known.format == "apk":
+    if making.recipe.known.format == "apk":
         from carboy.bootstrap.apk.make import plan_apk_base
         from carboy.bootstrap.make import fetch_files
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from carboy.base.web import read_web_settings
 from carboy.build.data import LABEL as DATA_LABEL
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from carboy.base.home import Home
-    from carboy.bootstrap.archive import ArchiveConfig
-    from carboy.bootstrap.layer import BaseLayer
-    from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.bundles.collect import Collected
     from carboy.build.bundles.offline import Offline
@@ -120,6 +118,19 @@ def check_covered(plan: Plan) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """The base that a plan begins with, and what it was made with, for what else is wanted of its archive."""
+
+    layer: BaseLayer
+    making: Making
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Its packages as lines of a lock."""
+        return tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in self.layer.packages)
+
+
 class _Execution:
     def __init__(self, plan: Plan, context: BuildContext) -> None:
         self._plan = plan
@@ -127,19 +138,18 @@ class _Execution:
         self._layers: list[BuiltLayer] = []
         self._steps: list[StepResult] = []
         self._key = self._base_key = ""
-        self._epoch_s = 0
-        self._packages = 0
+        self._made_base: _Base | None = None
         self._interpreter = ""
-        self._base_packages: tuple[str, ...] = ()
         self._lock = ""
         self._r_lock = ""
         self._conda_lock = ""
-        self._made_base: BaseLayer | None = None
-        self._recipe: Recipe | None = None
-        self._archive_config: ArchiveConfig | None = None
         self._detail = ""
-        self._archive: dict[str, Any] = {}
         self._descriptor: Descriptor | None = None
+
+    @property
+    def _ground(self) -> _Base:
+        assert self._made_base is not None, "a plan begins with its base"
+        return self._made_base
 
     def run(self) -> BuildResult:
         if self._context.offline is not None:
@@ -173,7 +183,7 @@ class _Execution:
         return BuildResult(
             descriptor=self._descriptor,
             size_bytes=sum(item.layer.size_bytes for item in self._layers),
-            packages=self._packages,
+            packages=len(self._ground.layer.packages),
             network=self._plan.network,
             steps=tuple(self._steps),
             notes=self._plan.notes,
@@ -201,7 +211,7 @@ class _Execution:
         return LockFile(
             inputs=self._plan.inputs,
             base=base,
-            base_packages=self._base_packages,
+            base_packages=self._ground.lines,
             python=python,
             r=r,
             r_sources=sources,
@@ -236,26 +246,24 @@ class _Execution:
         from carboy.bootstrap.snapshot import find_snapshot
         from carboy.build.bundles.collect import describe_base
 
-        context = self._context
-        recipe, archive = self._plan_base(step)
-        snapshot = find_snapshot(self._archive)
+        base = self._ground
+        snapshot = find_snapshot(base.layer.archive)
         try:
-            files = fetch_base_files(
-                recipe, snapshot=snapshot, store=context.store, home=context.home, runtime=context.runtime,
-                tier=context.tier, archive=archive, progress=context.progress,
-            )  # fmt: skip
+            files = fetch_base_files(replace(base.making, snapshot=snapshot))
         except NotFetchedError:
-            if context.refresh:
+            if self._context.refresh:
                 raise
             # It was made when states were not kept, or they were cleaned away: the base as it is now.
-            self._context = replace(context, refresh=True)
+            self._context = replace(self._context, refresh=True)
             self._layers.clear()
             self._base(step)
             return self._collect_base(step)
-        return describe_base(recipe, base=step.base, snapshot=snapshot, files=files)
+        return describe_base(base.making.recipe, base=step.base, snapshot=snapshot, files=files)
 
-    def _plan_base(self, step: BaseStep) -> tuple[Recipe, ArchiveConfig]:
+    def _plan_base(self, step: BaseStep) -> Making:
+        """Return what a base is made with; how the host reaches its archive is read for that."""
         from carboy.bootstrap.archive import read_archive_config
+        from carboy.bootstrap.layer import Making
         from carboy.bootstrap.recipe import parse_recipe
         from carboy.build.solver.recipes import read_archive_settings
         from carboy.oci.platform import Platform
@@ -271,14 +279,21 @@ class _Execution:
         archive = read_archive_config(
             context.environ, recipe=recipe, mirror=context.mirror, security=context.security, settings=settings
         )
-        return recipe, archive
+        return Making(
+            recipe=recipe,
+            archive=archive,
+            store=context.store,
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            progress=context.progress,
+        )
 
-    def _bootstrap(self, step: BaseStep) -> BaseLayer:
+    def _bootstrap(self, step: BaseStep, making: Making) -> BaseLayer:
         from carboy.bootstrap.bootstrap import bootstrap, find_base
 
-        context = self._context
-        recipe, archive = self._plan_base(step)
-        snapshot = self._revisit(recipe, archive)
+        context, recipe, archive = self._context, making.recipe, making.archive
+        snapshot = self._revisit(making)
         if context.offline is not None:
             snapshot = context.offline.find_snapshot(recipe, base=step.base)
             if snapshot is None and find_base(recipe, store=context.store, archive=archive) is None:
@@ -298,7 +313,7 @@ class _Execution:
             snapshot=snapshot,
         )
 
-    def _revisit(self, recipe: Recipe, archive: ArchiveConfig) -> Snapshot | None:
+    def _revisit(self, making: Making) -> Snapshot | None:
         """Return the state of the archive that was asked for, with its packages fetched; None where it is not kept any more."""
         from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError
 
@@ -308,31 +323,24 @@ class _Execution:
         from carboy.bootstrap.bootstrap import fetch_base_files
 
         try:
-            fetch_base_files(
-                recipe, snapshot=context.snapshot, store=context.store, home=context.home, runtime=context.runtime,
-                tier=context.tier, archive=archive, progress=context.progress,
-            )  # fmt: skip
+            fetch_base_files(replace(making, snapshot=context.snapshot))
         except (NotFetchedError, ArchiveUnreachableError):
             return None  # the archive as it is now, which is told from the one that it was
         return context.snapshot
 
     def _base(self, step: BaseStep) -> bool:
-        base = self._bootstrap(step)
-        self._epoch_s = base.epoch_s
-        self._packages = len(base.packages)
+        making = self._plan_base(step)
+        base = self._bootstrap(step, making)
+        self._made_base = _Base(layer=base, making=making)
         self._interpreter = " ".join(
             f"{name}={version}" for name, version, _ in base.packages if name.startswith("libpython3")
         )
-        self._base_packages = tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in base.packages)
-        if self._plan.locked_base and (drift := explain_drift(self._plan.locked_base, self._base_packages)):
+        if self._plan.locked_base and (drift := explain_drift(self._plan.locked_base, self._made_base.lines)):
             raise CarboyError(
                 f"the base {step.base} is not the one that carboy.lock names",
                 details="\n".join(drift),
                 hint="`carboy lock` takes what the archive has now; a mirror of that day's archive has what was locked",
             )
-        self._made_base = base
-        self._recipe, self._archive_config = self._plan_base(step)
-        self._archive = dict(base.archive)
         layer = LayerResult(diff_id=base.diff_id, size_bytes=base.size_bytes)
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
         self._key = self._base_key = step_key(step, parent="", inputs=(str(base.diff_id),))
@@ -347,9 +355,9 @@ class _Execution:
         request = plan_request(
             step,
             base=[item.layer.diff_id for item in self._layers],
-            base_packages=self._base_packages,
+            base_packages=self._ground.lines,
             key=self._key,
-            epoch_s=self._epoch_s,
+            epoch_s=self._ground.layer.epoch_s,
         )
         assembler = CondaAssembler(
             store=context.store,
@@ -405,7 +413,7 @@ class _Execution:
             base=tuple(item.layer.diff_id for item in self._layers),
             key=self._key,
             interpreter=self._interpreter,
-            epoch_s=self._epoch_s,
+            epoch_s=self._ground.layer.epoch_s,
             indexes=read_index_config(context.environ),
             python=f"{PREFIX}/bin/python" if step.above_conda else PYTHON,
             has_packages=step.above_conda,
@@ -438,28 +446,14 @@ class _Execution:
 
     def _r_key(self, step: RStep) -> str:
         """Return the key of what R packages depend on: the base, and nothing else that is above it."""
-        assert self._made_base is not None, "a plan begins with its base"
         self._key = step_key(step, parent=self._key)
-        return step_key(step, parent="", inputs=(str(self._made_base.diff_id),))
+        return step_key(step, parent="", inputs=(str(self._ground.layer.diff_id),))
 
     def _r_assembler(self) -> RAssembler:
-        from carboy.bootstrap.layer import Making
         from carboy.build.r_layers import RAssembler
 
-        assert self._made_base is not None, "a plan begins with its base"
-        assert self._recipe is not None, "a plan begins with its base"
-        assert self._archive_config is not None, "a plan begins with its base"
-        context = self._context
-        making = Making(
-            recipe=self._recipe,
-            archive=self._archive_config,
-            store=context.store,
-            home=context.home,
-            runtime=context.runtime,
-            tier=context.tier,
-            progress=context.progress,
-        )
-        return RAssembler(making, self._made_base, environ=context.environ)
+        base = self._ground
+        return RAssembler(base.making, base.layer, environ=self._context.environ)
 
     def _check_r(self, resolved: Resolved) -> None:
         """Raise ``CarboyError`` where R's packages are others than a lock names, which counts."""
@@ -507,7 +501,7 @@ class _Execution:
             base=self._layers[0].layer.diff_id,
             key=step_key(step, parent=self._base_key),
             interpreter=self._interpreter,
-            epoch_s=self._epoch_s,
+            epoch_s=self._ground.layer.epoch_s,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
         layers = assemble_tools(request, assembler, store=context.store, log=context.progress.log)
@@ -529,7 +523,7 @@ class _Execution:
         return not new
 
     def _files(self, step: FilesStep) -> bool:
-        folder, mtime_s = self._plan.folder, self._epoch_s
+        folder, mtime_s = self._plan.folder, self._ground.layer.epoch_s
         inputs = (fingerprint(folder, step.ignore, step.apart),)
         self._key = step_key(step, parent=f"times:{mtime_s}", inputs=inputs)
 
@@ -549,7 +543,8 @@ class _Execution:
 
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
-        record = json.dumps(self._archive, sort_keys=True, separators=(",", ":"))
+        base = self._ground.layer
+        record = json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":"))
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
         key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, self._conda_lock, *layers))}"
         entry = store.cache.get(key)
@@ -570,7 +565,7 @@ class _Execution:
                 **({DATA_LABEL: json.dumps(step.data)} if step.data else {}),
             },
         )
-        created = format_time(self._epoch_s)
+        created = format_time(base.epoch_s)
         descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")
         value = {"digest": str(descriptor.digest), "size": descriptor.size}
         store.cache.put(key, "image", value, [descriptor.digest])
