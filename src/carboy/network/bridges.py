@@ -32,6 +32,8 @@ _RUN = "/run/carboy"
 _IPV4 = "/proc/sys/net/ipv4"
 _IPV6 = "/proc/sys/net/ipv6/conf"
 _ULA_BITS = 64
+# Devices of ours lead to no other machine; containers' have routes all the same, the kernel's own for IPv6.
+_OURS = (nftables.BRIDGE_PREFIX, DEVICE_PREFIX)
 
 
 class Bridge:
@@ -362,7 +364,7 @@ def _ensure_forwarding(here: Netlink, lock: Lock) -> list[str]:
     names = [
         link.name
         for link in netlink.list_links(here)
-        if link.index in outward and not link.name.startswith(nftables.BRIDGE_PREFIX) and link.name != "lo"
+        if link.index in outward and not link.name.startswith(_OURS) and link.name != "lo"
     ]
     opened = [name for name in names if _read(f"{_IPV4}/conf/{name}/forwarding") == "0"]
     guarded = sorted({*(name for name in remembered if name in names), *opened})
@@ -401,15 +403,15 @@ def _read(path: str) -> str:
 
 
 def _write(path: str, value: str) -> None:
-    """Set a kernel setting; one that this kernel does not have (IPv6 off, an older Linux) is fine."""
+    """Set a kernel setting; one that is not there is fine: IPv6 off, an older Linux, a device that goes at this moment."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except FileNotFoundError:  # of a device that goes it is write(2) that says so
         return
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
 
 
 # --- the end ------------------------------------------------------------------------------------------------------

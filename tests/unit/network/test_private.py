@@ -163,6 +163,31 @@ def test_what_a_killed_container_left_is_cleaned_by_the_next_call(site: Site) ->
     assert read_state(site.host) == before
 
 
+def test_a_setting_that_goes_while_it_is_written_stops_nothing(site: Site) -> None:
+    # The kernel's answer for a device that goes between open(2) and write(2), had from a setting that always gives it.
+    script = """
+    from carboy.network import bridges
+    path = "/proc/sys/net/ipv4/tcp_congestion_control"
+    before = open(path).read()
+    try:
+        open(path, "w").write("no-such-control")
+    except FileNotFoundError:
+        bridges._write(path, "no-such-control")
+    print(open(path).read() == before)
+    """
+    assert run_in_space(site.host, script).strip() == "True"
+
+
+def test_devices_of_containers_lead_nowhere_and_are_not_opened(site: Site) -> None:
+    attach(site)
+    attach(site)  # the first one's device has the kernel's own route for IPv6 now
+    script = """
+    import os
+    print(open(f"/run/carboy/forwarding-{os.stat('/proc/self/ns/net').st_ino}").read())
+    """
+    assert run_in_space(site.host, script).split() == ["up0"]
+
+
 def test_row_102_rules_lost_in_a_firewall_reload_come_back(site: Site) -> None:
     attach(site)
     run_in_space(
