@@ -73,6 +73,65 @@ def spawn_own(module: str, *, fds: Mapping[int, int], program: str | None = None
     return spawn(argv, fds=fds, new_session=True, program=program)
 
 
+class Piped:
+    """A program that runs, and ``fd``, which reads what it writes to its descriptors ``outputs``; all else as :func:`spawn`.
+
+    A context manager: at its end nobody listens any more, the program is waited for, and ``status`` is its exit status.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        outputs: Sequence[int] = (1,),
+        fds: Mapping[int, int] | None = None,
+    ) -> None:
+        self.status = -1
+        self.fd, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = spawn(argv, env=env, fds={**(fds or {}), **dict.fromkeys(outputs, write)})
+        except BaseException:
+            os.close(self.fd)
+            raise
+        finally:
+            os.close(write)
+
+    def __enter__(self) -> Piped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+        self.status = wait(self._pid)
+
+
+def ask(
+    argv: Sequence[str], question: bytes, *, env: Mapping[str, str], max_bytes: int, ends: tuple[int, int] = (0, 1)
+) -> tuple[int, bytes]:
+    """Start a program, give it the question, and return its exit status and what it answers, ``max_bytes`` of that at most.
+
+    It reads the first of ``ends`` to its end, then writes to the second; its standard error is this process's own. One that
+    ends without listening is no error: its status says why. Raises ``CarboyError`` when it cannot be started.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        program = Piped(argv, env=env, outputs=ends[1:], fds={2: 2, ends[0]: read})
+    except BaseException:
+        os.close(write)
+        raise
+    finally:
+        os.close(read)
+    with program:
+        try:
+            with open(write, "wb") as file:
+                file.write(question)
+        except BrokenPipeError:
+            pass
+        with open(program.fd, "rb", closefd=False) as file:
+            answer = file.read(max_bytes)
+    return program.status, answer
+
+
 def wait(pid: int) -> int:
     """Reap a child and return its exit status, 128 + n when signal n ended it."""
     _, status = os.waitpid(pid, 0)

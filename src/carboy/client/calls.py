@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from carboy.base.proc import spawn, wait
+from carboy.base.proc import ask
 from carboy.errors import CarboyError
 
 MAX_ANSWER_BYTES = 256 * 2**20
@@ -30,24 +30,8 @@ def call(method: str, **values: Any) -> Any:
 
     The caller's environment counts (CARBOY_HOME, proxies). Raises ``CarboyError`` as the method does.
     """
-    ask_read, ask_write = os.pipe2(os.O_CLOEXEC)
-    answer_read, answer_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = spawn(_find_command(_WORKER), env=dict(os.environ), fds={2: 2, 3: ask_read, 4: answer_write})
-    except BaseException:
-        for fd in (ask_write, answer_read):
-            os.close(fd)
-        raise
-    finally:
-        os.close(ask_read)
-        os.close(answer_write)
-    try:
-        with open(ask_write, "wb") as file:
-            file.write(json.dumps({"method": method, "values": values}).encode())
-        with open(answer_read, "rb") as file:
-            data = file.read(MAX_ANSWER_BYTES)
-    finally:
-        status = wait(pid)
+    question = json.dumps({"method": method, "values": values}).encode()
+    status, data = ask(_find_command(_WORKER), question, env=os.environ, max_bytes=MAX_ANSWER_BYTES, ends=(3, 4))
     if not data:
         raise CarboyError(f"{method}: the engine's process ended with status {status} without an answer")
     answer = json.loads(data)

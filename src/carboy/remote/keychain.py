@@ -61,25 +61,8 @@ def _run(name: str, verb: str, text: str, environ: Mapping[str, str]) -> tuple[i
     if program is None:
         hint = f"install docker-credential-{name}, or take it out of config.json and log in again"
         raise CarboyError(f"docker-credential-{name} is not on the PATH, and config.json asks for it", hint=hint)
-    read, write = os.pipe2(os.O_CLOEXEC)
-    own_read, own_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = proc.spawn([program, verb], env=dict(environ), fds={0: read, 1: own_write, 2: 2})
-    except BaseException:
-        os.close(write)
-        os.close(own_read)
-        raise
-    finally:
-        os.close(read)
-        os.close(own_write)
-    try:
-        with open(write, "wb") as file:
-            file.write(text.encode())
-    except BrokenPipeError:
-        pass  # its status says why it did not listen
-    with open(own_read, "rb") as file:
-        output = file.read(MAX_OUTPUT_BYTES)
-    return proc.wait(pid), output.decode("utf-8", "replace").strip()
+    status, output = proc.ask([program, verb], text.encode(), env=environ, max_bytes=MAX_OUTPUT_BYTES)
+    return status, output.decode("utf-8", "replace").strip()
 
 
 def _failed(name: str, verb: str, status: int, output: str) -> CarboyError:

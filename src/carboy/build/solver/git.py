@@ -60,9 +60,8 @@ class GitProgram:
 
     def ask(self, *arguments: str) -> bool:
         """Return whether a command succeeds."""
-        with _Started(self._argv(arguments), self._environ(PROTOCOLS), with_errors=True) as started:
-            started.read()
-        return started.status == 0
+        status, _ = self._read(arguments, self._environ(PROTOCOLS))
+        return status == 0
 
     def run(self, *arguments: str, protocols: str = "", index: str = "") -> str:
         """Run a command and return what it printed. Raises ``CarboyError`` with that when it fails.
@@ -70,12 +69,11 @@ class GitProgram:
         ``protocols`` are allowed in place of those of the network; ``index`` is a file for the state of the checkout.
         """
         env = self._environ(protocols or PROTOCOLS) | ({"GIT_INDEX_FILE": index} if index else {})
-        with _Started(self._argv(arguments), env, with_errors=True) as started:
-            output = started.read().decode("utf-8", "replace")
-        if started.status:
+        status, output = self._read(arguments, env)
+        if status:
             command = next(word for word in arguments if not word.startswith(("-", "/")))
             raise CarboyError(
-                f"git {command} ended with status {started.status}",
+                f"git {command} ended with status {status}",
                 details=redact(output.strip()),
                 hint="check the address",
             )
@@ -86,7 +84,7 @@ class GitProgram:
 
         Raises ``CarboyError`` for a record of more than ``MAX_RECORD_BYTES``.
         """
-        with _Started(self._argv(arguments), self._environ(PROTOCOLS), with_errors=False) as started:
+        with proc.Piped(self._argv(arguments), env=self._environ(PROTOCOLS)) as started:  # it ends when nobody listens
             rest = b""
             while chunk := os.read(started.fd, _CHUNK_BYTES):
                 *whole, rest = (rest + chunk).split(b"\0")
@@ -94,37 +92,16 @@ class GitProgram:
                 if len(rest) > MAX_RECORD_BYTES:
                     raise CarboyError("the repository has names that are too long", hint="check the address")
 
+    def _read(self, arguments: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
+        """Return the exit status, and what it prints, to its end and with its errors, as much as is kept of that."""
+        output = b""
+        with proc.Piped(self._argv(arguments), env=env, outputs=(1, 2)) as started:
+            while chunk := os.read(started.fd, _CHUNK_BYTES):
+                output += chunk[: MAX_OUTPUT_BYTES - len(output)]
+        return started.status, output.decode("utf-8", "replace")
+
     def _argv(self, arguments: tuple[str, ...]) -> list[str]:
         return [self._program, *(word for item in _CONFIG for word in ("-c", item)), *arguments]
 
     def _environ(self, protocols: str) -> dict[str, str]:
         return {**self._env, "GIT_ALLOW_PROTOCOL": protocols}
-
-
-class _Started:
-    """A command that runs, its output at ``fd``; ``status`` is there afterwards."""
-
-    def __init__(self, argv: list[str], env: Mapping[str, str], *, with_errors: bool) -> None:
-        self.status = -1
-        self.fd, write = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._pid = proc.spawn(argv, env=env, fds={1: write, **({2: write} if with_errors else {})})
-        except BaseException:
-            os.close(self.fd)
-            raise
-        finally:
-            os.close(write)
-
-    def __enter__(self) -> _Started:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)  # git ends when nobody listens
-        self.status = proc.wait(self._pid)
-
-    def read(self) -> bytes:
-        """Return what it prints, to its end, as much as is kept of that."""
-        output = b""
-        while chunk := os.read(self.fd, _CHUNK_BYTES):
-            output += chunk[: MAX_OUTPUT_BYTES - len(output)]
-        return output

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from carboy.base.config import FILE
 from carboy.base.fs import translate_os_errors
 from carboy.base.home import open_home
-from carboy.base.proc import spawn, wait
+from carboy.base.proc import ask
 from carboy.engine.context import Engine
 from carboy.engine.verification.copying import copy_folder
 from carboy.errors import CarboyError
@@ -148,24 +148,8 @@ def _plan_environ(environ: Mapping[str, str], home: str, settings: Settings) -> 
 
 def _call(program: Sequence[str], request: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """Let a process of its own build, and return its answer. Raises ``CarboyError`` as the build does."""
-    ask_read, ask_write = os.pipe2(os.O_CLOEXEC)
-    answer_read, answer_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = spawn(program, env=environ, fds={2: 2, ASK_FD: ask_read, ANSWER_FD: answer_write})
-    except BaseException:
-        os.close(ask_write)
-        os.close(answer_read)
-        raise
-    finally:
-        os.close(ask_read)
-        os.close(answer_write)
-    try:
-        with open(ask_write, "wb") as file:
-            file.write(json.dumps(request).encode())
-        with open(answer_read, "rb") as file:
-            data = file.read(MAX_ANSWER_BYTES)
-    finally:
-        status = wait(pid)
+    question = json.dumps(request).encode()
+    status, data = ask(program, question, env=environ, max_bytes=MAX_ANSWER_BYTES, ends=(ASK_FD, ANSWER_FD))
     if not data:
         raise CarboyError(f"the rebuild's process ended with status {status} without an answer")
     answer: dict[str, Any] = json.loads(data)
