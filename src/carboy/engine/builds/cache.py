@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 REGULAR, MOUNT, GIT, LOCAL = "regular", "exec.cachemount", "source.git.checkout", "source.local"
 DOWNLOADS, RECORDS = "downloads", "records"
 TYPES = (REGULAR, MOUNT, GIT, LOCAL, DOWNLOADS, RECORDS)
-# Entries of the store's cache that are content's, and those that only remember.
-_CONTENT = frozenset({"layer", "download", "bootstrap", "image", "compressed", "fetched"})
+# Entries of the store's cache that only remember, and those that are content's.
 _MEMORIES = {"build": "a build", "step": "a step", "files": "digests of files", "location": "where blobs are"}
 _MEANINGS = {
     "layer": "a step's layer", "download": "fetched by ADD", "bootstrap": "a base", "image": "an image",
@@ -143,7 +142,7 @@ def _list_content(engine: Engine) -> list[CachePiece]:
     oldest_s = store.claims.oldest_lease_s()
     by_digest: dict[str, list[CacheRow]] = {}
     for row in rows:
-        if row.kind in _CONTENT:
+        if row.kind in _MEANINGS:
             for digest in row.digests:
                 by_digest.setdefault(digest, []).append(row)
     pieces = []
@@ -163,12 +162,7 @@ def _list_content(engine: Engine) -> list[CachePiece]:
         CachePiece(
             id=row.key.rpartition(":")[2][:12],
             type=RECORDS,
-            description={
-                "build": "a build",
-                "step": "a step",
-                "files": "digests of files",
-                "location": "where blobs are",
-            }[row.kind],
+            description=_MEMORIES[row.kind],
             size_bytes=row.size_bytes,
             used_s=row.created_at_s,
             in_use=oldest_s is not None and row.created_at_s >= oldest_s,
