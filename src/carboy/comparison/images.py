@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -92,18 +92,28 @@ def judge(*, same_manifest: bool, settings: tuple[Setting, ...], same_layers: bo
     return ARCHIVE if all(one.name.startswith(_ARCHIVE_LABEL) for one in settings) else DIFFERENT
 
 
+def compare_documents(left: Side, right: Side) -> tuple[str, tuple[Setting, ...]]:
+    """Return the level on which two images are the same, and the settings that differ; no layer is read for it.
+
+    Raises ``CarboyError``.
+    """
+    one, other = left.read()[1], right.read()[1]
+    settings = compare_configs(one.raw, other.raw)
+    level = judge(
+        same_manifest=left.descriptor.digest == right.descriptor.digest,
+        settings=settings,
+        same_layers=one.diff_ids == other.diff_ids,
+    )
+    return level, settings
+
+
 def compare_images(left: Side, right: Side, around: Surroundings) -> ImageComparison:
     """Return what differs between two images, with reasons; files are read only of layers that differ.
 
     Raises ``CarboyError``. The caller holds leases.
     """
+    level, settings = compare_documents(left, right)
     one, other = left.read(), right.read()
-    settings = compare_configs(one[1].raw, other[1].raw)
-    level = judge(
-        same_manifest=left.descriptor.digest == right.descriptor.digest,
-        settings=settings,
-        same_layers=one[1].diff_ids == other[1].diff_ids,
-    )
     titles = [line.created_by for line in one[1].history if not line.empty_layer]
     layers = []
     rows = zip_longest(one[1].diff_ids, other[1].diff_ids, one[0].layers, other[0].layers, titles)
@@ -113,7 +123,7 @@ def compare_images(left: Side, right: Side, around: Surroundings) -> ImageCompar
         about = LayerDifference(number=number, title=title or "", left=str(a or ""), right=str(b or ""))
         if blob_a is None or blob_b is None:
             note = f"only in the {'rebuild' if blob_a is None else 'image'}"
-            layers.append(_with(about, note=note))
+            layers.append(replace(about, note=note))
             continue
         layers.append(_compare_layer(about, (left.store, blob_a.digest), (right.store, blob_b.digest), around))
     return ImageComparison(
@@ -139,10 +149,4 @@ def _compare_layer(
         notes.append("its members are in another order")
     elif not files:
         notes.append("its files are the same: only the archive is written otherwise")
-    return _with(about, files=files, note="; ".join(notes))
-
-
-def _with(about: LayerDifference, *, note: str, files: tuple[FileDifference, ...] = ()) -> LayerDifference:
-    return LayerDifference(
-        number=about.number, title=about.title, left=about.left, right=about.right, files=files, note=note
-    )
+    return replace(about, files=files, note="; ".join(notes))

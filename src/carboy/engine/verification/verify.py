@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.comparison.images import ARCHIVE, ImageComparison, Side, compare_images
+from carboy.comparison.images import ARCHIVE, EQUAL, ImageComparison, Side, compare_documents, compare_images
 from carboy.comparison.reasons import Surroundings
 from carboy.engine.images import resolve_image
 from carboy.engine.verification.conditions import Condition, Machine, Settings, choose_settings, describe_conditions
@@ -144,10 +144,9 @@ def _choose(engine: Engine, image: Descriptor, made: Rebuilt) -> Side:
 
 def _judge(engine: Engine, image: Descriptor, first: Rebuilt, second: Rebuilt) -> str:
     one, other = _choose(engine, image, first), _choose(engine, image, second)
-    none = Surroundings(values={})
-    if compare_images(Side(store=engine.store, descriptor=image), other, none).is_equal:
+    if compare_documents(Side(store=engine.store, descriptor=image), other)[0] in EQUAL:
         return SAME_HERE
-    return SAME_AGAIN if compare_images(one, other, none).is_equal else NEVER_SAME
+    return SAME_AGAIN if compare_documents(one, other)[0] in EQUAL else NEVER_SAME
 
 
 def _is_newer(comparison: ImageComparison) -> bool:
