@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from carboy.build.graph.ops import Base, list_ops
 from carboy.engine.dockerfile import plan_dockerfile
+from carboy.engine.platforms import split_platforms
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def list_bases(engine: Engine, request: DockerfileRequest) -> tuple[str, ...]:
     Raises ``CarboyError`` for what is wrong with the Dockerfile.
     """
     found: dict[str, None] = {}
-    for platform in request.platform.split(","):
+    for platform in split_platforms(request.platform):
         image = plan_dockerfile(engine, replace(request, platform=platform, names=()))
         for op in list_ops(image.state):
             if isinstance(op, Base) and op.image.digest is not None:

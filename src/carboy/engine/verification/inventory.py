@@ -9,11 +9,10 @@ import carboy
 from carboy.attest import cyclonedx, spdx
 from carboy.attest.scan import scan
 from carboy.base.fs import translate_os_errors
-from carboy.engine.images import find_manifest, resolve_image
+from carboy.engine.images import read_config, resolve_image
+from carboy.engine.platforms import read_platform
 from carboy.images.output.files import list_trees
 from carboy.images.platforms import choose_manifest
-from carboy.oci.config import parse_config
-from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
     from carboy.attest.packages import Package, System
@@ -59,11 +58,9 @@ def take_inventory(engine: Engine, name: str, *, platform: str = "") -> Inventor
     """Return what the image ``name`` has, of the platform asked for, else this machine's. Raises ``CarboyError``."""
     store = engine.store
     with store.lease("inventory"):
-        found = resolve_image(engine, name)
-        if platform:
-            found = resolve_image(engine, find_manifest(engine, name, platform=platform, code=1))
-        descriptor = choose_manifest(store, found, name=name)
-        config = parse_config(store.blobs.read(parse_manifest(store.blobs.read(descriptor.digest)).config.digest))
+        wanted = read_platform(platform) if platform else None
+        descriptor = choose_manifest(store, resolve_image(engine, name), platform=wanted, name=name)
+        config = read_config(engine, descriptor)
         with translate_os_errors("read the image's packages"):
             system, packages = scan([tree for tree, _ in list_trees(store, descriptor)], copyrights=True)
     return Inventory(image=descriptor.digest, name=name, created=config.created, system=system, packages=packages)

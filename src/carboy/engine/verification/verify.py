@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.comparison.images import ARCHIVE, EQUAL, ImageComparison, Side, compare_documents, compare_images
 from carboy.comparison.reasons import Surroundings
-from carboy.engine.images import resolve_image
+from carboy.engine.images import read_config, resolve_image
 from carboy.engine.verification.conditions import Condition, Machine, Settings, choose_settings, describe_conditions
 from carboy.engine.verification.rebuild import Rebuilt, Source, rebuild
 from carboy.images.platforms import choose_manifest, read_platform
 from carboy.images.times import format_time
-from carboy.oci.config import parse_config
-from carboy.oci.manifest import parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,11 +45,7 @@ class Verification:
 
 def read_labels(engine: Engine, image: Descriptor) -> tuple[str, str]:
     """Return lock and archive's record that an image of a folder of Python has as labels, "" for none. Raises ``CarboyError``."""
-    blobs = engine.store.blobs
-    config = parse_config(
-        blobs.read(parse_manifest(blobs.read(choose_manifest(engine.store, image).digest)).config.digest)
-    )
-    labels = config.config.Labels or {}
+    labels = read_config(engine, image).config.Labels or {}
     return labels.get(LOCK_LABEL, ""), labels.get(ARCHIVE_LABEL, "")
 
 
