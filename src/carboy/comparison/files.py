@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-WHITEOUT = b".wh."
-OPAQUE = b".wh..wh..opq"
+from carboy.layers.extract import OPAQUE, WHITEOUT
+
 _SHORT_DIGITS = 12
 
 

@@ -10,6 +10,7 @@ from carboy.comparison.files import FileEntry
 from carboy.layers import tarread
 from carboy.layers.compression import open_decompressed
 from carboy.layers.tarread import TarReader
+from carboy.snapshots.merged import split
 
 if TYPE_CHECKING:
     from carboy.layers.tarread import Member, Readable
@@ -49,7 +50,7 @@ def read_entries(stream: Readable) -> dict[bytes, FileEntry]:
 
 def normalise(name: bytes) -> bytes:
     """Return a member's name as a path: "./a/" is "a", the root itself b""."""
-    return b"/".join(part for part in name.split(b"/") if part not in {b"", b"."})
+    return b"/".join(split(name))
 
 
 def _read_member(reader: TarReader, member: Member) -> FileEntry:

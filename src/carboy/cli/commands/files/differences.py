@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from carboy.cli.render import printable
@@ -40,14 +41,14 @@ def list_differences(comparison: ImageComparison) -> dict[str, Any]:
 
 def list_settings(settings: Sequence[Setting]) -> list[dict[str, str]]:
     """Return settings as JSON values."""
-    return [{"name": one.name, "left": one.left, "right": one.right} for one in settings]
+    return [asdict(one) for one in settings]
 
 
 def list_files(files: Sequence[FileDifference]) -> list[dict[str, Any]]:
     """Return files as JSON values; a name that is no UTF-8 is given as Python does for files."""
     return [
         {
-            "path": f"/{os.fsdecode(one.path)}".encode("utf-8", "backslashreplace").decode(),
+            "path": _show(one.path),
             "differs": [{"what": aspect.name, "left": aspect.left, "right": aspect.right} for aspect in one.aspects],
             **({"reason": one.reason} if one.reason else {}),
         }
@@ -74,13 +75,16 @@ def render_settings(settings: Sequence[Setting]) -> Iterator[str]:
 def render_files(files: Sequence[FileDifference], *, sides: tuple[str, str] = _SIDES) -> Iterator[str]:
     """Yield a line for each file, and what differs in it; ``sides`` is what people call the two."""
     for one in files[:MAX_SHOWN]:
-        path = os.fsdecode(one.path).encode("utf-8", "backslashreplace").decode()
         said = ", ".join(_render_aspect(a.name, a.left, a.right, sides) for a in one.aspects)
-        yield printable(f"  /{path}: {said}").replace("\n", "\\n")
+        yield printable(f"  {_show(one.path)}: {said}").replace("\n", "\\n")
         if one.reason:
             yield printable(f"      {one.reason}").replace("\n", "\\n")
     if len(files) > MAX_SHOWN:
         yield f"  and {len(files) - MAX_SHOWN} files more (--json has all)"
+
+
+def _show(path: bytes) -> str:
+    return f"/{os.fsdecode(path)}".encode("utf-8", "backslashreplace").decode()
 
 
 def _render_aspect(name: str, left: str, right: str, sides: tuple[str, str]) -> str:
