@@ -10,7 +10,6 @@ from carboy.oci.digest import Digest
 
 NOTHING = "(none)"
 HIDDEN = "(not kept)"
-MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

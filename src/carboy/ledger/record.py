@@ -67,6 +67,10 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool
     tree: Tree | None = None
 
+    def with_tree(self, tree: Tree) -> Mount:
+        """Return a copy that says what is in it."""
+        return msgspec.structs.replace(self, tree=tree)
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a run used: ``cpu_s`` of all its processes; the peak of its memory, 0 where nobody counted it.

@@ -99,9 +99,8 @@ class Recorder(Observer):
         self._request = request
         self._recording = recording
         self._store = RunStore(engine.home)
-        self._before: dict[
-            str, tuple[str, Contents]
-        ] = {}  # by target of what can be written: its place, and what was there
+        # By target of what can be written: its place, and what was there.
+        self._before: dict[str, tuple[str, Contents]] = {}
         self._usage = UsageWatcher()
         self._began = resource.getrusage(resource.RUSAGE_CHILDREN)
 
@@ -212,7 +211,7 @@ class Recorder(Observer):
         contents = read_contents(place)
         if not request.read_only:
             self._before[request.target] = place, contents
-        return mount_with(mount, contents)
+        return mount.with_tree(make_tree(contents))
 
     def _read_changes(self) -> list[Output]:
         return [
@@ -247,18 +246,6 @@ def describe_mount(request: MountRequest) -> Mount:
         target=request.target,
         text=format_mount(request),
         read_only=request.read_only,
-    )
-
-
-def mount_with(mount: Mount, contents: Contents) -> Mount:
-    """Return a mount with what is in it. Pure."""
-    return Mount(
-        kind=mount.kind,
-        source=mount.source,
-        target=mount.target,
-        text=mount.text,
-        read_only=mount.read_only,
-        tree=make_tree(contents),
     )
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.engine.containers.request import RunRequest
 from carboy.engine.launch import read_launch_record
-from carboy.engine.ledger.recorder import Recorder, Recording, mount_with, run_recorded
+from carboy.engine.ledger.recorder import Recorder, Recording, run_recorded
 from carboy.engine.ledger.standin import fill_stand_in
 from carboy.errors import CarboyError
 from carboy.ledger.difference import compare_conditions, compare_results
-from carboy.ledger.files import find_start, read_contents
+from carboy.ledger.files import find_start, make_tree, read_contents
 from carboy.ledger.record import Variable
 from carboy.runtime.mounts import MountRequest, format_mount, parse_mount
 from carboy.volumes.store import VolumeStore
@@ -221,7 +221,7 @@ def _read_mount(mount: Mount, places: Mapping[str, str], record: RunRecord) -> M
     contents = read_contents(places[mount.target])
     if _is_written(mount):
         contents = find_start(contents, record.outputs, target=mount.target)
-    return mount_with(mount, contents)
+    return mount.with_tree(make_tree(contents))
 
 
 class _Checker(Recorder):
@@ -231,7 +231,6 @@ class _Checker(Recorder):
         self, engine: Engine, request: RunRequest, recording: Recording, before: RunRecord, places: Mapping[str, str]
     ) -> None:
         super().__init__(engine, request, recording)
-        self._engine = engine
         self._places = {mount.target: places[mount.target] for mount in before.mounts if _is_written(mount)}
         self._first = before
 
