@@ -11,6 +11,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from carboy.engine.containers.request import RunRequest
@@ -306,16 +307,22 @@ def _set_value(options: Options, name: str, value: str) -> None:
     elif name == "--env-file":
         options.env += read_env_file(value)
     else:
-        options.env += _variable(value)
+        options.env += read_variables([value], option="--env")
 
 
-def _variable(text: str) -> list[str]:
-    name, has_value, _ = text.partition("=")
-    if not name:
-        raise CarboyError(f"{text!r} is not NAME=VALUE", hint="write --env NAME=VALUE", code=2)
-    if has_value:
-        return [text]
-    return [f"{name}={os.environ[name]}"] if name in os.environ else []
+def read_variables(texts: Sequence[str], *, option: str) -> list[str]:
+    """Return variables (NAME=VALUE); one without a value has the caller's, and is left out when the caller has none.
+
+    Raises ``CarboyError`` (2) for what has no name, with the ``option`` to write.
+    """
+    found = []
+    for text in texts:
+        name, has_value, _ = text.partition("=")
+        if not name:
+            raise CarboyError(f"{text!r} is not NAME=VALUE", hint=f"write {option} NAME=VALUE", code=2)
+        if has_value or name in os.environ:
+            found.append(text if has_value else f"{name}={os.environ[name]}")
+    return found
 
 
 def read_env_file(path: str) -> list[str]:
@@ -334,7 +341,7 @@ def read_env_file(path: str) -> list[str]:
             name = text.partition("=")[0]
             if not name or name != name.strip() or " " in name:
                 raise CarboyError(f"{path}: {text!r} is not NAME=VALUE", hint="a name holds no blanks", code=125)
-            found += _variable(text)
+            found += read_variables([text], option="--env")
     return found
 
 

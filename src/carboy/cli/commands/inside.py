@@ -89,16 +89,10 @@ def _parse(words: list[str]) -> tuple[set[str], dict[str, str], list[str], list[
 
 
 def _set(values: dict[str, str], env: list[str], name: str, value: str) -> None:
-    if name == "file":
-        from carboy.cli.commands.container_options import read_env_file
+    if name in {"file", "env"}:
+        from carboy.cli.commands.container_options import read_env_file, read_variables
 
-        env += read_env_file(value)
-    elif name == "env":
-        variable, has_value, _ = value.partition("=")
-        if not variable:
-            raise CarboyError(f"{value!r} is not NAME=VALUE", hint="write --env NAME=VALUE", code=2)
-        if has_value or variable in os.environ:
-            env.append(value if has_value else f"{variable}={os.environ[variable]}")
+        env += read_env_file(value) if name == "file" else read_variables([value], option="--env")
     else:
         values[name] = value
 

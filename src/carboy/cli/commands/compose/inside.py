@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.home import open_own_home
 from carboy.cli.commands.compose.project import Globals, check_services, open_project, open_session
+from carboy.cli.commands.container_options import read_variables
 from carboy.cli.options import Parser
 from carboy.errors import CarboyError
 from carboy.runtime.stdio import Stdio
@@ -25,18 +26,6 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     if given.command[:1] == ["--"]:
         given.command.pop(0)
     return given
-
-
-def _variables(texts: list[str]) -> tuple[str, ...]:
-    """Return ``-e`` options with the caller's values where they have none."""
-    found = []
-    for text in texts:
-        name, has_value, _ = text.partition("=")
-        if not name:
-            raise CarboyError(f"{text!r} is not NAME=VALUE", hint="write -e NAME=VALUE", code=2)
-        if has_value or name in os.environ:
-            found.append(text if has_value else f"{name}={os.environ[name]}")
-    return tuple(found)
 
 
 def exec_(options: Globals, words: list[str]) -> int:
@@ -60,7 +49,7 @@ def exec_(options: Globals, words: list[str]) -> int:
 
     view = find_view(open_own_home(os.environ), project.name, given.service, number=given.index)
     terminal = not given.no_tty and not given.detach and os.isatty(0) and os.isatty(1)
-    env = [*([f"TERM={os.environ.get('TERM', 'xterm')}"] if terminal else []), *_variables(given.env)]
+    env = [*([f"TERM={os.environ.get('TERM', 'xterm')}"] if terminal else []), *read_variables(given.env, option="-e")]
     process = {"args": given.command, "env": env, "terminal": terminal}
     process |= {name: value for name, value in (("user", given.user), ("cwd", given.workdir)) if value}
     if given.detach:
@@ -127,7 +116,7 @@ def _oneoff(session: Session, given: argparse.Namespace) -> ServiceContainer:
         command=tuple(given.command),
         name=given.name,
         entrypoint=None if given.entrypoint is None else tuple(shlex.split(given.entrypoint)),
-        env=_variables(given.env),
+        env=tuple(read_variables(given.env, option="-e")),
         label=tuple(given.label),
         publish=tuple(given.publish),
         mount=tuple(mounts),

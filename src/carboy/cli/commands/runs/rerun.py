@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from carboy.cli.commands.container_options import read_variables
 from carboy.cli.commands.runs.record import parse_seed, print_notes
 from carboy.cli.options import Parser
 from carboy.cli.render import printable
@@ -55,14 +56,10 @@ def rerun(words: list[str]) -> int:
 
 
 def _variable(text: str) -> str:
-    name, has_value, _ = text.partition("=")
-    if not name:
-        raise CarboyError(f"{text!r} is not NAME=VALUE", hint="write -e NAME=VALUE", code=2)
-    if has_value:
-        return text
-    if name not in os.environ:
-        raise CarboyError(f"{name} is not set in your environment", hint=f"write -e {name}=VALUE", code=2)
-    return f"{name}={os.environ[name]}"
+    found = read_variables([text], option="-e")
+    if not found:
+        raise CarboyError(f"{text} is not set in your environment", hint=f"write -e {text}=VALUE", code=2)
+    return found[0]
 
 
 def _say(text: str) -> None:
