@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 
 
+def open_locked(path: str) -> int:
+    """Return the file at ``path`` open and locked, made when it is not there, once no other process holds it.
+
+    For a file that its holder renames or removes: what is returned is the one that has the path. Raises ``OSError``.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)  # its holder has finished and renamed it
+
+
 class FileLock:
     """A lock on the file ``path``, made when it is missing and left in place. A context manager, exclusive there.
 

@@ -9,7 +9,6 @@ the process that writes it. A file is under its name only when its hash was righ
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import threading
@@ -18,7 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
 
+from carboy.base.answers import TRIES, WebError, open_answer, retry
 from carboy.base.fs import translate_os_errors, write_durable
+from carboy.base.locks import open_locked
 from carboy.base.web import make_client
 from carboy.bootstrap.errors import ArchiveDataError, ArchiveUnreachableError, BootstrapError, NotFetchedError
 
@@ -35,7 +36,6 @@ _T = TypeVar("_T")
 
 CONNECTIONS = 8
 MAX_UNKNOWN_BYTES = 16 * 2**30
-_TRIES = 3
 _CHUNK = 256 * 1024
 
 
@@ -63,10 +63,6 @@ class Download:
 
 class Cancelled(BootstrapError):
     """Another download failed, so that this one is of no use any more."""
-
-
-class _Retry(Exception):
-    """What went wrong may go right the next time."""
 
 
 class Fetcher:
@@ -181,7 +177,7 @@ class Fetcher:
             if self._offline:
                 raise NotFetchedError("a file that is needed is not here, and there is no network", [download.url])
             path = os.path.join(self._cache_dir, download.identity)
-            part = _open_locked(path + ".part")
+            part = open_locked(path + ".part")
             try:
                 cached = self.find_cached(download)
                 if cached is None:
@@ -225,7 +221,7 @@ class Fetcher:
         if download.size_bytes is not None and have >= download.size_bytes:
             if have > download.size_bytes:
                 os.ftruncate(part, 0)
-                raise _Retry("too long")
+                raise WebError("too long", passing=True)
             return
 
         def write(chunk: bytes) -> None:
@@ -237,7 +233,8 @@ class Fetcher:
         limit = MAX_UNKNOWN_BYTES if download.size_bytes is None else download.size_bytes
         self._stream(url, have, write, limit, rewind=lambda: _rewind(part, self._on_bytes))
         if os.fstat(part).st_size < (download.size_bytes or 0):
-            raise _Retry(f"the connection ended after {os.fstat(part).st_size} of {download.size_bytes} bytes")
+            ended = f"the connection ended after {os.fstat(part).st_size} of {download.size_bytes} bytes"
+            raise WebError(ended, passing=True)
 
     def _stream(
         self,
@@ -249,74 +246,47 @@ class Fetcher:
         rewind: Callable[[], None] = lambda: None,
     ) -> None:
         """Pass ``url`` from byte ``start`` on to ``write``; ``rewind`` when the server sends it from its beginning."""
-        import httpx
-
         if self._client is None or self._stop.is_set():
             raise Cancelled("the download was given up")
         headers = {"Range": f"bytes={start}-"} if start else {}
-        try:
-            with self._client.stream("GET", url, headers=headers) as response:
-                if response.status_code == 416:  # what is there already is longer than the file
-                    rewind()
-                    raise _Retry("the server cannot resume")
-                _check_status(response, url)
-                if start and response.status_code != 206:
-                    rewind()
-                    start = 0
-                size_bytes = start
-                for chunk in response.iter_raw(_CHUNK):
-                    if self._stop.is_set():
-                        raise Cancelled("the download was given up")
-                    size_bytes += len(chunk)
-                    if size_bytes > limit:
-                        raise ArchiveDataError(
-                            "the archive sends more than it should", details=f"{url}: more than {limit} bytes"
-                        )
-                    write(chunk)
-        except httpx.TransportError as error:
-            raise _Retry(_explain(error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise ArchiveUnreachableError(url, _explain(error)) from error
+        with open_answer(self._client, url, headers=headers) as response:
+            status = response.status_code
+            if status == 416:  # what is there already is longer than the file
+                rewind()
+                raise WebError("the server cannot resume", passing=True)
+            if status >= 400:
+                raise WebError(f"the server answers {status} {response.reason_phrase}", status=status)
+            if start and status != 206:
+                rewind()
+                start = 0
+            size_bytes = start
+            for chunk in response.iter_raw(_CHUNK):
+                if self._stop.is_set():
+                    raise Cancelled("the download was given up")
+                size_bytes += len(chunk)
+                if size_bytes > limit:
+                    raise ArchiveDataError(
+                        "the archive sends more than it should", details=f"{url}: more than {limit} bytes"
+                    )
+                write(chunk)
 
     def _retry(self, url: str, action: Callable[[], _T]) -> _T:
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return action()
-            except _Retry as error:
-                if self._stop.is_set():
-                    raise Cancelled("the download was given up") from error
-                if attempt == _TRIES:
-                    raise ArchiveUnreachableError(url, f"{error} ({_TRIES} tries)") from error
-                self._sleep(0.4 * 2**attempt)
-        raise AssertionError(url)
+        try:
+            return retry(action, sleep=self._pause)
+        except WebError as error:
+            if not error.passing:
+                raise ArchiveUnreachableError(url, str(error), status=error.status) from error
+            if self._stop.is_set():
+                raise Cancelled("the download was given up") from error
+            raise ArchiveUnreachableError(url, f"{error} ({TRIES} tries)") from error
 
-
-def _check_status(response: httpx.Response, url: str) -> None:
-    status = response.status_code
-    if status in {408, 425, 429, 500, 502, 503, 504}:
-        raise _Retry(f"the server answers {status} {response.reason_phrase}")
-    if status >= 400:
-        raise ArchiveUnreachableError(url, f"the server answers {status} {response.reason_phrase}", status=status)
-
-
-def _explain(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    def _pause(self, seconds: float) -> None:
+        if self._stop.is_set():
+            raise Cancelled("the download was given up")
+        self._sleep(seconds)
 
 
 def _rewind(part: int, on_bytes: Callable[[int], None]) -> None:
     on_bytes(-os.fstat(part).st_size)
     os.ftruncate(part, 0)
     os.lseek(part, 0, os.SEEK_SET)
-
-
-def _open_locked(path: str) -> int:
-    """Return the open file at ``path``, made when it is not there, once no other process holds it."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                return fd
-        except FileNotFoundError:
-            pass
-        os.close(fd)  # its holder has finished and renamed it

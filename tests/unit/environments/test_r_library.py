@@ -164,7 +164,9 @@ def make_repository(place: Path, data: bytes, *, md5: str = "", index: str | Non
 def open_repository(tmp_path: Path, *addresses: str, **hashes: str) -> SourceRepository:
     places = addresses or (f"file://{tmp_path}/cran/",)
     known = {f"{name} 1.0": value for name, value in hashes.items()}
-    return SourceRepository(places, web=WebSettings(), cache_dir=f"{tmp_path}/cache", hashes=known)
+    return SourceRepository(
+        places, web=WebSettings(), cache_dir=f"{tmp_path}/cache", hashes=known, sleep=lambda _: None
+    )
 
 
 def test_a_repository_is_read_and_its_files_are_kept_by_hash(tmp_path: Path) -> None:

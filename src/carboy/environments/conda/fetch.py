@@ -6,15 +6,16 @@ has ``.part`` at its end, is held by a lock, and gets its name when it is whole 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from carboy.base.answers import WebError, open_answer, retry
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
+from carboy.base.locks import open_locked
 from carboy.base.web import make_client
 from carboy.errors import CarboyError
 from carboy.layers.compression import open_decompressed
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 CONNECTIONS = 8
 MAX_PACKAGE_BYTES = 8 << 30
 MAX_LIST_BYTES = 4 << 30
-_TRIES = 3
 _FILE = "file://"
 _LISTS = ("repodata.json.zst", "repodata.json")
 
@@ -157,28 +157,23 @@ class ChannelFetcher:
         """Write what is at ``url`` into ``part``; returns whether there is something, and its mark (ETag)."""
         if url.startswith(_FILE):
             return _copy(url.removeprefix(_FILE), part, limit), ""
-        import httpx
 
-        for attempt in range(1, _TRIES + 1):
-            try:
-                os.ftruncate(part, 0)
-                os.lseek(part, 0, os.SEEK_SET)
-                with client.stream("GET", url, headers=dict(headers)) as response:
-                    if response.status_code == 304:
-                        return True, headers.get("If-None-Match", "")
-                    if response.status_code in {404, 410}:
-                        return False, ""
-                    if response.status_code < 500 or attempt == _TRIES:
-                        _check_status(response, url, channel)
-                        _write(part, response.iter_bytes(2**18), limit, url)
-                        return True, response.headers.get("ETag", "")
-            except (httpx.TransportError, ConnectionError) as error:
-                if attempt == _TRIES:
-                    raise _unreachable(channel, url, str(error) or type(error).__name__) from error
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                raise _unreachable(channel, url, str(error)) from error
-            self._sleep(0.4 * 2**attempt)
-        raise AssertionError(url)
+        def once() -> tuple[bool, str]:
+            os.ftruncate(part, 0)
+            os.lseek(part, 0, os.SEEK_SET)
+            with open_answer(client, url, headers=headers) as response:
+                if response.status_code == 304:
+                    return True, headers.get("If-None-Match", "")
+                if response.status_code in {404, 410}:
+                    return False, ""
+                _check_status(response, url, channel)
+                _write(part, response.iter_bytes(2**18), limit, url)
+                return True, response.headers.get("ETag", "")
+
+        try:
+            return retry(once, sleep=self._sleep)
+        except WebError as error:
+            raise _unreachable(channel, url, str(error)) from error
 
 
 def _unreachable(channel: str, url: str, why: str) -> CarboyError:
@@ -266,15 +261,7 @@ def _read_mark(path: str) -> str:
 def _open_part(path: str) -> Iterator[int]:
     """Give ``path``.part, empty and ours alone; it is gone when this ends, unless it was given its name."""
     name = f"{path}.part"
-    while True:
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            if os.stat(name).st_ino == os.fstat(fd).st_ino:
-                break  # otherwise the one who held it gave it its name, or removed it
-        except FileNotFoundError:
-            pass
-        os.close(fd)
+    fd = open_locked(name)
     try:
         os.ftruncate(fd, 0)
         yield fd

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 import zlib
 from typing import TYPE_CHECKING
 
+from carboy.base.answers import WebError, open_answer, retry
 from carboy.base.fs import translate_os_errors, write_durable
 from carboy.base.web import make_client
 from carboy.environments.r.description import iter_paragraphs, parse_requirements
@@ -24,7 +26,7 @@ from carboy.layers.errors import LayerError
 from carboy.layers.tarread import REGULAR, TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import httpx
 
@@ -35,7 +37,6 @@ VARIABLE = "CARBOY_CRAN"
 MAX_INDEX_BYTES = 128 * 2**20
 MAX_PACKAGE_BYTES = 2**30
 _MAX_DESCRIPTION_BYTES = 2**20
-_TRIES = 3
 _CONTRIB = "src/contrib"
 
 
@@ -43,12 +44,19 @@ class SourceRepository:
     """Repositories, asked in their order; ``hashes`` are SHA-256 by "NAME VERSION" that a lock has. Close it when done."""
 
     def __init__(
-        self, addresses: Sequence[str], *, web: WebSettings, cache_dir: str, hashes: Mapping[str, str]
+        self,
+        addresses: Sequence[str],
+        *,
+        web: WebSettings,
+        cache_dir: str,
+        hashes: Mapping[str, str],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._addresses = [address.rstrip("/") for address in addresses]
         self._web = web
         self._cache_dir = cache_dir
         self._hashes = hashes
+        self._sleep = sleep
         self._client: httpx.Client | None = None
         self._index: dict[str, tuple[str, str, str]] | None = None
 
@@ -172,30 +180,24 @@ class SourceRepository:
         return self._fetch(address, limit)
 
     def _fetch(self, address: str, limit: int) -> bytes | None:
-        import httpx
+        client = self._client = self._client or make_client(self._web)
 
-        if self._client is None:
-            self._client = make_client(self._web)
-        for attempt in range(1, _TRIES + 1):
-            try:
-                with self._client.stream("GET", address) as response:
-                    if response.status_code in {404, 410}:
-                        return None
-                    if response.status_code >= 400:
-                        raise RepositoryError(
-                            f"cannot fetch {address}", details=f"the server answers {response.status_code}"
-                        )
-                    data = bytearray()
-                    for chunk in response.iter_raw():
-                        data += chunk
-                        _check_size(data, address, limit)
-                    return bytes(data)
-            except httpx.TransportError as error:
-                if attempt == _TRIES:
-                    raise RepositoryError(f"cannot fetch {address}", details=str(error)) from error
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                raise RepositoryError(f"cannot fetch {address}", details=str(error)) from error
-        raise AssertionError(address)
+        def once() -> bytes | None:
+            with open_answer(client, address, headers={}) as response:
+                if response.status_code in {404, 410}:
+                    return None
+                if response.status_code >= 400:
+                    raise WebError(f"the server answers {response.status_code}")
+                data = bytearray()
+                for chunk in response.iter_raw():
+                    data += chunk
+                    _check_size(data, address, limit)
+                return bytes(data)
+
+        try:
+            return retry(once, sleep=self._sleep)
+        except WebError as error:
+            raise RepositoryError(f"cannot fetch {address}", details=str(error)) from error
 
 
 def _check_size(data: bytes | bytearray, address: str, limit: int) -> None:
