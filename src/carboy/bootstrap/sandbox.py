@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from typing import TYPE_CHECKING
 
+from carboy.base.lines import Lines
 from carboy.bootstrap.errors import ConfigureError
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import DirectoryRoot, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from carboy.bootstrap.layer import Making
-    from carboy.bootstrap.progress import Progress
     from carboy.runtime.spec import BindMount
     from carboy.snapshots.snapshot import OverlayMount
 
@@ -31,7 +32,7 @@ def run_in_tree(
     ``env`` is all of its environment, ``mounts`` what it sees besides. What it prints goes to the progress line by line. Raises
     ``ConfigureError``, with the last lines, when it fails.
     """
-    output = _Output(making.progress)
+    output = Lines(making.progress.log)
     container_id = os.urandom(32).hex()
     with open_container(making.home, container_id):
         spec = SandboxSpec(
@@ -48,35 +49,17 @@ def run_in_tree(
             tier=making.tier.name,
             id_count=making.tier.id_count,
         )
-        status = making.runtime.run(spec, Stdio(capture=output.write))
-    output.flush()
+        status = making.runtime.run(spec, Stdio(capture=output.take))
+    output.finish()
     if status:
         raise ConfigureError(
             "the base's packages could not be configured",
-            details="\n".join([*output.tail, f"exit status {status}"]),
-            hint=output.find_hint(),
+            details="\n".join([*output.last, f"exit status {status}"]),
+            hint=find_hint(output.last),
         )
 
 
-class _Output:
-    """What the scripts print: passed on by lines, the last ones kept."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.tail: deque[str] = deque(maxlen=30)
-        self._progress = progress
-        self._rest = b""
-
-    def write(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            text = line.decode("utf-8", "replace").rstrip()
-            self.tail.append(text)
-            self._progress.log(text)
-
-    def flush(self) -> None:
-        if self._rest:
-            self.write(b"\n")
-
-    def find_hint(self) -> str:
-        full = any("No space left on device" in line or "Disk quota exceeded" in line for line in self.tail)
-        return "the disk is full: free some space, or `carboy system prune`" if full else ""
+def find_hint(lines: Iterable[str]) -> str:
+    """Return what to do about a failure that printed these lines, "" where they do not tell."""
+    full = any("No space left on device" in line or "Disk quota exceeded" in line for line in lines)
+    return "the disk is full: free some space, or `carboy system prune`" if full else ""

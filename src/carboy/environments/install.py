@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
+from carboy.base.lines import Lines
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.failures import explain_failure
 from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
@@ -50,7 +51,6 @@ _MAX_LINKS_BYTES = 2**32
 MAX_LAYER_BYTES = 900_000_000
 """What is larger (torch, with CUDA's libraries) becomes several layers: registries and people have less trouble with those."""
 MAX_LOCK_BYTES = 16 * 2**20
-_TAIL_LINES = 30
 
 # Run by the image's shell: small on purpose, each line one thing that uv or Python does.
 _PRELUDE = f"""set -eu
@@ -300,11 +300,12 @@ class PackageAssembler:
                 root=root,
                 network=reach.network,
             )
-            output = _Output(log)
+            output = Lines(log, show=redact)
             connection = Connection(container_id, tier=self._tier.name) if reach.network == "private" else None
             status = self._runtime.run(spec, Stdio(capture=output.take), watcher=connection)
+            output.finish()
             if status != 0:
-                raise explain_failure(output.lines, status)
+                raise explain_failure(output.last, status)
             yield work, root.upper
 
     def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount | TmpfsMount]:
@@ -376,22 +377,6 @@ class _Fetched:
         words = line.split()  # "Prepared 3 packages in 1.20s"
         self.count += int(words[1]) if words[:1] == ["Prepared"] and words[1:2] and words[1].isdecimal() else 0
         self._log(line)
-
-
-class _Output:
-    """Splits what the step prints into lines, keeps the last, and passes them on with passwords taken out."""
-
-    def __init__(self, log: Callable[[str], None]) -> None:
-        self._log = log
-        self._rest = b""
-        self.lines: list[str] = []
-
-    def take(self, data: bytes) -> None:
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
-            text = redact(line.decode("utf-8", "replace"))
-            self.lines = [*self.lines[1 - _TAIL_LINES :], text]
-            self._log(text)
 
 
 def read_step(name: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.fs import translate_os_errors
+from carboy.base.lines import Lines
 from carboy.environments.groups import plan_groups
 from carboy.environments.lock import Package
 from carboy.environments.r.system import find_missing
@@ -133,6 +134,7 @@ class SourceInstaller:
                 capabilities=default_capabilities("build"),
             )
             status = self._runtime.run(spec, Stdio(capture=output.take))
+            output.finish()
             if status != 0:
                 raise explain_failure(output.current, output.lines, status)
             for group in groups:
@@ -197,25 +199,22 @@ def plan_script(sources: Sequence[Source], *, epoch_s: int) -> str:
     return "".join(lines)
 
 
-class _Output:
-    """Splits what R prints into lines, keeps the last of the package at hand, and passes them on."""
+class _Output(Lines):
+    """What R prints, line by line: those of the package at hand are kept."""
 
     MARK = "carboy: installing R package "
 
     def __init__(self, log: Callable[[str], None]) -> None:
-        self._log = log
-        self._rest = b""
+        super().__init__(self._note)
+        self._tell = log
         self.lines: list[str] = []
         self.current = ""
 
-    def take(self, data: bytes) -> None:
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
-            text = line.decode("utf-8", "replace").rstrip()
-            if text.startswith(self.MARK):
-                self.current, self.lines = text.removeprefix(self.MARK), []
-            self.lines.append(text)
-            self._log(text.removeprefix("carboy: "))
+    def _note(self, text: str) -> None:
+        if text.startswith(self.MARK):
+            self.current, self.lines = text.removeprefix(self.MARK), []
+        self.lines.append(text)
+        self._tell(text.removeprefix("carboy: "))
 
 
 def explain_failure(package: str, lines: Sequence[str], status: int) -> CarboyError:
