@@ -165,7 +165,7 @@ def commit_base(
             making.store,
             ingest_dir,
             mtime_cap=epoch_s,
-            owners=owners if making.tier.name == "single" else None,
+            owners=owners,
         )
     return BaseLayer(
         diff_id=result.diff_id,

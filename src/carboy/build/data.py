@@ -164,7 +164,7 @@ def commit_data(store: Store, folder: str, group: DataGroup, *, target: str) -> 
         for file in group.files:
             place.put(folder, f"{target.strip('/')}/{file.path}", file)
         place.finish()
-        return commit_tree(store, ingest, mtime_cap=DATA_TIME_S, owners={} if store.kind == "single" else None)
+        return commit_tree(store, ingest, mtime_cap=DATA_TIME_S)
 
 
 class _Place:

@@ -77,7 +77,7 @@ def commit_files(
             os.utime(destination, (mtime_s, mtime_s), follow_symlinks=False)
         for directory in reversed(directories):
             os.utime(directory, (mtime_s, mtime_s))
-        return commit_tree(store, ingest, mtime_cap=mtime_s, owners={} if store.kind == "single" else None)
+        return commit_tree(store, ingest, mtime_cap=mtime_s)
 
 
 def _make_directory(path: str, mtime_s: int) -> None:

@@ -53,7 +53,7 @@ def import_image(engine: Engine, stream: Readable, request: ImportRequest) -> De
             raise CarboyError("what was given is no archive of files", details=details, hint=hint) from error
         if not report.entries:
             raise CarboyError("the archive is empty", hint="`carboy export` makes one of a container")
-        layer = commit_tree(store, ingest, mtime_cap=now_s, owners=None if keeps_owners else report.owners)
+        layer = commit_tree(store, ingest, mtime_cap=now_s, owners=report.owners)
         descriptor = assemble(
             store,
             [BuiltLayer(layer=layer, created_by="carboy: import")],

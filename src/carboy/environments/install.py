@@ -261,12 +261,11 @@ class PackageAssembler:
         return made
 
     def _commit(self, trees: int, name: str, root: str, mtime_cap_s: int) -> LayerResult:
-        owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
         with self._store.layers.ingest_dir() as ingest:
             os.mkdir(f"{ingest}/tree/opt", 0o755)
             os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
             os.rename(name, f"{ingest}/tree{root}", src_dir_fd=trees)
-            return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s, owners=owners)
+            return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s)
 
     @contextmanager
     def open_step(

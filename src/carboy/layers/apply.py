@@ -81,9 +81,10 @@ def commit_tree(
 ) -> LayerResult:
     """Make the finished ``ingest/tree`` a layer: written as a canonical tar, and published as its unpacked form.
 
-    The tree's times are set to what the tar says. ``owners`` replaces the owners on the disk, for a tier where all files
-    have one. Durable when this returns.
+    The tree's times are set to what the tar says. ``owners`` are those of what root does not own, for a store of the kind
+    "single": all files have one owner on its disk. Elsewhere the disk says it. Durable when this returns.
     """
+    owners = (owners or {}) if store.kind == "single" else None
     with store.blobs.writer() as writer:
         entries = write_tree(f"{ingest}/tree", writer, TreeOptions(mtime_cap=mtime_cap, owners=owners, settle=True))
         diff_id = writer.commit()

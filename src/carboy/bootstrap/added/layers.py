@@ -147,7 +147,7 @@ def make_files(
             chown = making.tier.name != "single"
             extracted = extract(ChunkReader(chunks), f"{ingest}/tree", chown=chown, whiteouts="apply")
         owners = {path.strip(b"/").removeprefix(b"./"): ids for path, ids in extracted.owners.items()}
-        layer = commit_tree(store, ingest, mtime_cap=report.newest_s, owners=None if chown else owners)
+        layer = commit_tree(store, ingest, mtime_cap=report.newest_s, owners=owners)
     paragraphs = tuple(format_status(package, state="installed") for package in report.packages)
     keep_layer(store, key, layer)
     store.cache.put(f"paragraphs:{key}", _KIND, {"paragraphs": list(paragraphs)}, [layer.diff_id])
@@ -212,5 +212,4 @@ def _make_records(making: Making, status: bytes, *, below: Sequence[Digest], epo
             file.write(status)
         os.chmod(f"{ingest}/tree/{STATUS}", 0o644)
         os.rename(f"{root.upper}/{_LINKER}", f"{ingest}/tree/{_LINKER}")
-        owners: dict[bytes, tuple[int, int]] | None = {} if making.tier.name == "single" else None
-        return commit_tree(making.store, ingest, mtime_cap=epoch_s, owners=owners)
+        return commit_tree(making.store, ingest, mtime_cap=epoch_s)

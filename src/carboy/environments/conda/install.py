@@ -230,11 +230,10 @@ class CondaAssembler:
             owners |= dict.fromkeys(linked.names, package.name)
 
     def _commit(self, trees: int, name: str) -> LayerResult:
-        owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
         with self._store.layers.ingest_dir() as ingest:
             _make_directory(f"{ingest}/tree/opt")
             os.rename(name, f"{ingest}/tree{PREFIX}", src_dir_fd=trees)
-            return commit_tree(self._store, ingest, mtime_cap=PACKAGE_TIME_S, owners=owners)
+            return commit_tree(self._store, ingest, mtime_cap=PACKAGE_TIME_S)
 
     def _compile(
         self, container_id: str, root: object, work: str, request: CondaRequest, log: Callable[[str], None]

@@ -150,8 +150,7 @@ class SourceInstaller:
                 os.mkdir(place, 0o755)
                 os.chmod(place, 0o755)  # noqa: S103  whatever the umask
             move_installed(group.sources, upper, place)
-            owners: dict[bytes, tuple[int, int]] | None = {} if self._tier.kind == "single" else None
-            return commit_tree(self._store, ingest, mtime_cap=epoch_s, owners=owners)
+            return commit_tree(self._store, ingest, mtime_cap=epoch_s)
 
 
 def move_installed(sources: Sequence[Source], upper: str, place: str) -> None:
