@@ -72,6 +72,21 @@ def make_dir(path: str, *, mode: int = 0o700) -> None:
     fsync_dir(parent or ".")
 
 
+def make_open_dirs(below: str, path: str) -> list[str]:
+    """Make the directories of ``path`` in the directory ``below``, 0755 whatever the umask; returns those that were not there.
+
+    For trees that become layers, and for what a sandbox's user is to read. Raises ``OSError``.
+    """
+    made = []
+    for part in filter(None, path.split("/")):
+        below = f"{below}/{part}"
+        if not os.path.isdir(below):
+            os.mkdir(below, 0o755)
+            os.chmod(below, 0o755)  # noqa: S103
+            made.append(below)
+    return made
+
+
 class open_durable:  # noqa: N801
     """Return a file that appears at ``path``, whole and durable, when the block ends well; else not at all."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.build.context.memory import Memory
 from carboy.build.files import is_ignored, list_files
 from carboy.environments.groups import MadeLayer
@@ -176,7 +176,7 @@ class _Place:
 
     def put(self, folder: str, path: str, file: DataFile) -> None:
         """Put one file there, and the folders that it needs."""
-        self._make(path if file.kind == "folder" else os.path.dirname(path))
+        self._made += make_open_dirs(self._tree, path if file.kind == "folder" else os.path.dirname(path))
         full = f"{self._tree}/{path}"
         if file.kind == "link":
             os.symlink(os.fsdecode(bytes.fromhex(file.content)), full)
@@ -190,15 +190,6 @@ class _Place:
         """Give the folders their time."""
         for path in reversed(self._made):
             os.utime(path, (DATA_TIME_S, DATA_TIME_S))
-
-    def _make(self, path: str) -> None:
-        above = self._tree
-        for part in filter(None, path.split("/")):
-            above = f"{above}/{part}"
-            if not os.path.isdir(above):
-                os.mkdir(above, 0o755)
-                os.chmod(above, 0o755)  # noqa: S103  the same whatever the umask
-                self._made.append(above)
 
 
 def copy_checked(source: str, destination: str, sha256: str) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.base.credentials import redact
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.base.lines import Lines
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.failures import explain_failure
@@ -47,6 +47,7 @@ PACKAGE_TIME_S = 315_532_800
 """All files of packages are of 1980-01-01, the first day that a zip file knows: their layers depend on no base."""
 _WORK = "/run/carboy/work"
 _LAYERS = f"{_WORK}/layers"
+_SOURCES = "sources"
 _MAX_LINKS_BYTES = 2**32
 MAX_LAYER_BYTES = 900_000_000
 """What is larger (torch, with CUDA's libraries) becomes several layers: registries and people have less trouble with those."""
@@ -262,8 +263,7 @@ class PackageAssembler:
 
     def _commit(self, trees: int, name: str, root: str, mtime_cap_s: int) -> LayerResult:
         with self._store.layers.ingest_dir() as ingest:
-            os.mkdir(f"{ingest}/tree/opt", 0o755)
-            os.chmod(f"{ingest}/tree/opt", 0o755)  # noqa: S103  whatever the umask, as every /opt is
+            make_open_dirs(f"{ingest}/tree", os.path.dirname(root))
             os.rename(name, f"{ingest}/tree{root}", src_dir_fd=trees)
             return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s)
 
@@ -287,7 +287,7 @@ class PackageAssembler:
             root = container.prepare(trees, userxattr=True)
             work = f"{container.path}/work"
             _write_files(work, files)
-            _copy_sources(f"{work}/sources", request.sources)
+            _copy_sources(work, request.sources)
             reach = find_network(self._tier.name, dict(request.indexes.env), request.requirements)
             if reach.network == "host":
                 log(f"on the host's network: {reach.reason}")
@@ -401,17 +401,12 @@ def _write_files(work: str, files: Mapping[str, str]) -> None:
         os.chmod(f"{work}/{name}", 0o644)
 
 
-def _copy_sources(place: str, sources: Sequence[SourceArchive]) -> None:
+def _copy_sources(work: str, sources: Sequence[SourceArchive]) -> None:
     from shutil import copyfile
 
     for source in sources:
-        path = f"{place}/{source.place}"
-        above = place
-        for part in ("", *source.place.split("/")[:-1]):
-            above = f"{above}/{part}" if part else above
-            if not os.path.isdir(above):
-                os.mkdir(above, 0o755)
-                os.chmod(above, 0o755)  # noqa: S103  the step's user reads it, whatever the umask
+        path = f"{work}/{_SOURCES}/{source.place}"
+        make_open_dirs(work, f"{_SOURCES}/{os.path.dirname(source.place)}")
         copyfile(source.file, path)
         os.chmod(path, 0o644)
 

@@ -1,4 +1,4 @@
-"""Trees that can always be removed."""
+"""Trees that can always be removed, and directories that anybody may read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carboy.base.fs import remove_tree
+from carboy.base.fs import make_open_dirs, remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +59,16 @@ def test_what_is_not_there_is_fine_and_descriptors_are_given_back(
     with pytest.raises(PermissionError):
         remove_tree(str(tmp_path / "tree"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_directories_are_open_whatever_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o700)
+    umask = os.umask(0o077)
+    try:
+        made = make_open_dirs(str(tmp_path), "/there/inner/last/")
+        assert make_open_dirs(str(tmp_path), "there/inner") == []
+    finally:
+        os.umask(umask)
+    assert made == [f"{tmp_path}/there/inner", f"{tmp_path}/there/inner/last"]
+    assert [os.stat(path).st_mode & 0o7777 for path in made] == [0o755, 0o755]
+    assert os.stat(tmp_path / "there").st_mode & 0o7777 == 0o700

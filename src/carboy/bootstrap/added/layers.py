@@ -9,7 +9,7 @@ import shlex
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.bootstrap.added.installed import STATUS, TRIGGERS, extend_status, only_brings_files, parse_interests
 from carboy.bootstrap.bytecode import stamp_bytecode
 from carboy.bootstrap.deb.configure import CLEAN, plan_environment
@@ -203,11 +203,7 @@ def _make_records(making: Making, status: bytes, *, below: Sequence[Digest], epo
         root = container.prepare([making.store.layers.path(diff_id) for diff_id in below], userxattr=True)
         run_in_tree(root, "exec ldconfig", env=plan_environment(epoch_s=epoch_s), making=making)
         for name in (STATUS, _LINKER):
-            place = f"{ingest}/tree"
-            for part in name.split("/")[:-1]:
-                place = f"{place}/{part}"
-                os.makedirs(place, 0o755, exist_ok=True)
-                os.chmod(place, 0o755)  # noqa: S103  whatever the umask
+            make_open_dirs(f"{ingest}/tree", os.path.dirname(name))
         with open(f"{ingest}/tree/{STATUS}", "wb") as file:
             file.write(status)
         os.chmod(f"{ingest}/tree/{STATUS}", 0o644)

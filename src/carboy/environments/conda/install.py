@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.environments.conda.archive import link_package
 from carboy.environments.conda.channels import find_address
 from carboy.environments.conda.fetch import ChannelFetcher
@@ -182,10 +182,8 @@ class CondaAssembler:
             container.claim([str(diff_id) for diff_id in below])
             root = container.prepare([self._store.layers.path(diff_id) for diff_id in below], userxattr=True)
             trees = f"{root.upper}{_LAYERS}"
-            for folder in (f"{root.upper}/opt", trees):
-                _make_directory(folder)
             for number, group in enumerate(wanted.values()):
-                _make_directory(f"{trees}/{number}")
+                make_open_dirs(root.upper, f"{_LAYERS}/{number}")
                 self._link(group, paths, f"{trees}/{number}", python=python, skipped=request.skipped_scripts, log=log)
             if python:
                 self._compile(container_id, root, f"{container.path}/work", request, log)
@@ -231,7 +229,7 @@ class CondaAssembler:
 
     def _commit(self, trees: int, name: str) -> LayerResult:
         with self._store.layers.ingest_dir() as ingest:
-            _make_directory(f"{ingest}/tree/opt")
+            make_open_dirs(f"{ingest}/tree", os.path.dirname(PREFIX))
             os.rename(name, f"{ingest}/tree{PREFIX}", src_dir_fd=trees)
             return commit_tree(self._store, ingest, mtime_cap=PACKAGE_TIME_S)
 
@@ -239,7 +237,7 @@ class CondaAssembler:
         self, container_id: str, root: object, work: str, request: CondaRequest, log: Callable[[str], None]
     ) -> None:
         """Compile the modules of the new trees with the environment's Python, in a sandbox without a network."""
-        _make_directory(work)
+        make_open_dirs(os.path.dirname(work), os.path.basename(work))
         with (
             open(os.path.join(os.path.dirname(__file__), "compile_step.py"), encoding="utf-8") as source,
             open(f"{work}/compile_step.py", "w", encoding="utf-8") as target,
@@ -287,9 +285,3 @@ def _as_package(package: CondaPackage) -> Package:
     return Package(
         name=package.name, version=package.version, requirement=package.identity, size_bytes=package.size_bytes
     )
-
-
-def _make_directory(path: str) -> None:
-    """Make a directory as every image has it, whatever the umask."""
-    os.mkdir(path, 0o755)
-    os.chmod(path, 0o755)  # noqa: S103

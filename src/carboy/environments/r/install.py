@@ -13,7 +13,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from carboy.base.fs import translate_os_errors
+from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.base.lines import Lines
 from carboy.environments.groups import plan_groups
 from carboy.environments.lock import Package
@@ -144,12 +144,8 @@ class SourceInstaller:
 
     def _commit(self, group: SourceGroup, upper: str, *, epoch_s: int) -> LayerResult:
         with self._store.layers.ingest_dir() as ingest:
-            place = f"{ingest}/tree"
-            for part in LIBRARY.strip("/").split("/"):
-                place = f"{place}/{part}"
-                os.mkdir(place, 0o755)
-                os.chmod(place, 0o755)  # noqa: S103  whatever the umask
-            move_installed(group.sources, upper, place)
+            make_open_dirs(f"{ingest}/tree", LIBRARY)
+            move_installed(group.sources, upper, f"{ingest}/tree{LIBRARY}")
             return commit_tree(self._store, ingest, mtime_cap=epoch_s)
 
 
