@@ -69,15 +69,6 @@ class Making:
     snapshot: Snapshot | None = None
 
 
-def manifest_json(base: BaseLayer) -> bytes:
-    """Return the record of what a base was made of, as canonical JSON; the same base always gives the same bytes."""
-    record = {
-        "archive": dict(base.archive),
-        "packages": [{"name": name, "version": version, "sha256": sha256} for name, version, sha256 in base.packages],
-    }
-    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
-
-
 def make_key(recipe: Recipe, archive: ArchiveConfig) -> str:
     """Return the key of what was asked for; a mirror is part of it only when it was named, since all serve the same."""
     return _hash(
