@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from carboy.bootstrap.control import parse_paragraph
-from carboy.bootstrap.deb.index import Package, parse_provides
+from carboy.bootstrap.deb.index import Package, make_package
 
 STATUS = "var/lib/dpkg/status"
 TRIGGERS = "var/lib/dpkg/triggers/File"
@@ -25,25 +25,7 @@ def parse_status(text: str) -> tuple[Package, ...]:
         fields = parse_paragraph(paragraph)
         if not fields.get("Package") or not fields.get("Status", "").endswith(" installed"):
             continue
-        found.append(
-            Package(
-                name=fields["Package"],
-                version=fields.get("Version", ""),
-                architecture=fields.get("Architecture", ""),
-                uri="",
-                path="",
-                size_bytes=0,
-                sha256="",
-                essential=False,
-                priority=fields.get("Priority", ""),
-                multi_arch=fields.get("Multi-Arch", ""),
-                depends=fields.get("Depends", ""),
-                pre_depends=fields.get("Pre-Depends", ""),
-                conflicts=fields.get("Conflicts", ""),
-                breaks=fields.get("Breaks", ""),
-                provides=parse_provides(fields.get("Provides", "")),
-            )
-        )
+        found.append(make_package(fields, uri="", path="", size_bytes=0, sha256="", essential=False))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from carboy.bootstrap.deb.version import is_satisfied, version_key
 from carboy.bootstrap.errors import ArchiveDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _PROVIDES = re.compile(rb"\nProvides: ([^\n]+)")
 _MARKED = re.compile(rb"\n(?:Essential: yes|Priority: required)(?=\n)")
@@ -175,15 +175,29 @@ def parse_package(text: str, *, uri: str) -> Package:
         )
     if not _SHA256.match(fields["SHA256"]) or not fields["Size"].isdigit() or not _SAFE_PATH.match(fields["Filename"]):
         raise ArchiveDataError("a package of the archive's index has a wrong field", details=text[:500])
-    return Package(
-        name=fields["Package"],
-        version=fields["Version"],
-        architecture=fields["Architecture"],
+    return make_package(
+        fields,
         uri=uri,
         path=fields["Filename"],
         size_bytes=int(fields["Size"]),
         sha256=fields["SHA256"],
         essential=fields.get("Essential", "").lower() == "yes",
+    )
+
+
+def make_package(
+    fields: Mapping[str, str], *, uri: str, path: str, size_bytes: int, sha256: str, essential: bool
+) -> Package:
+    """Return the package that the fields of a paragraph describe; where its file is, and what that is, is said besides."""
+    return Package(
+        name=fields["Package"],
+        version=fields.get("Version", ""),
+        architecture=fields.get("Architecture", ""),
+        uri=uri,
+        path=path,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        essential=essential,
         priority=fields.get("Priority", ""),
         multi_arch=fields.get("Multi-Arch", ""),
         depends=fields.get("Depends", ""),
