@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from carboy.bootstrap.deb.index import PackageIndex
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from http.server import BaseHTTPRequestHandler
 
 TIME_S = 1_700_000_000
 APPLETS = "cat chmod echo env false getty grep id ls ln mkdir mv printf rm sed sleep sort stat test true wc"
@@ -54,11 +57,29 @@ class Web(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+def index_of(*packages: str) -> PackageIndex:
+    """Return an index of packages "name version; Field: value; ..."."""
+    text = ""
+    for package in packages:
+        head, *fields = package.split("; ")
+        name, version = head.split()
+        text += f"Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\n"
+        text += f"SHA256: {name.encode().hex():0<64.64}\n" + "".join(f"{field}\n" for field in fields) + "\n"
+    return PackageIndex([(text.encode(), "https://archive.example.org/debian")])
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """Serve a folder on loopback and yield its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    with serve_by(partial(Web, directory=str(folder))) as address:
+        yield address
+
+
+@contextmanager
+def serve_by(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Have a handler answer on loopback, and yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

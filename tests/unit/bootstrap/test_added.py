@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from archives import index_of
 
 from carboy.bootstrap.added.development import find_runtimes
 from carboy.bootstrap.added.installed import extend_status, only_brings_files, parse_interests, parse_status
 from carboy.bootstrap.added.layers import plan_batches, plan_install
-from carboy.bootstrap.deb.index import PackageIndex
 from carboy.bootstrap.deb.resolve import resolve_above
 from carboy.bootstrap.errors import ResolveError
 from carboy.build.r_layers import divide_packages
@@ -24,17 +24,6 @@ Status: deinstall ok config-files
 Architecture: amd64
 Version: 1.0
 """
-
-
-def index_of(*packages: str) -> PackageIndex:
-    """Return an index of packages "name version; Field: value; ..."."""
-    text = ""
-    for package in packages:
-        head, *fields = package.split("; ")
-        name, version = head.split()
-        text += f"Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\n"
-        text += f"SHA256: {name.encode().hex():0<64.64}\n" + "".join(f"{field}\n" for field in fields) + "\n"
-    return PackageIndex([(text.encode(), "https://archive.example.org/debian")])
 
 
 def test_only_what_is_not_installed_is_added() -> None:

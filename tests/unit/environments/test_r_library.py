@@ -9,9 +9,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from archives import index_of
 
 from carboy.base.web import WebSettings
-from carboy.bootstrap.deb.index import PackageIndex
 from carboy.bootstrap.deb.resolve import resolve_above
 from carboy.build.r_layers import find_needed
 from carboy.environments.r.install import explain_failure, move_installed, plan_script
@@ -61,17 +61,6 @@ def resolve(*packages: RPackage, repository: object = None, distribution: bool =
         distribution=distribution,
         asked_by="renv.lock",
     )
-
-
-def index_of(*packages: str) -> PackageIndex:
-    """Return an index of packages "name version; Field: value; ..."."""
-    text = ""
-    for package in packages:
-        head, *fields = package.split("; ")
-        name, version = head.split()
-        text += f"Package: {name}\nVersion: {version}\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\n"
-        text += f"SHA256: {name.encode().hex():0<64.64}\n" + "".join(f"{field}\n" for field in fields) + "\n"
-    return PackageIndex([(text.encode(), "https://archive.example.org/debian")])
 
 
 def pin(name: str, version: str) -> RPackage:
