@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.build.context.memory import Memory
 from carboy.build.files import is_ignored, list_files
-from carboy.environments.groups import MadeLayer
 from carboy.errors import CarboyError
 from carboy.layers.apply import LayerResult, commit_tree, take_layer
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from carboy.build.context.memory import Entry
+    from carboy.environments.groups import MadeLayer
     from carboy.store.store import Store
 
 FORMAT = 1
@@ -214,6 +214,8 @@ def commit_all(
     log: Callable[[str], None],
 ) -> tuple[MadeLayer, ...]:
     """Return the layers of all groups, lowest first, each with whether it was there."""
+    from carboy.environments.groups import MadeLayer  # brings what a build without data and packages does without
+
     made = []
     for group in groups:
         taken = take_layer(store, f"layer:data:{group.key}", partial(commit_data, store, folder, group, target=target))
