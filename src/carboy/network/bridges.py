@@ -267,13 +267,24 @@ class _Filter:
     _late: list[Netlink] = []  # noqa: RUF012 - of the process
 
     def __enter__(self) -> Netlink:
-        for old in self._late:
-            old.close()
+        self.close_late()
         self._late[:] = [nftables.open_netfilter()]
         return self._late[0]
 
     def __exit__(self, *_: object) -> None:
         return
+
+    @classmethod
+    def close_late(cls) -> None:
+        """Close what is still open."""
+        for old in cls._late:
+            old.close()
+        cls._late.clear()
+
+
+def close_filter() -> None:
+    """Close what this process still holds open of the packet filter; for a fork, before it closes its descriptors by number."""
+    _Filter.close_late()
 
 
 def _find_open_bridges(here: Netlink, bridge: Bridge) -> list[str]:

@@ -103,7 +103,7 @@ def detach(*container_ids: str, tier: str = "root", wait: bool = True) -> None:
         for container_id in container_ids:
             detach_userland(container_id)
         return
-    from carboy.network.bridges import unplug
+    from carboy.network.bridges import close_filter, unplug
 
     if wait:
         unplug(*container_ids)
@@ -121,6 +121,7 @@ def detach(*container_ids: str, tier: str = "root", wait: bool = True) -> None:
             null = os.open(os.devnull, os.O_RDWR)
             for target in (0, 1, 2):
                 os.dup2(null, target)
+            close_filter()
             close_from(3)
             unplug(*container_ids)
     finally:

@@ -163,6 +163,24 @@ def test_what_a_killed_container_left_is_cleaned_by_the_next_call(site: Site) ->
     assert read_state(site.host) == before
 
 
+def test_a_process_that_attached_leaves_nothing_when_it_detaches_without_waiting(site: Site) -> None:
+    before = read_state(site.host)
+    script = f"""
+    import os, select
+    from carboy.network.private import attach, detach
+    attach(FDS[0], container_id={FIRST!r})
+    record = f"/run/carboy/forwarding-{{os.stat('/proc/self/ns/net').st_ino}}"
+    assert os.path.exists(record)
+    detach({FIRST!r}, wait=False)
+    for _ in range(500):
+        if not os.path.exists(record):
+            break
+        select.select([], [], [], 0.01)
+    """
+    run_in_space(site.host, script, site.first)
+    assert read_state(site.host) == before
+
+
 def test_a_setting_that_goes_while_it_is_written_stops_nothing(site: Site) -> None:
     # The kernel's answer for a device that goes between open(2) and write(2), had from a setting that always gives it.
     script = """
