@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from carboy.attest.packages import make_purl
+from carboy.images.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ def make_bom(
         references[purl] = count = references.get(purl, 0) + 1
         components.append(_describe(package, purl, purl if count == 1 else f"{purl}#{count}"))
     metadata: dict[str, Any] = {
-        "timestamp": created or "1970-01-01T00:00:00Z",
+        "timestamp": format_time(parse_time(created)),
         "tools": {"components": [{"type": "application", "name": "carboy", "version": version}]},
         "component": {
             "type": "container",

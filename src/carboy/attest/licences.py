@@ -1,13 +1,15 @@
 """What packages say of their licences, as text to values. Pure: nothing is guessed, and what is not known is said to be unknown.
 
 Sources: SPDX 2.3, annex D; Python's "Core metadata specifications" (License-Expression, License, Classifier) and the list of
-trove classifiers; Debian's "Machine-readable debian/copyright file" (DEP-5).
+trove classifiers; Debian's "Machine-readable debian/copyright file" (DEP-5); "Writing R Extensions", 1.1.2 (Licensing).
 """
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+
+from carboy.attest.licence_list import EXCEPTIONS, LICENCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +56,42 @@ _KNOWN |= {
     "bsd 3-clause license": "BSD-3-Clause", "3-clause bsd license": "BSD-3-Clause", "new bsd": "BSD-3-Clause",
     "bsd 2-clause": "BSD-2-Clause", "mpl 2.0": "MPL-2.0", "psf": "PSF-2.0", "isc license": "ISC",
 }  # fmt: skip
+_OPERATORS = frozenset({"AND", "OR", "WITH"})
+# R's names, without what says where a package's own words are (" + file LICENSE").
+_R_NAMES = {
+    "MIT": "MIT", "BSD_2_clause": "BSD-2-Clause", "BSD_3_clause": "BSD-3-Clause", "MPL-2.0": "MPL-2.0", "CC0": "CC0-1.0",
+    "Apache License 2.0": "Apache-2.0", "Apache License (== 2.0)": "Apache-2.0", "Artistic-2.0": "Artistic-2.0",
+    "AGPL-3": "AGPL-3.0-only", "AGPL (>= 3)": "AGPL-3.0-or-later",
+    "GPL-2": "GPL-2.0-only", "GPL-3": "GPL-3.0-only", "GPL (>= 2)": "GPL-2.0-or-later", "GPL (>= 3)": "GPL-3.0-or-later",
+    "GPL (>= 2.0)": "GPL-2.0-or-later", "GPL (>= 3.0)": "GPL-3.0-or-later",
+    "LGPL-2": "LGPL-2.0-only", "LGPL-2.1": "LGPL-2.1-only", "LGPL-3": "LGPL-3.0-only",
+    "LGPL (>= 2)": "LGPL-2.0-or-later", "LGPL (>= 2.0)": "LGPL-2.0-or-later", "LGPL (>= 2.1)": "LGPL-2.1-or-later",
+    "LGPL (>= 3)": "LGPL-3.0-or-later", "CC BY 4.0": "CC-BY-4.0", "CC BY-SA 4.0": "CC-BY-SA-4.0", "BSL-1.0": "BSL-1.0",
+}  # fmt: skip
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9][A-Za-z0-9.+-]*)")
 
 
 def find_expression(text: str) -> str:
-    """Return ``text`` where it has the form of an SPDX expression, "" where it has not."""
-    return text if _EXPRESSION.fullmatch(text) else ""
+    """Return ``text`` where it is an SPDX expression of names that SPDX knows, "" where it is not."""
+    if not _EXPRESSION.fullmatch(text) or not _is_balanced(text):
+        return ""
+    before = ""
+    for word in re.findall(r"[^() ]+", text):
+        if word not in _OPERATORS:
+            known = EXCEPTIONS if before == "WITH" else LICENCES
+            if word not in known and word.removesuffix("+") not in known:
+                return ""
+        before = word
+    return text
+
+
+def _is_balanced(text: str) -> bool:
+    depth = 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def read_python_licence(expression: str, field: str, classifiers: Sequence[str]) -> tuple[str, str]:
@@ -78,6 +110,13 @@ def read_python_licence(expression: str, field: str, classifiers: Sequence[str])
     # A licence's first line, and what old tools wrote for nothing, are no names.
     is_name = 0 < len(field) <= MAX_SAID and field.upper() != "UNKNOWN" and not field.lower().startswith("copyright")
     return "", field if is_name else ", ".join(named)
+
+
+def read_r_licence(text: str) -> tuple[str, str]:
+    """Return the SPDX expression of R's field ``License``, and its words where it is none ("GPL" alone is any version of it)."""
+    parts = [re.sub(r"\s*\+\s*file\s+LICEN[CS]E$", "", part.strip()) for part in text.split("|")]
+    names = [_R_NAMES.get(part, find_expression(part) if " " not in part else "") for part in parts]
+    return (" OR ".join(dict.fromkeys(names)), "") if all(names) else ("", text)
 
 
 def parse_copyright(text: str) -> tuple[str, ...]:

@@ -1,30 +1,35 @@
 """Databases of packages as text to values. Pure, and tolerant: the files are an image's, and what cannot be read is left out.
 
 Sources: deb-control(5) and /var/lib/dpkg/status; Python's "Core metadata specifications"; R, "Writing R Extensions", the
-DESCRIPTION file; apk's "installed" database (apk-package(5)). Package URLs: the purl specification and its types.
+DESCRIPTION file; apk's "installed" database (apk-package(5)); conda's records in ``conda-meta``. Package URLs: the purl
+specification and its types.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carboy.attest.licences import find_expression, read_python_licence
+from carboy.attest.licences import find_expression, read_python_licence, read_r_licence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FIELD = 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_CONDA_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Package:
-    """One package: ``kind`` "deb", "apk", "pypi" or "cran"; ``licence`` an SPDX expression, "" where there is none to rely on.
+    """One package: ``kind`` "deb", "apk", "pypi", "cran" or "conda"; ``licence`` an SPDX expression, "" where there is none to
+    rely on.
 
     ``licence_text`` is what the package says of its licence in its own words, "" where it says nothing, or nothing else.
+    ``arch`` is conda's subdir for its packages, and ``build`` their build.
     """
 
     kind: str
@@ -34,6 +39,7 @@ class Package:
     licence: str = ""
     source: str = ""
     licence_text: str = ""
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +107,44 @@ def parse_r(text: str) -> Iterator[Package]:
     for fields in _paragraphs(text):
         found = _package(fields.get("Package"), fields.get("Version"))
         if found is not None and "Built" in fields:  # else it is the source of one
-            said = fields.get("License", "")
-            yield Package(kind="cran", name=found[0], version=found[1], licence_text=said)
+            licence, said = read_r_licence(fields.get("License", ""))
+            yield Package(kind="cran", name=found[0], version=found[1], licence=licence, licence_text=said)
+
+
+def parse_conda(text: str) -> Iterator[Package]:
+    """Yield the package of a record in ``conda-meta``. Where it came from is not in it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(value, dict):
+        return
+    fields = {key: item for key, item in value.items() if isinstance(item, str) and item.isprintable()}
+    name, version = fields.get("name", ""), fields.get("version", "")
+    if _CONDA_NAME.fullmatch(name) and version and " " not in version:
+        said = fields.get("license", "")[:MAX_FIELD]
+        licence = find_expression(said)
+        yield Package(
+            kind="conda", name=name, version=version, arch=fields.get("subdir", ""), build=fields.get("build", ""),
+            licence=licence, licence_text="" if licence else said,
+        )  # fmt: skip
 
 
 def make_purl(package: Package, system: System) -> str:
     """Return the package URL. Source: purl-spec, PURL-TYPES."""
     name, version = quote(package.name), quote(package.version)
+    if package.kind == "conda":
+        return f"pkg:conda/{name}@{version}{_qualify(('build', package.build), ('subdir', package.arch))}"
     if package.kind not in {"deb", "apk"}:
         return f"pkg:{package.kind}/{name}@{version}"
     space = system.id or ("alpine" if package.kind == "apk" else "debian")
     distro = f"{system.id}-{system.version}" if system.id and system.version else ""
-    qualifiers = [("arch", package.arch), ("distro", distro)]
+    return f"pkg:{package.kind}/{quote(space)}/{name}@{version}{_qualify(('arch', package.arch), ('distro', distro))}"
+
+
+def _qualify(*qualifiers: tuple[str, str]) -> str:
     text = "&".join(f"{key}={quote(value)}" for key, value in qualifiers if value)
-    return f"pkg:{package.kind}/{quote(space)}/{name}@{version}" + (f"?{text}" if text else "")
+    return f"?{text}" if text else ""
 
 
 def quote(text: str) -> str:

@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.attest.licences import parse_copyright
-from carboy.attest.packages import Package, System, parse_apk, parse_dpkg, parse_python, parse_r, parse_system
+from carboy.attest.packages import (
+    Package,
+    System,
+    parse_apk,
+    parse_conda,
+    parse_dpkg,
+    parse_python,
+    parse_r,
+    parse_system,
+)
 from carboy.snapshots.merged import MergedRoot, find
 
 if TYPE_CHECKING:
@@ -94,7 +103,7 @@ def _read_folder(root: Folder, path: str) -> Iterator[str]:
 
 
 def _iter_tree(top: Folder) -> Iterator[Package]:
-    """Yield what is installed as folders: wherever it is, as nobody can say where Python or R look. No link is followed."""
+    """Yield what is installed as folders, wherever it is: nobody can say where Python, R or conda look. No link is followed."""
     stack: list[tuple[Folder, list[bytes]]] = [(top, [n for n in top.names() if n not in _SKIPPED])]
     try:
         while stack:
@@ -123,5 +132,9 @@ def _read_package(folder: Folder, name: bytes, names: set[bytes]) -> Iterator[Pa
         yield from parse_python(_read(folder, b"METADATA", MAX_METADATA_BYTES))
     elif name.endswith(b".egg-info") and b"PKG-INFO" in names:
         yield from parse_python(_read(folder, b"PKG-INFO", MAX_METADATA_BYTES))
+    elif name == b"conda-meta":
+        for file in sorted(names):
+            if file.endswith(b".json"):
+                yield from parse_conda(_read(folder, file, MAX_METADATA_BYTES))
     elif b"DESCRIPTION" in names and b"Meta" in names:  # an installed package of R's
         yield from parse_r(_read(folder, b"DESCRIPTION", MAX_METADATA_BYTES))

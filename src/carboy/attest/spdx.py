@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from carboy.attest.packages import make_purl
+from carboy.images.times import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def make_sbom(
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": name,
         "documentNamespace": f"urn:carboy:sbom:{image}",
-        "creationInfo": {"created": created or "1970-01-01T00:00:00Z", "creators": [f"Tool: {tool}"]},
+        "creationInfo": {"created": format_time(parse_time(created)), "creators": [f"Tool: {tool}"]},
         "packages": [root, *described],
         "relationships": [
             {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
@@ -70,6 +71,8 @@ def _describe(package: Package, system: System, number: int) -> dict[str, Any]:
             }
         ],
     }
+    if package.licence_text:
+        found["licenseComments"] = f"it says of itself: {package.licence_text}"
     if package.source:
         found["sourceInfo"] = f"built from: {package.source}"
     return found

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 class Detected:
     """A folder as a build reads it; texts are for people, "" and () where there is nothing to say.
 
+    ``kind`` is whose folder it is: "dockerfile", "python", "r", "conda", or "mixed" (R beside Python); ``front`` what builds it.
     ``packages`` are requirements in pip's format from the file ``source``, ``versions`` how far they are fixed; ``offered`` what
     the code imports where no file names packages; those of R likewise; ``conda`` are conda's, from ``channels`` unless a lock
     names them; ``problem`` is why it could not be built.
     """
 
+    kind: str
     front: str
     front_reason: str
     files: tuple[Finding, ...]
@@ -80,6 +82,7 @@ def detect_folder(folder: str) -> Detected:
         problems.append(error)
     text = wants.requirements if wants is not None else ""
     return Detected(
+        kind=_find_kind(choice.front, facts, settings, wants, r, conda=conda),
         front=choice.front,
         front_reason=choice.reason,
         files=(
@@ -103,6 +106,24 @@ def detect_folder(folder: str) -> Detected:
         offered=() if wants is not None or conda is not None else offer_requirements(facts.files, facts.texts),
         problem="; ".join(error.brief for error in problems),
     )
+
+
+def _find_kind(
+    front: str,
+    facts: ProjectFacts,
+    settings: Settings,
+    wants: Wants | None,
+    r: RWants | None,
+    *,
+    conda: CondaWants | None,
+) -> str:
+    from carboy.build.plan import has_python
+
+    if front == "dockerfile":
+        return front
+    if r is None:
+        return "python" if conda is None else "conda"
+    return "mixed" if conda is not None or has_python(facts, settings, wants, r) else "r"
 
 
 def _describe_languages(

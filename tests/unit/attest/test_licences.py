@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.attest.licences import parse_copyright, read_python_licence
+from carboy.attest.licences import find_expression, parse_copyright, read_python_licence, read_r_licence
 from carboy.attest.packages import parse_python
 
 MIT = "License :: OSI Approved :: MIT License"
@@ -45,6 +45,38 @@ license: GPL-2+
 )
 def test_python(expression: str, field: str, classifiers: list[str], found: tuple[str, str]) -> None:
     assert read_python_licence(expression, field, classifiers) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("MIT AND (Apache-2.0 OR GPL-2.0+)", True), ("GPL-3.0-only WITH GCC-exception-3.1", True), ("(MIT", False),
+        ("MIT)", False),
+        ("(MIT OR ISC) AND Zlib", True), ("custom", False), ("MIT AND custom", False), ("LicenseRef-mine", False),
+        ("MIT WITH Apache-2.0", False), ("GCC-exception-3.1", False), ("mit", False), ("", False),
+    ],
+)  # fmt: skip
+def test_expressions(text: str, is_one: bool) -> None:
+    assert find_expression(text) == (text if is_one else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("GPL (>= 2)", ("GPL-2.0-or-later", "")),
+        ("GPL-2 | GPL-3", ("GPL-2.0-only OR GPL-3.0-only", "")),
+        ("MIT + file LICENSE", ("MIT", "")),
+        ("GPL-2|MIT + file LICENCE", ("GPL-2.0-only OR MIT", "")),
+        ("GPL-2 | file LICENSE", ("", "GPL-2 | file LICENSE")),
+        ("file LICENSE", ("", "file LICENSE")),
+        ("Part of R 4.2.2", ("", "Part of R 4.2.2")),
+        ("GPL", ("", "GPL")),
+        ("EUPL-1.2", ("EUPL-1.2", "")),
+        ("", ("", "")),
+    ],
+)
+def test_r(text: str, found: tuple[str, str]) -> None:
+    assert read_r_licence(text) == found
 
 
 def test_metadata_has_several_classifiers() -> None:

@@ -46,6 +46,12 @@ def test_what_layers_have(lower: Path, tmp_path: Path) -> None:
     put(upper, var__lib__dpkg__status="", opt__env__lib__numpy_DASH_2_DOT_0_DOT_dist_DASH_info__RECORD="")
     assert names(lower, upper) == ["Rcpp", "numpy"]
     assert names() == []
+    put(
+        upper,
+        opt__conda__conda_DASH_meta__zlib_DOT_json='{"name": "zlib", "version": "1.3"}',
+        opt__conda__conda_DASH_meta__history="x",
+    )
+    assert names(upper) == ["zlib"]
 
 
 def test_licences_of_debian_packages(lower: Path) -> None:

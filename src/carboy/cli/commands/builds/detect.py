@@ -46,7 +46,7 @@ def _render(found: Detected) -> str:
         [render_table(("FILE", "WHAT IT HAS", "COUNTS"), [tuple(map(printable, row)) for row in rows])] if rows else []
     )
     about = [
-        ("front end", f"{found.front}: {found.front_reason}"),
+        ("kind", f"{found.kind}: {found.front_reason}"),
         ("python", found.python),
         ("conda", _describe_conda(found)),
         ("packages", f"{len(found.packages)} from {found.source}" if found.source else "none are asked for"),
