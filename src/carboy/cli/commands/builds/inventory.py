@@ -17,7 +17,8 @@ _SHOWN_WIDTH = 60
 def sbom(words: list[str]) -> int:
     """Show the packages in an image, for people or as a document."""
     parser = Parser(
-        "sbom [OPTIONS] IMAGE", "Show which packages (Debian, Alpine, Python, R, conda) are in an image, as its files say it."
+        "sbom [OPTIONS] IMAGE",
+        "Show which packages (Debian, Alpine, Python, R, conda) are in an image, as its files say it.",
     )
     parser.add_argument("--format", choices=_FORMATS, default="table", help="spdx: SPDX 2.3; cyclonedx: CycloneDX 1.6")
     parser.add_argument("--platform", metavar="OS/ARCH", default="", help="of an image of several platforms")
@@ -37,7 +38,7 @@ def licenses(words: list[str]) -> int:
     """Show the licences of an image's packages, grouped."""
     parser = Parser(
         "licenses [OPTIONS] IMAGE",
-        "Show the licences of the packages in an image, as these say it: Python's metadata, R's DESCRIPTION, Debian's copyright files.",
+        "Show the licences of the packages in an image, as they say it: metadata, DESCRIPTION, copyright files.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     parser.add_argument("--platform", metavar="OS/ARCH", default="", help="of an image of several platforms")
