@@ -95,7 +95,7 @@ class Containers:
 
     def remove_all(self) -> None:
         """Remove every container of the test."""
-        names = self.carboy("ps", "-a", "--filter", f"name={self.prefix}", "--format", "{{.Names}}").stdout.split()
+        names = sorted(link.name for link in (self.carboy.home / "names").glob(f"{self.prefix}*"))
         if names:
             self.carboy("rm", "-f", *names)
 

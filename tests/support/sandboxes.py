@@ -6,6 +6,7 @@ the package which every user may read.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -291,12 +292,15 @@ def make_sandboxes(person: Any, base: Path, *, package: Path) -> Sandboxes:
 
 
 def copy_package(base: Path) -> Path:
-    """Return a folder with a copy of the package, compiled, that every user may read."""
-    place = base / f"package-{os.getpid()}"
-    if not place.exists():
-        shutil.copytree(CHECKOUT / "src" / "carboy", place / "carboy", ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run([find_python(), "-m", "compileall", "-q", str(place)], check=True)
-        subprocess.run(["chmod", "-R", "go+rX", str(place)], check=True)
+    """Return a folder with a copy of the package, compiled, that every user may read; all workers of a run share it."""
+    place = base / "package"
+    with (base / "package.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not lock.tell():
+            shutil.copytree(CHECKOUT / "src" / "carboy", place / "carboy", ignore=shutil.ignore_patterns("__pycache__"))
+            subprocess.run([find_python(), "-m", "compileall", "-q", str(place)], check=True)
+            subprocess.run(["chmod", "-R", "go+rX", str(place)], check=True)
+            lock.write("made\n")
     return place
 
 

@@ -88,12 +88,13 @@ GC_THRESHOLD = 50_000
 def program() -> NoReturn:
     """Be the program ``carboy``: carry out the process's own command line and exit with its status.
 
-    Taking the interpreter apart costs milliseconds and gives back what the kernel takes anyway, so that it is left out
-    when nothing waits for it: no thread and no function of ``atexit``.
+    Taking the interpreter apart costs milliseconds (tens after a build) and gives back what the kernel takes anyway, so
+    that it is left out when nothing waits for it: no other thread and no function of ``atexit``.
     """
     gc.set_threshold(GC_THRESHOLD)
     status = main()
-    if "threading" in sys.modules or atexit._ncallbacks():
+    threading = sys.modules.get("threading")
+    if (threading is not None and threading.active_count() > 1) or atexit._ncallbacks():
         sys.exit(status)
     try:
         sys.stdout.flush()
