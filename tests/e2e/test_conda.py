@@ -100,6 +100,26 @@ def test_one_package_more_is_one_layer_more(folders_carboy: Carboy, channel: Con
     assert len(set(layers_of(folders_carboy, "more:2")[:-1]) - set(before)) == 1
 
 
+def test_what_was_chosen_is_held_in_a_rebuild(folders_carboy: Carboy, channel: CondaChannel, tmp_path: Path) -> None:
+    """Versions without a lock are those of the image, whatever its channel has by now; the image says what is in it."""
+    own = CondaChannel(tmp_path / "channel")
+    own.add("tool", "1.0", {"bin/tool": File(b"#!/bin/sh\necho one\n", 0o755)}, suffix=".tar.bz2")
+    own.write()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "environment.yml").write_text(f"channels: [{own.address}]\ndependencies: [tool]\n")
+    (folder / "carboy.toml").write_text('[run]\ncommand = ["tool"]\n')
+    folders_carboy("build", str(folder), "-t", "tool:held")
+    own.add("tool", "2.0", {"bin/tool": File(b"#!/bin/sh\necho two\n", 0o755)})
+    own.write()
+    found = json.loads(folders_carboy("verify", "--json", "tool:held", timeout_s=250).stdout)
+    assert found["level"] in {"identical", "archive"}, found
+    bom = json.loads(folders_carboy("sbom", "--format", "cyclonedx", "tool:held").stdout)
+    purls = [one["purl"] for one in bom["components"] if one.get("purl", "").startswith("pkg:conda/")]
+    assert purls == [f"pkg:conda/tool@1.0?build=0&subdir={SUBDIR}"]
+    folders_carboy("rmi", "tool:held")
+
+
 def test_a_lock_is_kept_and_drift_refused(folders_carboy: Carboy, channel: CondaChannel, tmp_path: Path) -> None:
     own = CondaChannel(tmp_path / "channel")
     own.add("tool", "1.0", {"bin/tool": File(b"#!/bin/sh\necho one\n", 0o755)})

@@ -153,6 +153,32 @@ def test_source_packages_are_built_in_the_sandbox(
     carboy("rmi", "sources:r")
 
 
+def test_versions_of_sources_are_held_in_a_rebuild(
+    folders_carboy: Carboy, tmp_path: Path, repository: Repository
+) -> None:
+    """Without a lock too: those of the image count, and no newer ones of the repository, directly asked for or not."""
+    carboy = using(folders_carboy, repository)
+    repository.add("inner", "1.0", code="inner <- function() 42\n")
+    repository.add("outer", "1.0", code="outer <- function() inner::inner()\n", fields="Imports: inner, abind\n")
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "DESCRIPTION").write_text("Imports: outer\n")
+    (folder / "main.R").write_text("cat(outer::outer())\n")
+    carboy("build", str(folder), "-t", "held:r", timeout_s=400)
+    newer = Repository(tmp_path / "newer")
+    for name in ("inner", "outer"):
+        fields = "Imports: inner\n" if name == "outer" else ""
+        newer.add(name, "1.0", code=f"{name} <- function() 'never read: the home has it by its hash'\n", archived=True)
+        newer.add(name, "2.0", code=f"{name} <- function() 'newer'\n", fields=fields)
+    found = json.loads(using(folders_carboy, newer)("verify", "--json", "held:r", timeout_s=500).stdout)
+    assert found["level"] in {"identical", "archive"}, found
+    packages = json.loads(carboy("licenses", "--json", "held:r").stdout)
+    named = {(p["kind"], p["name"]): group["licence"] for group in packages for p in group["packages"]}
+    assert named["cran", "outer"] == "MIT"
+    assert named["cran", "abind"].startswith("LGPL-2.")
+    carboy("rmi", "held:r")
+
+
 def test_what_goes_wrong_with_sources(folders_carboy: Carboy, tmp_path: Path, repository: Repository) -> None:
     carboy = using(folders_carboy, repository)
     header = C_CODE.format(extra="#include <libxml/parser.h>")

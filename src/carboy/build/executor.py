@@ -28,7 +28,7 @@ from carboy.build.plan import (
 from carboy.build.progress import StepResult
 from carboy.environments.conda.wants import PREFIX
 from carboy.environments.detect.sources import find_sources
-from carboy.environments.lockfile import LockFile, explain_drift
+from carboy.environments.lockfile import ARCHIVE_LABEL, CONDA_LABEL, LOCK_LABEL, R_LABEL, LockFile, explain_drift
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.times import format_time
@@ -445,9 +445,10 @@ class _Execution:
         return made.cached
 
     def _r_key(self, step: RStep) -> str:
-        """Return the key of what R packages depend on: the base, and nothing else that is above it."""
+        """Return the key of what R packages depend on: the base, its archive's state, and nothing that is above it."""
         self._key = step_key(step, parent=self._key)
-        return step_key(step, parent="", inputs=(str(self._ground.layer.diff_id),))
+        base = self._ground.layer
+        return step_key(step, parent="", inputs=(str(base.diff_id), _render_archive(base)))
 
     def _r_assembler(self) -> RAssembler:
         from carboy.build.r_layers import RAssembler
@@ -544,7 +545,7 @@ class _Execution:
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
         base = self._ground.layer
-        record = json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":"))
+        record = _render_archive(base)
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
         key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, self._conda_lock, *layers))}"
         entry = store.cache.get(key)
@@ -558,10 +559,10 @@ class _Execution:
             Cmd=list(step.command) or None,
             WorkingDir=step.workdir,
             Labels={
-                "io.carboy.archive": record,
-                **({"io.carboy.lock": self._lock} if self._lock else {}),
-                **({"io.carboy.r": self._r_lock} if self._r_lock else {}),
-                **({"io.carboy.conda": self._conda_lock} if self._conda_lock else {}),
+                ARCHIVE_LABEL: record,
+                **({LOCK_LABEL: self._lock} if self._lock else {}),
+                **({R_LABEL: self._r_lock} if self._r_lock else {}),
+                **({CONDA_LABEL: self._conda_lock} if self._conda_lock else {}),
                 **({DATA_LABEL: json.dumps(step.data)} if step.data else {}),
             },
         )
@@ -571,3 +572,8 @@ class _Execution:
         store.cache.put(key, "image", value, [descriptor.digest])
         self._descriptor = descriptor
         return False
+
+
+def _render_archive(base: BaseLayer) -> str:
+    """Return the record of the archive's state as images have it."""
+    return json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":"))

@@ -11,7 +11,8 @@ from carboy.bootstrap.added.installed import parse_status
 from carboy.bootstrap.added.layers import find_files, find_plain, install_above, make_files, make_records, read_status
 from carboy.bootstrap.deb.index import Package
 from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
-from carboy.bootstrap.errors import ArchiveUnreachableError, ResolveError
+from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError, ResolveError
+from carboy.bootstrap.snapshot import find_snapshot
 from carboy.environments.groups import MadeLayer, plan_groups
 from carboy.environments.lock import Package as Grouped
 from carboy.environments.r.library import Source
@@ -59,7 +60,11 @@ class Resolved:
 
 
 class RAssembler:
-    """R packages above one base."""
+    """R packages above one base, of the archive in the state that the base was made of, where its texts are kept.
+
+    So base and packages fit, and what an image says of its base's archive holds for its R packages as well. A state whose
+    packages the archive has no more is left for today's.
+    """
 
     def __init__(self, making: Making, base: BaseLayer, *, environ: Mapping[str, str]) -> None:
         self._making = making
@@ -78,23 +83,36 @@ class RAssembler:
         try:
             layers = self.assemble(step, resolved)
         except ArchiveUnreachableError as error:
-            if not known or error.status not in {404, 410}:
+            if error.status not in {404, 410}:
                 raise
-            resolved, known = self.resolve(step, key=key, fresh=True)
+            resolved, known = self.resolve(step, key=key, fresh=True, today=True)
             check(resolved)
             layers = self.assemble(step, resolved)
         return resolved, layers, known and all(item.cached for item in layers)
 
-    def resolve(self, step: RStep, *, key: str, fresh: bool = False) -> tuple[Resolved, bool]:
-        """Return what the packages come to, and whether that was known; ``fresh`` asks anew. Raises ``CarboyError``."""
+    def resolve(self, step: RStep, *, key: str, fresh: bool = False, today: bool = False) -> tuple[Resolved, bool]:
+        """Return what the packages come to, and whether that was known; ``fresh`` chooses anew.
+
+        ``today``: of the archive as it is now, whatever the base is of. Raises ``CarboyError``.
+        """
         cache = self._making.store.cache
         known = None if fresh else cache.get(f"r:{key}")
         if known is not None:
             return _decode(known.value), True
-        with open_archive(self._making) as archive:
-            resolved = self._resolve(step, archive)
+        resolved = None if today else self._resolve_then(step)
+        if resolved is None:
+            with open_archive(self._making) as archive:
+                resolved = self._resolve(step, archive)
         cache.put(f"r:{key}", "lock", _encode(resolved), [])
         return resolved, False
+
+    def _resolve_then(self, step: RStep) -> Resolved | None:
+        """Return what the packages come to in the state of the archive that the base is of, None where that is not kept."""
+        try:
+            with open_archive(replace(self._making, snapshot=find_snapshot(self._base.archive))) as archive:
+                return self._resolve(step, archive)
+        except NotFetchedError:
+            return None
 
     def _resolve(self, step: RStep, archive: Archive) -> Resolved:
         from carboy.bootstrap.added.development import find_runtimes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Labels whose values are documents of their own: a difference in one is told where it is.
 _NESTED = ("io.carboy.archive",)
-_LINES = ("io.carboy.lock",)
+_LINES = {"io.carboy.lock": "==", "io.carboy.r": " ", "io.carboy.conda": " "}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def _prepare(document: dict[str, Any]) -> dict[str, Any]:
 
 def _open_label(name: str, text: Any) -> Any:
     if name in _LINES:
-        return {line.partition("==")[0]: line for line in str(text).splitlines()}
+        return {line.partition(_LINES[name])[0]: line for line in str(text).splitlines()}
     if name in _NESTED:
         try:
             return json.loads(text)

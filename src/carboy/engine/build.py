@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.context import Engine
+    from carboy.engine.verification.recorded import Recorded
     from carboy.oci.descriptor import Descriptor
 
 
@@ -72,30 +73,21 @@ def build_folder(
     return result
 
 
-def rebuild_folder(engine: Engine, folder: str, *, lock: str, archive: str, progress: Progress) -> BuildResult:
-    """Build ``folder`` with the packages of ``lock`` (in pip's form, "" for none) where it has no lock of its own.
+def rebuild_folder(engine: Engine, folder: str, *, recorded: Recorded, progress: Progress) -> BuildResult:
+    """Build ``folder`` with the packages that an image recorded, where it has no lock of its own.
 
-    ``archive`` is the record of the state of the distribution's archive (JSON, "" for none) that its base is to be of, as far as
-    that state is kept. Raises ``CarboyError``.
+    Its base, and R packages of the distribution, are of the recorded state of the archive, as far as that is kept. Raises
+    ``CarboyError``.
     """
     import json
-    from dataclasses import replace
 
     from carboy.bootstrap.snapshot import find_snapshot
     from carboy.build.executor import execute
-    from carboy.build.plan import EnvironmentStep
-    from carboy.environments.detect.requirements import strip_hashes
+    from carboy.engine.verification.recorded import hold_plan
 
-    plan = plan_folder(folder)
-    pins = strip_hashes("".join(f"{line}\n" for line in lock.splitlines() if " @ " not in line))
-    steps = tuple(
-        replace(step, constraints=step.constraints + pins, allowed=lock)
-        if lock and isinstance(step, EnvironmentStep) and not step.allowed
-        else step
-        for step in plan.steps
-    )
-    snapshot = find_snapshot(json.loads(archive)) if archive else None
-    return execute(replace(plan, steps=steps), engine.build_context(progress, snapshot=snapshot))
+    plan = hold_plan(plan_folder(folder), recorded)
+    snapshot = find_snapshot(json.loads(recorded.archive)) if recorded.archive else None
+    return execute(plan, engine.build_context(progress, snapshot=snapshot))
 
 
 def build_any(

@@ -30,6 +30,9 @@ from dataclasses import dataclass
 from carboy.errors import CarboyError
 
 NAME = "carboy.lock"
+# The same in an image: labels of its configuration.
+ARCHIVE_LABEL, LOCK_LABEL = "io.carboy.archive", "io.carboy.lock"
+R_LABEL, CONDA_LABEL = "io.carboy.r", "io.carboy.conda"
 _VERSION = 1
 _BASE_LINE = re.compile(r"(\S+) (\S+) sha256:[0-9a-f]{64}", re.ASCII)
 _PYTHON_LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*( @ \S+|==\S+)( --hash=sha256:[0-9a-f]{64})+", re.ASCII)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.progress import DownloadCount
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """The archive of a making's recipe, reached when something of it is needed. Made by :func:`open_archive`."""
+    """The archive of a making's recipe, reached when something of it is needed. Made by :func:`open_archive`.
+
+    With a ``snapshot`` in the making it is the archive as it was then; what is not here of its packages is fetched all the same.
+    """
 
     def __init__(self, making: Making, stack: ExitStack) -> None:
         self._making = making
@@ -33,7 +37,10 @@ class Archive:
             from carboy.bootstrap.fetch import CONNECTIONS, Fetcher
 
             cache = f"{self._making.home.cache}/archives"
-            fetcher = self._stack.enter_context(Fetcher(self._making.archive, cache, on_bytes=self._count.add))
+            snapshot = self._making.snapshot
+            fetcher = self._stack.enter_context(
+                Fetcher(self._making.archive, cache, snapshot=snapshot, on_bytes=self._count.add)
+            )
             executor = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch")
             self._stack.callback(executor.shutdown, cancel_futures=True)
             self._stack.callback(fetcher.cancel)
@@ -41,13 +48,18 @@ class Archive:
         return self._opened
 
     def read_index(self) -> PackageIndex:
-        """Return the packages that the archive has now; its signature is checked. Asked once."""
+        """Return the packages that the archive has; its signature is checked. Asked once.
+
+        Raises ``NotFetchedError`` when the texts of a snapshot are not kept any more.
+        """
         if self._index is None:
             from carboy.bootstrap.deb.signature import read_keyring
             from carboy.bootstrap.deb.state import fetch_index, fetch_states
 
             fetcher, executor = self._open()
             recipe, archive = self._making.recipe, self._making.archive
+            if self._making.snapshot is not None:
+                archive = replace(archive, check_valid_until=False)
             states = fetch_states(
                 fetcher,
                 executor,

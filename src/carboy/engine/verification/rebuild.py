@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from carboy.base.config import FILE
@@ -14,6 +14,7 @@ from carboy.base.home import open_home
 from carboy.base.proc import ask
 from carboy.engine.context import Engine
 from carboy.engine.verification.copying import copy_folder
+from carboy.engine.verification.recorded import Recorded
 from carboy.errors import CarboyError
 from carboy.images.platforms import list_manifests
 from carboy.linux.namespaces import CLONE_NEWUTS, unshare
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 2**20
 ASK_FD, ANSWER_FD = 3, 4
+NOTHING = Recorded()
 # What a copy of a folder of Python need not have: its images never have it.
 _LEFT_OUT = (".git", ".venv", "venv")
 
@@ -41,16 +43,15 @@ class RebuildRequest:
     folder: str
     file: str
     words: tuple[str, ...]
-    lock: str
-    archive: str
+    recorded: Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """What is built: a folder, and (else it is one of Python) its Dockerfile, with the words of ``carboy build`` that shape it.
 
-    ``bases`` are the images of this home that the Dockerfile builds on, by full name. ``lock`` is what a folder of Python without
-    a lock of its own is held to, in pip's form; ``archive`` the record of the state of the archive that its base was made of.
+    ``bases`` are the images of this home that the Dockerfile builds on, by full name. ``recorded`` is what a folder of Python
+    without a lock of its own is held to, and the state of the archive that its base was made of.
     """
 
     folder: str
@@ -58,8 +59,7 @@ class Source:
     words: tuple[str, ...] = ()
     cwd: str = "/"
     bases: tuple[str, ...] = ()
-    lock: str = ""
-    archive: str = ""
+    recorded: Recorded = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +94,7 @@ def rebuild(engine: Engine, place: str, source: Source, settings: Settings, *, p
         "file": _move(source, path),
         "words": list(source.words),
         "cwd": source.cwd,
-        "lock": source.lock,
-        "archive": source.archive,
+        "recorded": asdict(source.recorded),
         **settings.to_json(),
     }
     answer = _call(program, request, _plan_environ(engine.environ, home.path, settings))
@@ -171,8 +170,7 @@ def answer_request(build: Callable[[Engine, RebuildRequest], Descriptor]) -> int
         folder=asked["folder"],
         file=asked["file"],
         words=tuple(asked["words"]),
-        lock=asked["lock"],
-        archive=asked["archive"],
+        recorded=Recorded(**asked["recorded"]),
     )
     try:
         made = build(_open_elsewhere(asked), request)

@@ -13,6 +13,7 @@ from carboy.comparison.reasons import Surroundings
 from carboy.engine.images import read_config, resolve_image
 from carboy.engine.verification.conditions import Condition, Machine, Settings, choose_settings, describe_conditions
 from carboy.engine.verification.rebuild import Rebuilt, Source, rebuild
+from carboy.engine.verification.recorded import parse_labels
 from carboy.images.platforms import choose_manifest, read_platform
 from carboy.images.times import format_time
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from carboy.engine.context import Engine
+    from carboy.engine.verification.recorded import Recorded
     from carboy.oci.descriptor import Descriptor
 
-LOCK_LABEL, ARCHIVE_LABEL = "io.carboy.lock", "io.carboy.archive"
 SAME_HERE = "built again under the conditions of this machine it is the same: what differs depends on the conditions"
 SAME_AGAIN = "two rebuilds are the same: the image was made of something else (other files, versions or options)"
 NEVER_SAME = "two rebuilds differ from each other as well: the build is not reproducible"
@@ -43,10 +44,9 @@ class Verification:
     notes: tuple[str, ...] = ()
 
 
-def read_labels(engine: Engine, image: Descriptor) -> tuple[str, str]:
-    """Return lock and archive's record that an image of a folder of Python has as labels, "" for none. Raises ``CarboyError``."""
-    labels = read_config(engine, image).config.Labels or {}
-    return labels.get(LOCK_LABEL, ""), labels.get(ARCHIVE_LABEL, "")
+def read_recorded(engine: Engine, image: Descriptor) -> Recorded:
+    """Return what an image of a folder of Python or R says it was made of. Raises ``CarboyError``."""
+    return parse_labels(read_config(engine, image).config.Labels or {})
 
 
 def verify_image(

@@ -39,7 +39,7 @@ def _build(engine: Engine, request: RebuildRequest) -> Descriptor:
         from carboy.engine.build import rebuild_folder
 
         with open_progress(sys.stderr) as progress:
-            made = rebuild_folder(engine, request.folder, lock=request.lock, archive=request.archive, progress=progress)
+            made = rebuild_folder(engine, request.folder, recorded=request.recorded, progress=progress)
             return made.descriptor
     from carboy.cli.steps import open_steps
     from carboy.engine.dockerfile import build_dockerfile

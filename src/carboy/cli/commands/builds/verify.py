@@ -19,8 +19,7 @@ from carboy.engine.context import Engine
 from carboy.engine.images import resolve_image
 from carboy.engine.verification.origins import Origin, find_origin
 from carboy.engine.verification.rebuild import Source
-from carboy.engine.verification.verify import read_labels, verify_image
-from carboy.environments.lockfile import NAME as LOCK_NAME
+from carboy.engine.verification.verify import read_recorded, verify_image
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -95,9 +94,7 @@ def _follow(engine: Engine, image: Descriptor, noted: Origin, options: Namespace
 
 
 def _of_python(engine: Engine, image: Descriptor, folder: str) -> Source:
-    lock, archive = read_labels(engine, image)
-    has_lock = os.path.exists(f"{folder}/{LOCK_NAME}")
-    return Source(folder=folder, lock="" if has_lock else lock, archive=archive)
+    return Source(folder=folder, recorded=read_recorded(engine, image))
 
 
 def _of_dockerfile(engine: Engine, source: Source) -> Source:

@@ -1,0 +1,64 @@
+"""What an image of a folder says it was made of, and a plan that is held to it: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from carboy.build.plan import CondaStep, EnvironmentStep, RStep
+from carboy.environments.detect.requirements import strip_hashes
+from carboy.environments.lockfile import ARCHIVE_LABEL, CONDA_LABEL, LOCK_LABEL, R_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from carboy.build.plan import Plan, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An image's labels, "" for one that it has not: the state of the archive as JSON, Python's packages in pip's form with their
+    hashes, those of R and of conda as lines of a ``carboy.lock``.
+    """
+
+    archive: str = ""
+    lock: str = ""
+    r: str = ""
+    conda: str = ""
+
+
+def parse_labels(labels: Mapping[str, str]) -> Recorded:
+    """Return what an image's labels record."""
+    return Recorded(
+        archive=labels.get(ARCHIVE_LABEL, ""),
+        lock=labels.get(LOCK_LABEL, ""),
+        r=labels.get(R_LABEL, ""),
+        conda=labels.get(CONDA_LABEL, ""),
+    )
+
+
+def hold_plan(plan: Plan, recorded: Recorded) -> Plan:
+    """Return the plan with the recorded versions and hashes wherever its folder has no lock that decides."""
+    return replace(plan, steps=tuple(_hold(step, recorded) for step in plan.steps))
+
+
+def _hold(step: Step, recorded: Recorded) -> Step:
+    match step:
+        case EnvironmentStep() if recorded.lock and not step.allowed:
+            # Packages of the folder itself have no version to be held to.
+            lines = "".join(f"{line}\n" for line in recorded.lock.splitlines() if " @ " not in line)
+            return replace(step, constraints=step.constraints + strip_hashes(lines), allowed=recorded.lock)
+        case RStep() if not step.hashes:
+            return replace(step, hashes=_list_sources(recorded.r))
+        case CondaStep() if recorded.conda and not step.packages:
+            return replace(step, specs=(), channels=(), packages=tuple(recorded.conda.splitlines()))
+        case _:
+            return step
+
+
+def _list_sources(text: str) -> tuple[str, ...]:
+    """Return the lines of R packages by their names, of which the distribution's come first in a record: a source's counts.
+
+    The distribution's own are never asked for by a name and a version: its archive's state decides about them.
+    """
+    return tuple({line.partition(" ")[0]: line for line in text.splitlines()}.values())
