@@ -127,6 +127,7 @@ _UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/([0-9]*)")
 _BLOB = re.compile(r"/v2/(.+)/blobs/([a-z0-9]+:[0-9a-f]+)")
 _MANIFEST = re.compile(r"/v2/(.+)/manifests/([^/]+)")
 _TAGS = re.compile(r"/v2/(.+)/tags/list")
+_REFERRERS = re.compile(r"/v2/(.+)/referrers/([^/]+)")
 
 
 def digest_of(data: bytes) -> str:
@@ -153,6 +154,7 @@ class Registry:
     mount: bool = True
     ranges: bool = True
     tells_digest: bool = True
+    referrers: bool = False
     uploads: dict[str, bytes] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
     calls: Counter[str] = field(default_factory=Counter)
@@ -199,7 +201,19 @@ class Registry:
         if found := _TAGS.fullmatch(seen.path):
             body = json.dumps({"name": found[1], "tags": self.tags(found[1])}).encode()
             return "tags", found[1], lambda: (200, {"Content-Type": "application/json"}, body)
+        if (found := _REFERRERS.fullmatch(seen.path)) and self.referrers:
+            return "referrers", found[1], lambda: self._list_referrers(found[1], found[2])
         return "other", "", lambda: (404, {}, b"")
+
+    def _list_referrers(self, repository: str, digest: str) -> Answer:
+        entries = []
+        for (there, name), (media_type, raw) in self.manifests.items():
+            value = json.loads(raw)
+            if there == repository and ":" in name and value.get("subject", {}).get("digest") == digest:
+                kind = {"mediaType": media_type, "artifactType": value["artifactType"]}
+                entries.append({**kind, "digest": name, "size": len(raw)})
+        body = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
+        return 200, {"Content-Type": body["mediaType"]}, json.dumps(body).encode()
 
     def _blob(self, seen: Seen, repository: str, digest: str) -> Answer:
         data = self.blobs.get((repository, digest))
@@ -216,7 +230,9 @@ class Registry:
     def _manifest(self, seen: Seen, repository: str, reference: str) -> Answer:
         if seen.method == "PUT":
             digest = self.put(repository, reference, seen.body, seen.headers.get("content-type", ""))
-            return 201, {"Docker-Content-Digest": digest} if self.tells_digest else {}, b""
+            told = {"Docker-Content-Digest": digest} if self.tells_digest else {}
+            subject = json.loads(seen.body).get("subject") if self.referrers else None
+            return 201, told | ({"OCI-Subject": subject["digest"]} if subject else {}), b""
         found = self.manifests.get((repository, reference))
         if found is None:
             return fail(404, "MANIFEST_UNKNOWN", "manifest unknown")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.attest.statement import make_documents, retarget_statement
 from carboy.images.platforms import list_attestations, list_manifests
 from carboy.oci import mediatypes
+from carboy.oci.artifact import EMPTY, make_artifact
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.manifest import parse_manifest
 from carboy.store.attestations import Attestation, find_attestation, keep_attestation
+from carboy.store.referrers import Referrers, keep_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,3 +54,42 @@ def carry_attestations(store: Store, before: Descriptor, after: Descriptor) -> t
         ]
         found.append(said if old.digest == new.digest else keep_statements(store, new.digest, statements))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One thing said of an image: its media type, its bytes, and for a statement the type of its predicate."""
+
+    media_type: str
+    data: bytes
+    predicate_type: str = ""
+
+
+def keep_documents(
+    store: Store, image: Descriptor, documents: Sequence[Document], *, created: str, source: str
+) -> Referrers:
+    """Keep documents as artifacts that refer to an image, which itself stays what it is; durable.
+
+    The same documents of the same image are the same artifacts: ``created`` is the image's own time. ``source``: see
+    ``store.referrers.Referrers``.
+    """
+    contents = [store.blobs.put(EMPTY)]
+    manifests = []
+    for document in documents:
+        annotations = {mediatypes.CREATED: created} if created else {}
+        about = {mediatypes.PREDICATE_TYPE: document.predicate_type} if document.predicate_type else {}
+        digest = store.blobs.put(document.data)
+        contents.append(digest)
+        layer = Descriptor(media_type=document.media_type, digest=digest, size=len(document.data), annotations=about)
+        artifact = make_artifact(document.media_type, layer, subject=image, annotations={**annotations, **about})
+        manifests.append(
+            Descriptor(
+                media_type=mediatypes.MANIFEST,
+                digest=store.blobs.put(artifact.raw),
+                size=len(artifact.raw),
+                artifact_type=document.media_type,
+            )
+        )
+    kept = Referrers(manifests=tuple(manifests), source=source)
+    keep_referrers(store, image.digest, kept, contents)
+    return kept

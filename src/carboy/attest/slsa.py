@@ -17,6 +17,7 @@ from carboy.oci.reference import Reference
 
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:carboy:build:v1"
+BUILDER = "urn:carboy:builder"  # whoever ran carboy: nothing of the machine is said
 _PROXIES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
 
 
@@ -26,13 +27,14 @@ class BuildFacts:
 
     ``frontend`` is "dockerfile" or "python", ``platform`` the machine's; ``source`` the address of a context that is elsewhere
     ("" for a folder of the machine, which is not named), ``file`` the Dockerfile's name, ``text`` its bytes. ``bases`` are the
-    digests of images by full name, None for one that was made here. ``steps`` are their titles.
+    digests of images by full name, None for one that was made here. ``materials`` are what else it was made of: addresses, by
+    which nobody need find it, with their SHA-256 ("" where there are several). ``steps`` are their titles. Times may be "".
     """
 
     frontend: str
     platform: str
-    started: str
-    finished: str
+    started: str = ""
+    finished: str = ""
     source: str = ""
     file: str = ""
     text: bytes = b""
@@ -44,6 +46,7 @@ class BuildFacts:
     ssh: tuple[str, ...] = ()
     entitlements: tuple[str, ...] = ()
     bases: Mapping[str, str | None] = field(default_factory=dict)
+    materials: tuple[tuple[str, str], ...] = ()
     steps: tuple[str, ...] = ()
 
 
@@ -67,9 +70,9 @@ def make_provenance(facts: BuildFacts, *, mode: str, platform: str, version: str
     if source:
         parameters["configSource"] = source
     internal: dict[str, Any] = {"builderPlatform": facts.platform}
+    times = {"startedOn": facts.started, "finishedOn": facts.finished}
     metadata: dict[str, Any] = {
-        "startedOn": facts.started,
-        "finishedOn": facts.finished,
+        **{name: text for name, text in times.items() if text},
         "buildkit_completeness": {"request": is_full, "resolvedDependencies": False},
     }
     if is_full:
@@ -83,9 +86,12 @@ def make_provenance(facts: BuildFacts, *, mode: str, platform: str, version: str
             "buildType": BUILD_TYPE,
             "externalParameters": parameters,
             "internalParameters": internal,
-            "resolvedDependencies": [_describe_base(*item, platform) for item in sorted(facts.bases.items())],
+            "resolvedDependencies": [
+                *(_describe_base(*item, platform) for item in sorted(facts.bases.items())),
+                *({"uri": uri, **({"digest": {"sha256": hex_}} if hex_ else {})} for uri, hex_ in facts.materials),
+            ],
         },
-        "runDetails": {"builder": {"id": "", "version": {"carboy": version}}, "metadata": metadata},
+        "runDetails": {"builder": {"id": BUILDER, "version": {"carboy": version}}, "metadata": metadata},
     }
 
 

@@ -1,6 +1,6 @@
 """Predicates to in-toto statements, and these to an attestation manifest beside an image's. Pure.
 
-Sources: in-toto attestation, spec/v0.1; BuildKit, docs/attestations/attestation-storage.md.
+Sources: in-toto attestation, spec/v0.1 and spec/v1; BuildKit, docs/attestations/attestation-storage.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from carboy.oci.reference import Reference
 
-STATEMENT = "https://in-toto.io/Statement/v0.1"
+STATEMENT = "https://in-toto.io/Statement/v0.1"  # as BuildKit writes it
+STATEMENT_1 = "https://in-toto.io/Statement/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,18 @@ class AttestationDocuments:
 
 
 def make_statement(
-    predicate_type: str, predicate: dict[str, Any], *, image: Digest, names: Sequence[Reference], platform: str
+    predicate_type: str,
+    predicate: dict[str, Any],
+    *,
+    image: Digest,
+    names: Sequence[Reference],
+    platform: str,
+    kind: str = STATEMENT,
 ) -> bytes:
     """Return the statement that says ``predicate`` of an image; its names are subjects, or "_" where it has none."""
     subjects = [image_purl(name, platform) for name in names] or ["_"]
     value = {
-        "_type": STATEMENT,
+        "_type": kind,
         "predicateType": predicate_type,
         "subject": [{"name": name, "digest": {image.algorithm: image.hex}} for name in subjects],
         "predicate": predicate,

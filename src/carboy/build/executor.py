@@ -58,13 +58,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """What a build made: the manifest, its layers' size in bytes, how many packages the base has, how each step went, notes."""
+    """What a build made: the manifest, its layers' size in bytes, how many packages the base has, how each step went, notes.
+
+    ``lock`` is what all of it came to, as ``carboy lock`` writes it.
+    """
 
     descriptor: Descriptor
     size_bytes: int
     packages: int
     network: str
     steps: tuple[StepResult, ...]
+    lock: LockFile
     notes: tuple[str, ...] = ()
 
 
@@ -142,6 +146,7 @@ class _Execution:
         self._interpreter = ""
         self._lock = ""
         self._r_lock = ""
+        self._resolved: Resolved | None = None
         self._conda_lock = ""
         self._detail = ""
         self._descriptor: Descriptor | None = None
@@ -186,37 +191,38 @@ class _Execution:
             packages=len(self._ground.layer.packages),
             network=self._plan.network,
             steps=tuple(self._steps),
+            lock=self._make_lock(),
             notes=self._plan.notes,
         )
 
+    def _make_lock(self) -> LockFile:
+        r, sources = ((), ()) if self._resolved is None else (self._resolved.lines, self._resolved.source_lines)
+        return LockFile(
+            inputs=self._plan.inputs,
+            base=next((step.base for step in self._plan.steps if isinstance(step, BaseStep)), ""),
+            base_packages=self._ground.lines,
+            python=tuple(line for line in self._lock.splitlines() if not find_sources(line)),
+            r=r,
+            r_sources=sources,
+            conda=tuple(self._conda_lock.splitlines()),
+        )
+
     def resolve(self, *, fresh: bool) -> LockFile:
-        base = ""
-        python: tuple[str, ...] = ()
+        from carboy.environments.lock import render_lock
+
         above = any(isinstance(step, EnvironmentStep) for step in self._plan.steps)
-        r: tuple[str, ...] = ()
-        sources: tuple[str, ...] = ()
         for step in self._plan.steps:
             if isinstance(step, BaseStep):
                 self._base(step)
-                base = step.base
             elif isinstance(step, CondaStep):
                 self._resolve_conda(step, fresh=fresh, make=above)  # its Python chooses what stands above
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
-                python = tuple(package.requirement for package in packages if not find_sources(package.requirement))
+                self._lock = render_lock(packages)
             elif isinstance(step, RStep):
-                resolved, _ = self._r_assembler().resolve(step, key=self._r_key(step), fresh=fresh)
-                r, sources = resolved.lines, resolved.source_lines
-        return LockFile(
-            inputs=self._plan.inputs,
-            base=base,
-            base_packages=self._ground.lines,
-            python=python,
-            r=r,
-            r_sources=sources,
-            conda=tuple(self._conda_lock.splitlines()),
-        )
+                self._resolved, _ = self._r_assembler().resolve(step, key=self._r_key(step), fresh=fresh)
+        return self._make_lock()
 
     def collect(self) -> Collected:
         from carboy.build.bundles.collect import Collected, PythonCollector
@@ -471,6 +477,7 @@ class _Execution:
         resolved, made, cached = self._r_assembler().make(
             step, key=self._r_key(step), fresh=self._context.refresh, check=self._check_r
         )
+        self._resolved = resolved
         self._r_lock = "".join(f"{line}\n" for line in resolved.all_lines)
         self._detail = "" if cached else describe_made(made)
         self._put("r", made)

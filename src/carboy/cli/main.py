@@ -73,6 +73,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "rmi": ("images", "rmi", "Remove images"),
     "verify": ("builds.verify", "verify", "Build an image again, elsewhere and otherwise, and compare"),
     "sbom": ("builds.inventory", "sbom", "Show which packages are in an image"),
+    "provenance": ("builds.inventory", "provenance", "Show how an image was made, or the lock of its packages"),
     "licenses": ("builds.inventory", "licenses", "Show the licences of an image's packages"),
     "bootstrap": ("bootstrap", "bootstrap", "Make a base image from a signed distribution archive"),
     "doctor": ("doctor", "doctor", "Say what this machine can do, and what is missing"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.containers.events import write_event
+from carboy.engine.builds.making import note_folder
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def build_folder(
     with engine.store.lease("build"):  # nor do files of a bundle go before they are used
         offline = source.open(engine) if source is not None else None
         result = execute(plan, engine.build_context(progress, refresh=refresh, offline=offline))
+    note_folder(engine.store, result.descriptor.digest, result.lock)
     if reference is not None:
         engine.store.refs.set(str(reference), result.descriptor)
     if reference is not None or not all(step.cached for step in result.steps):

@@ -26,6 +26,7 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
+from carboy.engine.builds.making import note_dockerfile
 from carboy.engine.builds.platforms import Counted, combine
 from carboy.engine.contexts import Located, find_time, git_operation, locate
 from carboy.engine.dockerfile_request import EPOCH, DockerfileRequest
@@ -235,6 +236,7 @@ def _build_one(
         read.resolver.note_names()
     for name in request.names:
         engine.store.refs.set(str(Reference.parse(name)), result.descriptor)
+    note_dockerfile(engine.store, result.descriptor.digest, request, bases=read.resolver.asked)
     if recorder is not None:
         from carboy.engine.builds.recorder import FinishedBuild
 

@@ -20,6 +20,7 @@ from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import Manifest, parse_manifest
 from carboy.oci.reference import Reference
 from carboy.snapshots import snapshot
+from carboy.store.referrers import find_referrers
 
 if TYPE_CHECKING:
     from carboy.engine.context import Engine
@@ -216,6 +217,7 @@ def inspect_image(engine: Engine, name: str) -> dict[str, Any]:
         ],
         **({"Manifests": [_describe_manifest(engine, one) for one in several]} if several else {}),
         "Attestations": _describe_attestations(engine, descriptor),
+        "Referrers": _describe_referrers(engine, descriptor),
     }
 
 
@@ -223,6 +225,15 @@ def _describe_manifest(engine: Engine, descriptor: Descriptor) -> dict[str, Any]
     """Return what an index has for one platform."""
     platform = descriptor.platform or read_platform_of(engine.store, descriptor)
     return {"Digest": str(descriptor.digest), "Platform": str(platform)}
+
+
+def _describe_referrers(engine: Engine, descriptor: Descriptor) -> list[dict[str, Any]]:
+    """Return what refers to an image, or to those of an index, of what is here."""
+    return [
+        {"ArtifactType": one.artifact_type, "Subject": str(image.digest), "Digest": str(one.digest), "Size": one.size}
+        for image in list_manifests(engine.store, descriptor)
+        for one in find_referrers(engine.store, image.digest).manifests
+    ]
 
 
 def _describe_attestations(engine: Engine, descriptor: Descriptor) -> list[dict[str, Any]]:

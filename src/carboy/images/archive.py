@@ -5,6 +5,8 @@
     oci-layout, index.json      the layout: a manifest for each name
     manifest.json               Docker's list: configuration, names and layers of each image
     repositories                names to top layers, for what is older than that
+    referrers.json              an index of what refers to the images, where there is anything: carboy's own, because tools take
+                                the only entry of index.json for the image
     blobs/sha256/<hex>          manifests, configurations and layers, each once
 
 Sources: OCI image-spec, image-layout.md; moby, image/tarexport.
@@ -39,17 +41,22 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 BLOBS = "blobs/sha256"
+REFERRERS = "referrers.json"
 NAME = "io.containerd.image.name"
 TAG = "org.opencontainers.image.ref.name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedImage:
-    """An image that goes into an archive, with the names that it has there, and what is said of it or of its platforms."""
+    """An image that goes into an archive, with the names that it has there, and what is said of it or of its platforms.
+
+    ``referrers`` are artifacts of the store that refer to it, or to those.
+    """
 
     descriptor: Descriptor
     names: tuple[Reference, ...]
     attestations: tuple[Attestation, ...] = ()
+    referrers: tuple[Descriptor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +106,13 @@ def list_contents(store: Store, images: Sequence[SavedImage], *, docker: bool = 
             parts = list_manifests(store, image.descriptor)
         else:
             parts = (entry,)
-        for part in (*parts, *(said.manifest for said in image.attestations)):
+        for part in (*parts, *(said.manifest for said in image.attestations), *image.referrers):
             blobs |= dict.fromkeys(list_blobs(store, part))
         entries += _name(entry, image.names)
     documents = {"oci-layout": LAYOUT, "index.json": make_index(tuple(entries)).raw}
+    referrers = {one.digest: one for image in images for one in image.referrers}
+    if referrers:
+        documents[REFERRERS] = make_index(tuple(referrers.values())).raw
     if docker:
         documents["manifest.json"] = _write_list(images, manifests)
         documents["repositories"] = _write_repositories(images, manifests)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from carboy.errors import CarboyError
-from carboy.images.archive import NAME, TAG
+from carboy.images.archive import NAME, REFERRERS, TAG
 from carboy.images.platforms import is_attestation, list_manifests
 from carboy.images.unpack import unpack_image
 from carboy.layers import tarread
@@ -19,6 +19,7 @@ from carboy.layers.errors import LayerError
 from carboy.layers.inside import split_name
 from carboy.layers.limits import Limits
 from carboy.oci import mediatypes
+from carboy.oci.artifact import parse_artifact
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.document import MAX_DOCUMENT_BYTES, parse_json, parse_json_array
@@ -28,6 +29,7 @@ from carboy.oci.manifest import MAX_LAYERS, make_manifest, parse_manifest
 from carboy.oci.platform import Platform
 from carboy.oci.reference import Reference
 from carboy.store.attestations import Attestation, keep_attestation
+from carboy.store.referrers import Referrers, keep_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
 LIMITS = Limits(members=20_000, depth=16)
 MAX_IMAGES = 1000
 MAX_DOCUMENTS_BYTES = 64 * 2**20
-_DOCUMENTS = frozenset({b"manifest.json", b"index.json", b"oci-layout"})
+_REFERRERS = REFERRERS.encode()
+_DOCUMENTS = frozenset({b"manifest.json", b"index.json", b"oci-layout", _REFERRERS})
 # Of version 1 of Docker's images: every one of them is said again in the configuration.
 _OLD = frozenset({b"json", b"VERSION", b"repositories"})
 _BLOBS = b"blobs/sha256/"
@@ -90,13 +93,17 @@ def read_archive(store: Store, stream: Readable, *, tier_chown: bool) -> list[Lo
             details="neither manifest.json nor index.json is in it",
             hint="`carboy import` makes an image of an archive of files",
         )
-    said = _find_attestations(store, content)
+    said, referrers = _find_attestations(store, content), _find_referrers(store, content)
     for image in found:
         for manifest in list_manifests(store, image.descriptor):
             unpack_image(store, manifest, tier_chown=tier_chown)
             about = said.get(str(manifest.digest))
             if about is not None:
                 keep_attestation(store, Attestation(image=manifest.digest, manifest=about[0]), about[1])
+            if own := referrers.get(manifest.digest):
+                parts = [part for _, parts in own for part in parts]
+                kept = Referrers(manifests=tuple(descriptor for descriptor, _ in own))
+                keep_referrers(store, manifest.digest, kept, parts)
     return found
 
 
@@ -340,6 +347,24 @@ def _find_attestations(store: Store, content: _Content) -> dict[str, tuple[Descr
             if all(layer.media_type == mediatypes.IN_TOTO for layer in manifest.layers):
                 parts = [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
                 found[each.annotations.get(mediatypes.REFERENCE_DIGEST, "")] = (_plain(each, manifest), parts)
+    return found
+
+
+def _find_referrers(store: Store, content: _Content) -> dict[Digest, list[tuple[Descriptor, list[Digest]]]]:
+    """Return the artifacts of the archive that refer to images, with their blobs, by the digest of the image; likewise."""
+    found: dict[Digest, list[tuple[Descriptor, list[Digest]]]] = {}
+    for entry in parse_index(content.documents.get(_REFERRERS, _NO_INDEX)).manifests[:MAX_IMAGES]:
+        if entry.artifact_type not in mediatypes.DOCUMENTS or _find_missing(store, content, entry) is not None:
+            continue
+        artifact = parse_artifact(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES))
+        plain = Descriptor(
+            media_type=mediatypes.MANIFEST,
+            digest=entry.digest,
+            size=len(artifact.raw),
+            artifact_type=artifact.artifact_type,
+        )
+        parts = [artifact.config.digest, *(layer.digest for layer in artifact.layers)]
+        found.setdefault(artifact.subject.digest, []).append((plain, parts))
     return found
 
 

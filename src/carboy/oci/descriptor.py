@@ -32,13 +32,14 @@ class DescriptorDocument(
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
-    """A reference to content: its media type, digest, and size in bytes."""
+    """A reference to content: its media type, digest, and size in bytes; ``artifact_type`` of what is no image, "" of one."""
 
     media_type: str
     digest: Digest
     size: int
     annotations: dict[str, str] = {}
     platform: Platform | None = None
+    artifact_type: str = ""
 
     def document(self) -> DescriptorDocument:
         """Return the JSON form."""
@@ -53,6 +54,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
             size=self.size,
             annotations=self.annotations,
             platform=platform,
+            artifact_type=self.artifact_type,
         )
 
 
@@ -78,4 +80,5 @@ def read_descriptor(document: DescriptorDocument) -> Descriptor:
         platform=None
         if platform is None
         else Platform(os=platform["os"], architecture=platform["architecture"], variant=platform.get("variant")),
+        artifact_type=document.artifact_type,
     )

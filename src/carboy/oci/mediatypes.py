@@ -23,3 +23,12 @@ PREDICATE_TYPE = "in-toto.io/predicate-type"
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 ATTESTATION = "attestation-manifest"
+
+# Artifacts that refer to an image (OCI image-spec 1.1). Those that carboy makes: provenance (IN_TOTO), SBOMs, licences, a lock.
+EMPTY = "application/vnd.oci.empty.v1+json"
+CREATED = "org.opencontainers.image.created"
+SPDX = "application/spdx+json"
+CYCLONEDX = "application/vnd.cyclonedx+json"
+LICENCES = "application/vnd.carboy.licences.v1+json"
+LOCK = "application/vnd.carboy.lock.v1+toml"
+DOCUMENTS = (IN_TOTO, SPDX, CYCLONEDX, LICENCES, LOCK)

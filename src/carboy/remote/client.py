@@ -160,6 +160,24 @@ class RegistryClient:
                 break  # a page without a new tag is the last one, whatever it says of another
         return list(found)
 
+    def fetch_referrers(self, repository: str, digest: Digest) -> bytes | None:
+        """Return the index of what refers to a manifest (the first page of a long one), None where the registry has none."""
+        request = Request(
+            method="GET",
+            target=f"v2/{self._prefix}{repository}/referrers/{digest}",
+            scopes=self._scopes(repository, "pull"),
+            headers={"Accept": INDEX},
+            answers=(200, 400, 404, 405),
+        )
+
+        def once() -> bytes | None:
+            with self._transport.open(request) as response:
+                data = read_capped(response.iter_bytes(), MAX_DOCUMENT_BYTES)
+                is_list = response.status_code == 200 and len(data) <= MAX_DOCUMENT_BYTES
+                return data if is_list and response.headers.get("content-type", "").startswith(INDEX) else None
+
+        return self._transport.retry(once)
+
     def _read_tags(self, request: Request) -> tuple[list[str], str]:
         with self._transport.open(request) as response:
             data = read_capped(response.iter_bytes(), MAX_DOCUMENT_BYTES)
@@ -287,6 +305,24 @@ class RegistryClient:
                 if told is not None and not _fits(told, raw):
                     self._wrong(f"that it has {told}, when {digest} was sent")
             return digest
+
+        return self._transport.retry(once)
+
+    def send_artifact(self, repository: str, raw: bytes) -> bool:
+        """Put a manifest that refers to another under its digest, and return whether the registry lists it as a referrer."""
+        digest = Digest.of(raw)
+        request = Request(
+            method="PUT",
+            target=f"v2/{self._prefix}{repository}/manifests/{digest}",
+            scopes=self._scopes(repository, "pull", "push"),
+            headers={"Content-Type": MANIFEST, "Content-Length": str(len(raw))},
+            body=lambda: (raw,),
+            answers=(201, 200, 202),
+        )
+
+        def once() -> bool:
+            with self._transport.open(request) as response:
+                return "oci-subject" in response.headers
 
         return self._transport.retry(once)
 

@@ -55,6 +55,10 @@ class Repository:
         """Return the tags. Raises ``RegistryError``."""
         return self._own.list_tags(self.name)
 
+    def fetch_referrers(self, digest: Digest) -> bytes | None:
+        """Return the index of what refers to a manifest, None where nobody keeps such a list. Raises ``RegistryError``."""
+        return self._own.fetch_referrers(self.name, digest)
+
     def fetch_blob(
         self, blob: Descriptor, blobs: BlobStore, *, on_bytes: Callable[[int], None] = lambda _: None
     ) -> None:
@@ -130,6 +134,10 @@ class Repository:
     def send_manifest(self, reference: str, raw: bytes, *, media_type: str) -> Digest:
         """Put a manifest under a tag or its digest, and return that. Raises ``RegistryError``."""
         return self._own.send_manifest(self.name, reference, raw, media_type=media_type)
+
+    def send_artifact(self, raw: bytes) -> bool:
+        """Put a manifest that refers to another, and return whether the registry lists it. Raises ``RegistryError``."""
+        return self._own.send_artifact(self.name, raw)
 
     def _ask(self, call: Callable[[RegistryClient], T]) -> T:
         """Ask the mirrors one after the other, and the registry itself last, whose failure is the one that counts."""

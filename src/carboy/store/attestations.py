@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 KIND = "attestation"
+MAKING, REFERRERS = "making", "referrers"
+STAYING = (KIND, MAKING, REFERRERS)
+"""Entries of the cache that stay as long as the image that they are about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,9 @@ def keep_attestation(store: Store, said: Attestation, contents: Sequence[Digest]
 
 
 def forget_attestations(store: Store, *, but: Collection[str]) -> None:
-    """Forget what is said of other images than those with the digests ``but``."""
+    """Forget what is said, and known, of other images than those with the digests ``but``."""
     for row in store.cache.list_rows():
-        if row.kind == KIND and row.key.partition(":")[2] not in but:
+        if row.kind in STAYING and row.key.partition(":")[2] not in but:
             store.cache.forget(row.key)
 
 

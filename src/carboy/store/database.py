@@ -267,9 +267,10 @@ class CacheStore:
             CacheRow(key, kind, size, created_s, tuple(digests.get(key, ()))) for key, kind, size, created_s in rows
         ]
 
-    def clear(self, *, but: str = "") -> int:
-        """Remove every entry, except those of the kind ``but``, and return how many went."""
-        return self._db.execute("DELETE FROM cache WHERE kind != ?", (but,)).rowcount
+    def clear(self, *, but: Sequence[str] = ()) -> int:
+        """Remove every entry, except those of the kinds ``but``, and return how many went."""
+        marks = ", ".join("?" for _ in but)
+        return self._db.execute(f"DELETE FROM cache WHERE kind NOT IN ({marks})", tuple(but)).rowcount  # noqa: S608
 
     def forget_digest(self, digest: Digest) -> list[str]:
         """Remove the entries that refer to ``digest`` and return their keys."""

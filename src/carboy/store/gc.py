@@ -12,8 +12,8 @@ from carboy.oci.config import parse_config
 from carboy.oci.digest import Digest
 from carboy.oci.index import is_index, parse_index
 from carboy.oci.manifest import parse_manifest
-from carboy.store.attestations import KIND as ATTESTATION
-from carboy.store.attestations import find_attestation, forget_attestations
+from carboy.store.attestations import STAYING, find_attestation, forget_attestations
+from carboy.store.referrers import find_referrers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -43,6 +43,8 @@ def mark(store: Store, *, keep_cache: bool, in_use: Iterable[str] = (), without:
         said = find_attestation(store, Digest.parse(image))
         if said is not None:
             marked |= {str(said.manifest.digest)} | _reachable(store, said.manifest.digest)
+        for one in find_referrers(store, Digest.parse(image)).manifests:
+            marked |= {str(one.digest)} | _reachable(store, one.digest)
     return marked
 
 
@@ -71,7 +73,7 @@ def collect(store: Store, *, keep_cache: bool, dry_run: bool = False, in_use: It
     stays, whatever names it.
     """
     if not keep_cache and not dry_run:
-        store.cache.clear(but=ATTESTATION)  # that goes with its image
+        store.cache.clear(but=STAYING)  # these go with their image
     used = set(in_use)
     marked = mark(store, keep_cache=keep_cache, in_use=used)
     if not keep_cache and not dry_run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from carboy.attest.scan import scan
 from carboy.attest.slsa import BuildFacts
 from carboy.attest.statement import make_statement
 from carboy.base.fs import translate_os_errors
+from carboy.engine.builds.making import inner_name, is_elsewhere
 from carboy.images.output.files import list_trees
 from carboy.images.platforms import list_manifests
 from carboy.images.times import format_time
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from carboy.attest.request import AttestRequest
     from carboy.engine.builds.recorder import FinishedBuild
     from carboy.engine.context import Engine
-    from carboy.engine.dockerfile_request import DockerfileRequest
     from carboy.oci.digest import Digest
     from carboy.oci.reference import Reference
 
@@ -52,8 +51,8 @@ class FactsRecorder:
             platform=self.facts.platform,
             started=self._started,
             finished=format_time(time.time()),
-            source=request.context if _is_elsewhere(request.context) else "",
-            file=_inner_name(request),
+            source=request.context if is_elsewhere(request.context) else "",
+            file=inner_name(request),
             text=build.text.data,
             target=request.target,
             build_args=request.build_args,
@@ -76,20 +75,6 @@ class FactsRecorder:
             finished=format_time(time.time()),
             steps=tuple(steps),
         )
-
-
-def _is_elsewhere(context: str) -> bool:
-    return bool(context) and not os.path.isdir(context)
-
-
-def _inner_name(request: DockerfileRequest) -> str:
-    """Return the Dockerfile's path in the context, or its name alone: where that is on the machine is nobody's business."""
-    if not request.file:
-        return "Dockerfile"
-    if _is_elsewhere(request.context) and not os.path.isabs(request.file):
-        return request.file
-    inner = os.path.relpath(os.path.realpath(request.file), os.path.realpath(request.context or "."))
-    return os.path.basename(request.file) if inner.startswith("..") else inner
 
 
 class Attester:

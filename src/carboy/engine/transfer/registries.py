@@ -16,6 +16,7 @@ from carboy.images.output.compress import compress_image
 from carboy.images.output.request import Compression
 from carboy.images.transport.pull import pull_documents, pull_layers
 from carboy.images.transport.push import push_image
+from carboy.images.transport.referrers import is_referrers_tag, pull_referrers, push_referrers
 from carboy.oci.platform import Platform
 from carboy.oci.reference import DEFAULT_TAG, Reference
 from carboy.remote.repository import Registries
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from carboy.oci.descriptor import Descriptor
     from carboy.oci.digest import Digest
     from carboy.remote.logins import Login
+    from carboy.remote.repository import Repository
 
 # How layers are compressed on their way, unless somebody asks otherwise: what every registry and every runtime reads.
 USUAL_COMPRESSION = Compression(kind="gzip")
@@ -85,7 +87,7 @@ def pull(
         repository = registries.open(reference)
         names = [reference]
         if all_tags:
-            names = [replace(reference, tag=tag) for tag in repository.list_tags()]
+            names = [replace(reference, tag=tag) for tag in repository.list_tags() if not is_referrers_tag(tag)]
         pulled = []
         for one in names:
             say(f"{one.digest or one.tag}: Pulling from {one.repository}")
@@ -97,6 +99,7 @@ def pull(
                 own = replace(one, tag=None) if one.digest else one
                 before = engine.store.refs.get(str(own))
                 engine.store.refs.set(str(own), documents.descriptor)
+                pull_referrers(repository, engine.store, documents.descriptor)
                 keep_fetched(engine.store, own, documents, platform=wanted or Platform.current())
                 note_location(engine.store, repository, documents.descriptor)
             write_event(engine.home.path, "image", "pull", id=str(documents.descriptor.digest), name=one.familiar)
@@ -121,11 +124,14 @@ def push(
     *,
     all_tags: bool = False,
     compression: Compression = USUAL_COMPRESSION,
+    documents: bool = True,
     progress: TransferProgress,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[PushedImage]:
     """Send an image to the repository that its name says, or all images of that repository that are here.
 
-    Layers are compressed for it, each once. Raises ``CarboyError``.
+    Layers are compressed for it, each once. Its ``documents`` (``builds.documents``) go along; ``note`` hears when they cannot.
+    Raises ``CarboyError``.
     """
     from carboy.engine.images import resolve_image
 
@@ -139,7 +145,16 @@ def push(
     with Registries(engine.home.path, engine.environ) as registries:
         for one, descriptor in found:
             with engine.store.lease("push"):
-                sent = send(engine, registries, one, descriptor, compression=compression, progress=progress)
+                sent = send(
+                    engine,
+                    registries,
+                    one,
+                    descriptor,
+                    compression=compression,
+                    documents=documents,
+                    progress=progress,
+                    note=note,
+                )
             pushed.append(PushedImage(name=one, descriptor=sent))
     return pushed
 
@@ -154,10 +169,12 @@ def send(
     progress: TransferProgress,
     insecure: bool = False,
     by_digest: bool = False,
+    documents: bool = True,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Descriptor:
     """Send one image of the store under a name, or by its digest alone, and return what the registry has then.
 
-    The caller holds a lease.
+    The caller holds a lease. See :func:`push`.
     """
     repository = registries.open(name, insecure=insecure)
     with translate_os_errors("compress the layers"):
@@ -168,9 +185,23 @@ def send(
     tags = () if by_digest else (name.tag or DEFAULT_TAG,)
     elsewhere = find_locations(engine.store, repository)
     top = push_image(repository, engine.store, image, tags, elsewhere=elsewhere, progress=progress)
+    if documents:
+        _send_documents(engine, repository, descriptor, ready, note=note)
     note_location(engine.store, repository, ready)
     write_event(engine.home.path, "image", "push", id=str(descriptor.digest), name=name.familiar)
     return top
+
+
+def _send_documents(
+    engine: Engine, repository: Repository, image: Descriptor, ready: Descriptor, *, note: Callable[[str], None]
+) -> None:
+    from carboy.engine.builds.documents import collect_referrers
+
+    try:
+        for one, referrers in collect_referrers(engine, image, ready):
+            push_referrers(repository, engine.store, one, referrers.manifests)
+    except CarboyError as error:  # the image is there, and what is said of it is no part of it
+        note(f"SBOM, provenance and licences were not sent along: {error.brief}")
 
 
 def _list_tags(engine: Engine, wanted: Reference) -> list[tuple[Reference, Descriptor]]:

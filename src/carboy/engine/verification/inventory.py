@@ -17,6 +17,7 @@ from carboy.images.platforms import choose_manifest
 if TYPE_CHECKING:
     from carboy.attest.packages import Package, System
     from carboy.engine.context import Engine
+    from carboy.oci.descriptor import Descriptor
     from carboy.oci.digest import Digest
 
 UNKNOWN = "unknown"
@@ -46,6 +47,13 @@ class Inventory:
             version=carboy.__version__,
         )  # fmt: skip
 
+    def as_licences(self) -> list[dict[str, Any]]:
+        """Return the packages of :meth:`group_by_licence` as JSON values."""
+        return [
+            {"licence": licence, "packages": [{"kind": p.kind, "name": p.name, "version": p.version} for p in packages]}
+            for licence, packages in self.group_by_licence().items()
+        ]
+
     def group_by_licence(self) -> dict[str, list[Package]]:
         """Return the packages by what is said of their licence, by name; those of which nothing is said at the end."""
         groups: dict[str, list[Package]] = {}
@@ -60,7 +68,16 @@ def take_inventory(engine: Engine, name: str, *, platform: str = "") -> Inventor
     with store.lease("inventory"):
         wanted = read_platform(platform) if platform else None
         descriptor = choose_manifest(store, resolve_image(engine, name), platform=wanted, name=name)
-        config = read_config(engine, descriptor)
-        with translate_os_errors("read the image's packages"):
-            system, packages = scan([tree for tree, _ in list_trees(store, descriptor)], copyrights=True)
-    return Inventory(image=descriptor.digest, name=name, created=config.created, system=system, packages=packages)
+        return scan_image(engine, descriptor, name=name)
+
+
+def scan_image(engine: Engine, image: Descriptor, *, name: str, leaves_as: Digest | None = None) -> Inventory:
+    """Return what an image of one platform has, told of it under ``leaves_as`` where its layers leave in another compression.
+
+    The caller holds a lease. Raises ``CarboyError``.
+    """
+    config = read_config(engine, image)
+    with translate_os_errors("read the image's packages"):
+        system, packages = scan([tree for tree, _ in list_trees(engine.store, image)], copyrights=True)
+    digest = leaves_as or image.digest
+    return Inventory(image=digest, name=name, created=config.created, system=system, packages=packages)

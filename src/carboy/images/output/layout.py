@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
-from carboy.images.archive import BLOBS, NAME, TAG, list_contents
+from carboy.images.archive import BLOBS, NAME, REFERRERS, TAG, list_contents
 from carboy.oci.document import MAX_DOCUMENT_BYTES
 from carboy.oci.index import make_index, parse_index
 
@@ -42,9 +42,12 @@ def write_layout(store: Store, images: Sequence[SavedImage], path: str, *, docke
                 _put(folder, digest.hex, lambda write, data=data: write(data))  # type: ignore[misc]
         finally:
             os.close(folder)
-        index = documents.pop("index.json")
+        index, referrers = documents.pop("index.json"), documents.pop(REFERRERS, None)
         for name, data in documents.items():
             _put(root, name, lambda write, data=data: write(data))  # type: ignore[misc]
+        if referrers is not None:
+            all_referrers = _merge(_read_index(root, REFERRERS), referrers)
+            _put(root, REFERRERS, lambda write: write(all_referrers))
         merged = _merge(_read_index(root), index)
         _put(root, "index.json", lambda write: write(merged))
         os.fsync(root)
@@ -95,15 +98,15 @@ def _put(folder: int, name: str, fill: Callable[[Callable[[bytes], object]], obj
         raise
 
 
-def _read_index(root: int) -> bytes | None:
+def _read_index(root: int, name: str = "index.json") -> bytes | None:
     try:
-        fd = os.open("index.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=root)
     except FileNotFoundError:
         return None
     with os.fdopen(fd, "rb") as file:
         data = file.read(MAX_DOCUMENT_BYTES + 1)
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise CarboyError("the layout's index.json is too large", hint="name another folder")
+        raise CarboyError(f"the layout's {name} is too large", hint="name another folder")
     return data
 
 

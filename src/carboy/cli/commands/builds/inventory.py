@@ -44,17 +44,34 @@ def licenses(words: list[str]) -> int:
     parser.add_argument("--platform", metavar="OS/ARCH", default="", help="of an image of several platforms")
     parser.add_argument("image", metavar="IMAGE")
     options = parser.parse_args(words)
-    groups = take_inventory(Engine.open(os.environ), options.image, platform=options.platform).group_by_licence()
+    found = take_inventory(Engine.open(os.environ), options.image, platform=options.platform)
     if options.json:
-        value = [
-            {"licence": licence, "packages": [{"kind": p.kind, "name": p.name, "version": p.version} for p in packages]}
-            for licence, packages in groups.items()
-        ]
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(json.dumps(found.as_licences(), indent=2, ensure_ascii=False))
         return 0
-    for licence, packages in groups.items():
+    for licence, packages in found.group_by_licence().items():
         print(f"{printable(licence)}  ({len(packages)})")
         print("".join(f"    {printable(p.name)} {printable(p.version)} ({p.kind})\n" for p in packages), end="")
+    return 0
+
+
+def provenance(words: list[str]) -> int:
+    """Show how an image was made, or the lock of what it was made with."""
+    parser = Parser(
+        "provenance [OPTIONS] IMAGE",
+        "Show how an image was made: SLSA provenance 1, as an in-toto statement; or with --lock the carboy.lock of its packages.",
+    )
+    parser.add_argument(
+        "--lock", action="store_true", help="of an image of a folder: which packages, with their hashes"
+    )
+    parser.add_argument("--platform", metavar="OS/ARCH", default="", help="of an image of several platforms")
+    parser.add_argument("image", metavar="IMAGE")
+    options = parser.parse_args(words)
+    from carboy.engine.builds.documents import read_document
+    from carboy.oci import mediatypes
+
+    kind = mediatypes.LOCK if options.lock else mediatypes.IN_TOTO
+    data = read_document(Engine.open(os.environ), options.image, kind, platform=options.platform).decode()
+    print(data, end="") if options.lock else print(json.dumps(json.loads(data), indent=2, ensure_ascii=False))
     return 0
 
 

@@ -19,6 +19,9 @@ def save(words: list[str]) -> int:
         "Write images as one archive (tar): an OCI image layout that `docker load` takes as well.",
     )
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="write to a file, not to standard output")
+    parser.add_argument(
+        "--no-documents", action="store_true", help="without SBOM, provenance, licences and lock beside the images"
+    )
     parser.add_argument("image", nargs="+", metavar="IMAGE")
     options = parser.parse_args(words)
     if not options.output:
@@ -28,7 +31,7 @@ def save(words: list[str]) -> int:
     engine = Engine.open(os.environ)
     images = choose_images(engine, options.image)
     with open_output(options.output) as out:
-        save_images(engine, images, out)
+        save_images(engine, images, out, documents=not options.no_documents)
     return 0
 
 

@@ -53,6 +53,9 @@ def push(words: list[str]) -> int:
         choices=("gzip", "zstd", "uncompressed"),
         help="of the layers: gzip, which all tools read; zstd, faster and smaller; uncompressed (default: gzip)",
     )
+    parser.add_argument(
+        "--no-documents", action="store_true", help="without SBOM, provenance, licences and lock beside the image"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print the digests only")
     parser.add_argument("name", metavar="NAME[:TAG]")
     options = parser.parse_args(words)
@@ -70,7 +73,9 @@ def push(words: list[str]) -> int:
             options.name,
             all_tags=options.all_tags,
             compression=Compression(kind=options.compression),
+            documents=not options.no_documents,
             progress=progress,
+            note=lambda text: print(f"note: {text}", file=sys.stderr),
         )
     for image in pushed:
         if options.quiet:
