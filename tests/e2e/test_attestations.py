@@ -80,6 +80,48 @@ def test_what_is_said_goes_with_the_image(builder: Builder, place: Path) -> None
     builder.carboy("rmi", "said:1")
 
 
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_every_build_says_how_and_of_what(builder: Builder, place: Path) -> None:
+    """Without being asked to, beside the image, whose digest stays; the same in another home, and wherever the image goes."""
+    carboy, kinds = (
+        builder.carboy,
+        ["vnd.in-toto+json", "spdx+json", "vnd.cyclonedx+json", "vnd.carboy.licences.v1+json"],
+    )
+    arguments = builder.arguments(TEXT, "-t", "said:6", "--build-arg", "GIVEN=not-told")
+    digest = json.loads(carboy(*arguments).stdout)["digest"]
+    statement = json.loads(carboy("provenance", "said:6").stdout)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["subject"] == [{"name": "_", "digest": {"sha256": digest.partition(":")[2]}}]
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    told = json.dumps(statement)
+    assert "startedOn" not in told
+    assert "not-told" not in told
+    assert str(place) not in told
+    (base,) = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert base["uri"].startswith("pkg:docker/small@test")
+    assert "has no lock" in carboy("provenance", "--lock", "said:6", expect=1).stderr
+    assert "nothing here says how small:test was made" in carboy("provenance", "small:test", expect=1).stderr
+    carboy("system", "prune")
+    carboy("save", "-o", str(place / "saved.tar"), "said:6")
+    carboy("save", "-o", str(place / "bare.tar"), "--no-documents", "said:6")
+    carboy(*arguments, "-o", f"type=oci,dest={place}/out.tar")
+    files = read(place / "saved.tar")
+    (image,) = json.loads(files["index.json"])["manifests"]
+    assert image["digest"] == digest
+    found = json.loads(files["referrers.json"])["manifests"]
+    assert [one["artifactType"].partition("/")[2] for one in found] == kinds
+    assert read(place / "out.tar")["referrers.json"] == files["referrers.json"]
+    assert "referrers.json" not in read(place / "bare.tar")
+    other = carboy.using(place / "home")
+    other("load", "-i", str(place / "saved.tar"))
+    assert json.loads(other("provenance", "said:6").stdout) == statement
+    (loaded,) = json.loads(other("inspect", "said:6").stdout)
+    assert (loaded["Digest"], len(loaded["Referrers"])) == (digest, 4)
+    other("save", "-o", str(place / "again.tar"), "said:6")
+    assert read(place / "again.tar")["referrers.json"] == files["referrers.json"]
+    carboy("rmi", "said:6")
+
+
 def test_archives_carry_it(builder: Builder, place: Path) -> None:
     asked = builder.arguments(TEXT, "-t", "said:1", "--sbom=true", "--provenance=mode=max")
     builder.carboy(*asked, "--load", "-o", f"type=oci,dest={place}/out.tar,compression=gzip")

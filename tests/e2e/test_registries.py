@@ -95,6 +95,29 @@ def test_there_and_back(small_carboy: Carboy, place: Path, plain: Distribution) 
     assert other("run", "--rm", name, "sh", "-c", "echo here; id -u").stdout == "here\n0\n"
 
 
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_what_is_said_of_a_built_image_goes_along(builder: Builder, place: Path, plain: Distribution) -> None:
+    """Debian's registry knows nothing of referrers: they are found by the tag that stands for their list."""
+    carboy, name = builder.carboy, f"{plain.host}/said/{uuid.uuid4().hex[:8]}:1"
+    builder.build("FROM small:test\nRUN echo > /made\n", "-t", name)
+    pushed = carboy("push", name)
+    assert pushed.stderr == ""
+    digest = pushed.stdout.splitlines()[-1].split()[2]
+    other = carboy.using(place / "home")
+    other("pull", "-a", name.removesuffix(":1"))
+    (found,) = json.loads(other("inspect", name).stdout)
+    assert found["Digest"] == digest
+    assert {one["Subject"] for one in found["Referrers"]} == {digest}
+    assert len(found["Referrers"]) == 4
+    statement = json.loads(other("provenance", name).stdout)
+    assert statement["subject"][0]["digest"] == {"sha256": digest.partition(":")[2]}
+    bare = name.replace(":1", "/bare:1")
+    carboy("tag", name, bare)
+    carboy("push", "-q", "--no-documents", bare)
+    other("pull", "-q", bare)
+    carboy("rmi", name, bare)
+
+
 @pytest.mark.long
 def test_nothing_goes_or_comes_twice(mine: Carboy, plain: Distribution) -> None:
     name = f"{plain.host}/twice/{uuid.uuid4().hex[:8]}:1"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.containers.events import write_event
-from carboy.engine.builds.making import note_folder
+from carboy.engine.documents.making import note_folder
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.context import Engine
-    from carboy.engine.verification.recorded import Recorded
+    from carboy.engine.documents.recorded import Recorded
     from carboy.oci.descriptor import Descriptor
 
 
@@ -85,7 +85,7 @@ def rebuild_folder(engine: Engine, folder: str, *, recorded: Recorded, progress:
 
     from carboy.bootstrap.snapshot import find_snapshot
     from carboy.build.executor import execute
-    from carboy.engine.verification.recorded import hold_plan
+    from carboy.engine.documents.recorded import hold_plan
 
     plan = hold_plan(plan_folder(folder), recorded)
     snapshot = find_snapshot(json.loads(recorded.archive)) if recorded.archive else None

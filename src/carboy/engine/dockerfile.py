@@ -26,10 +26,10 @@ from carboy.dockerfile.instructions.model import Dockerfile
 from carboy.dockerfile.parser import parse
 from carboy.dockerfile.rules import CheckOptions, CheckWarning
 from carboy.dockerfile.scope import PROXIES
-from carboy.engine.builds.making import note_dockerfile
 from carboy.engine.builds.platforms import Counted, combine
 from carboy.engine.contexts import Located, find_time, git_operation, locate
 from carboy.engine.dockerfile_request import EPOCH, DockerfileRequest
+from carboy.engine.documents.making import note_dockerfile
 from carboy.engine.platforms import read_platform, split_platforms
 from carboy.engine.transfer.bases import RegistryBases
 from carboy.errors import CarboyError

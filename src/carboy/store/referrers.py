@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referrers:
-    """Artifacts of the store that refer to an image; ``source`` is the digest of what they were made of, "" where they came along."""
+    """Artifacts of the store that refer to an image; ``source`` is a digest of what made them, "" where they came along."""
 
     manifests: tuple[Descriptor, ...] = ()
     source: str = ""

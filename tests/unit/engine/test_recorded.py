@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, Plan, RStep
-from carboy.engine.verification.recorded import Recorded, hold_plan, parse_labels
+from carboy.engine.documents.recorded import Recorded, hold_plan, parse_labels
 from carboy.environments.r.wants import RPackage
 
 HEX = "0" * 64

@@ -12,7 +12,7 @@ from carboy.attest.scan import scan
 from carboy.attest.slsa import BuildFacts
 from carboy.attest.statement import make_statement
 from carboy.base.fs import translate_os_errors
-from carboy.engine.builds.making import inner_name, is_elsewhere
+from carboy.engine.documents.making import inner_name, is_elsewhere
 from carboy.images.output.files import list_trees
 from carboy.images.platforms import list_manifests
 from carboy.images.times import format_time

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
@@ -83,13 +83,14 @@ def export_image(
 
     ``transfers`` hears of what is pushed.
 
-    What ``attester`` says of the image, and its documents (``documents``), go with it into the store and into OCI layouts;
+    What ``attester`` says of the image, and its documents (``engine.documents``), go with it into the store and into OCI layouts;
     Docker's archives have no place for it.
 
     The caller holds a lease. Raises ``CarboyError``; what is at the destination of an archive then is what was there.
     """
     # Here, and below: most builds have no output but the store.
-    from carboy.engine.builds.making import carry_making
+    from carboy.engine.documents.making import carry_making
+    from carboy.engine.documents.referrers import add_documents
     from carboy.images.archive import SavedImage, wrap_attested
     from carboy.images.output.compress import compress_image
     from carboy.images.output.files import write_folder, write_tar
@@ -122,18 +123,11 @@ def export_image(
                     index = _push(engine, last, last_names, output, transfers)
                 continue
             if has_place:
-                image = _add_documents(engine, image, descriptor)
+                image = add_documents(engine, image, built=descriptor)
             _write_image(engine, image, output, open_file)
             if said:
                 index, _ = wrap_attested(engine.store, image)
     return Exported(descriptor=last, names=last_names, index=index)
-
-
-def _add_documents(engine: Engine, image: SavedImage, built: Descriptor) -> SavedImage:
-    from carboy.engine.builds.documents import collect_referrers
-
-    found = collect_referrers(engine, built, image.descriptor)
-    return replace(image, referrers=tuple(one for _, referrers in found for one in referrers.manifests))
 
 
 def _push(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
@@ -59,23 +58,19 @@ def _name(engine: Engine, text: str) -> Reference | None:
 
 
 def save_images(engine: Engine, images: Sequence[SavedImage], out: Writable, *, documents: bool = True) -> None:
-    """Write images as an archive that carboy, Docker, podman and skopeo load, with their ``documents`` (``builds.documents``).
+    """Write images as an archive that carboy, Docker, podman and skopeo load, with their ``documents`` (``engine.documents``).
 
     Raises ``CarboyError``, ``OSError``.
     """
     with engine.store.lease("save"):
-        write_archive(engine.store, [add_documents(engine, image) if documents else image for image in images], out)
+        if documents:
+            from carboy.engine.documents.referrers import add_documents
+
+            images = [add_documents(engine, image, built=image.descriptor) for image in images]
+        write_archive(engine.store, images, out)
     for image in images:
         for name in image.names:
             write_event(engine.home.path, "image", "save", id=str(image.descriptor.digest), name=name.familiar)
-
-
-def add_documents(engine: Engine, image: SavedImage) -> SavedImage:
-    """Return an image with the artifacts that go along with it. The caller holds a lease. Raises ``CarboyError``."""
-    from carboy.engine.builds.documents import collect_referrers
-
-    found = collect_referrers(engine, image.descriptor, image.descriptor)
-    return replace(image, referrers=tuple(one for _, referrers in found for one in referrers.manifests))
 
 
 def load_images(engine: Engine, stream: Readable) -> list[LoadedImage]:

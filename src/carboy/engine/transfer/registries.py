@@ -130,7 +130,7 @@ def push(
 ) -> list[PushedImage]:
     """Send an image to the repository that its name says, or all images of that repository that are here.
 
-    Layers are compressed for it, each once. Its ``documents`` (``builds.documents``) go along; ``note`` hears when they cannot.
+    Layers are compressed for it, each once. Its ``documents`` (``engine.documents``) go along; ``note`` hears when they cannot.
     Raises ``CarboyError``.
     """
     from carboy.engine.images import resolve_image
@@ -195,7 +195,7 @@ def send(
 def _send_documents(
     engine: Engine, repository: Repository, image: Descriptor, ready: Descriptor, *, note: Callable[[str], None]
 ) -> None:
-    from carboy.engine.builds.documents import collect_referrers
+    from carboy.engine.documents.referrers import collect_referrers
 
     try:
         for one, referrers in collect_referrers(engine, image, ready):

@@ -13,8 +13,8 @@ from carboy.base.fs import translate_os_errors
 from carboy.base.home import open_home
 from carboy.base.proc import ask
 from carboy.engine.context import Engine
+from carboy.engine.documents.recorded import Recorded
 from carboy.engine.verification.copying import copy_folder
-from carboy.engine.verification.recorded import Recorded
 from carboy.errors import CarboyError
 from carboy.images.platforms import list_manifests
 from carboy.linux.namespaces import CLONE_NEWUTS, unshare

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.comparison.images import ARCHIVE, EQUAL, ImageComparison, Side, compare_documents, compare_images
 from carboy.comparison.reasons import Surroundings
+from carboy.engine.documents.recorded import parse_labels
 from carboy.engine.images import read_config, resolve_image
 from carboy.engine.verification.conditions import Condition, Machine, Settings, choose_settings, describe_conditions
 from carboy.engine.verification.rebuild import Rebuilt, Source, rebuild
-from carboy.engine.verification.recorded import parse_labels
 from carboy.images.platforms import choose_manifest, read_platform
 from carboy.images.times import format_time
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from carboy.engine.context import Engine
-    from carboy.engine.verification.recorded import Recorded
+    from carboy.engine.documents.recorded import Recorded
     from carboy.oci.descriptor import Descriptor
 
 SAME_HERE = "built again under the conditions of this machine it is the same: what differs depends on the conditions"

@@ -8,7 +8,7 @@ import os
 from carboy.cli.options import Parser
 from carboy.cli.render import printable, render_table
 from carboy.engine.context import Engine
-from carboy.engine.verification.inventory import take_inventory
+from carboy.engine.documents.inventory import take_inventory
 
 _FORMATS = ("table", "spdx", "cyclonedx")
 _SHOWN_WIDTH = 60
@@ -66,7 +66,7 @@ def provenance(words: list[str]) -> int:
     parser.add_argument("--platform", metavar="OS/ARCH", default="", help="of an image of several platforms")
     parser.add_argument("image", metavar="IMAGE")
     options = parser.parse_args(words)
-    from carboy.engine.builds.documents import read_document
+    from carboy.engine.documents.referrers import read_document
     from carboy.oci import mediatypes
 
     kind = mediatypes.LOCK if options.lock else mediatypes.IN_TOTO

@@ -1,7 +1,7 @@
 """How an image was made, noted beside it by every build: what only the build knows, for its provenance, and its lock.
 
 No time and nothing of the machine is in it, so that the same build notes the same. It is one row of the store's table, which
-stays as long as the image; documents are made of it when somebody wants them (``documents``).
+stays as long as the image; documents are made of it when somebody wants them (``referrers``).
 """
 
 from __future__ import annotations

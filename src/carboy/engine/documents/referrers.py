@@ -7,6 +7,7 @@ noted (``making``) and of its files; the same image gives the same ones on every
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from carboy.attest.kept import Document, keep_documents
 from carboy.attest.packages import Package, System, make_purl
 from carboy.attest.slsa import BuildFacts
 from carboy.attest.statement import STATEMENT_1, make_statement
-from carboy.engine.builds.making import Making, find_making
+from carboy.engine.documents.inventory import scan_image
+from carboy.engine.documents.making import Making, find_making
 from carboy.engine.images import read_config, resolve_image
 from carboy.engine.platforms import read_platform
-from carboy.engine.verification.inventory import scan_image
 from carboy.environments.lockfile import ARCHIVE_LABEL, parse_lockfile
 from carboy.errors import CarboyError
 from carboy.images.platforms import choose_manifest, list_manifests
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from carboy.engine.context import Engine
     from carboy.environments.lockfile import LockFile
+    from carboy.images.archive import SavedImage
     from carboy.oci.config import ImageConfig
     from carboy.oci.descriptor import Descriptor
     from carboy.store.store import Store
@@ -51,6 +53,12 @@ def collect_referrers(engine: Engine, image: Descriptor, ready: Descriptor) -> t
     store = engine.store
     pairs = zip(list_manifests(store, image), list_manifests(store, ready), strict=True)
     return tuple((new, _find(engine, old, new)) for old, new in pairs)
+
+
+def add_documents(engine: Engine, image: SavedImage, *, built: Descriptor) -> SavedImage:
+    """Return an image that leaves with what goes along with it; ``built`` is the same one as the store has it. See above."""
+    found = collect_referrers(engine, built, image.descriptor)
+    return replace(image, referrers=tuple(one for _, referrers in found for one in referrers.manifests))
 
 
 def _find(engine: Engine, image: Descriptor, ready: Descriptor) -> Referrers:
