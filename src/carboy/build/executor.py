@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.bootstrap.snapshot import Snapshot
-    from carboy.build.bundles.collect import Collected
     from carboy.build.bundles.offline import Offline
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler, Resolved
@@ -92,7 +91,7 @@ class BuildContext:
 def execute(plan: Plan, context: BuildContext) -> BuildResult:
     """Carry the plan out and return the image, durable in the store. Raises ``CarboyError`` of the step that failed."""
     with context.store.lease("build"):
-        return _Execution(plan, context).run()
+        return Execution(plan, context).run()
 
 
 def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFile:
@@ -101,22 +100,13 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFi
     Raises ``CarboyError``.
     """
     with context.store.lease("lock"):
-        return _Execution(plan, context).resolve(fresh=fresh)
-
-
-def collect(plan: Plan, context: BuildContext) -> Collected:
-    """Fetch all that the plan's steps need, and return it for a bundle; what of it is a layer yet plays no part.
-
-    Hold a lease of the store until the bundle is written. Raises ``CarboyError``, also for a step that a bundle knows nothing of.
-    """
-    check_covered(plan)
-    return _Execution(plan, context).collect()
+        return Execution(plan, context).resolve(fresh=fresh)
 
 
 def check_covered(plan: Plan) -> None:
     """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
     for step in plan.steps:
-        if not isinstance(step, (BaseStep, EnvironmentStep, DataStep, FilesStep, ConfigStep)):
+        if not isinstance(step, (BaseStep, EnvironmentStep, RStep, DataStep, FilesStep, ConfigStep)):
             raise CarboyError(
                 f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
             )
@@ -135,7 +125,9 @@ class _Base:
         return tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in self.layer.packages)
 
 
-class _Execution:
+class Execution:
+    """A plan on its way: what each step made stands here for those above it."""
+
     def __init__(self, plan: Plan, context: BuildContext) -> None:
         self._plan = plan
         self._context = context
@@ -157,6 +149,7 @@ class _Execution:
         return self._made_base
 
     def run(self) -> BuildResult:
+        """Carry out each step; see :func:`execute`."""
         if self._context.offline is not None:
             check_covered(self._plan)
         for step in self._plan.steps:
@@ -208,6 +201,7 @@ class _Execution:
         )
 
     def resolve(self, *, fresh: bool) -> LockFile:
+        """Choose versions and make no more than that needs; see :func:`resolve`."""
         from carboy.environments.lock import render_lock
 
         above = any(isinstance(step, EnvironmentStep) for step in self._plan.steps)
@@ -221,50 +215,8 @@ class _Execution:
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
                 self._lock = render_lock(packages)
             elif isinstance(step, RStep):
-                self._resolved, _ = self._r_assembler().resolve(step, key=self._r_key(step), fresh=fresh)
+                self._resolved, _ = self._r_assembler(step).resolve(step, key=self._r_key(step), fresh=fresh)
         return self._make_lock()
-
-    def collect(self) -> Collected:
-        from carboy.build.bundles.collect import Collected, PythonCollector
-
-        found = Collected()
-        for step in self._plan.steps:
-            if isinstance(step, BaseStep):
-                self._base(step)
-                found += self._collect_base(step)
-            elif isinstance(step, CondaStep):
-                raise CarboyError("a bundle holds no packages of conda's", hint="build it once where the channels are")
-            elif isinstance(step, EnvironmentStep):
-                assembler, request = self._request(step)
-                if request.sources:
-                    names = ", ".join(source.place for source in request.sources)
-                    raise CarboyError(
-                        f"a bundle holds no packages of the folder itself: {names}",
-                        hint="leave it to a build with a network",
-                    )
-                collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
-                found += collector.collect(step, progress=self._context.progress)
-        return found
-
-    def _collect_base(self, step: BaseStep) -> Collected:
-        from carboy.bootstrap.bootstrap import fetch_base_files
-        from carboy.bootstrap.errors import NotFetchedError
-        from carboy.bootstrap.snapshot import find_snapshot
-        from carboy.build.bundles.collect import describe_base
-
-        base = self._ground
-        snapshot = find_snapshot(base.layer.archive)
-        try:
-            files = fetch_base_files(replace(base.making, snapshot=snapshot))
-        except NotFetchedError:
-            if self._context.refresh:
-                raise
-            # It was made when states were not kept, or they were cleaned away: the base as it is now.
-            self._context = replace(self._context, refresh=True)
-            self._layers.clear()
-            self._base(step)
-            return self._collect_base(step)
-        return describe_base(base.making.recipe, base=step.base, snapshot=snapshot, files=files)
 
     def _plan_base(self, step: BaseStep) -> Making:
         """Return what a base is made with; how the host reaches its archive is read for that."""
@@ -456,11 +408,14 @@ class _Execution:
         base = self._ground.layer
         return step_key(step, parent="", inputs=(str(base.diff_id), _render_archive(base)))
 
-    def _r_assembler(self) -> RAssembler:
+    def _r_assembler(self, step: RStep) -> RAssembler:
         from carboy.build.r_layers import RAssembler
 
-        base = self._ground
-        return RAssembler(base.making, base.layer, environ=self._context.environ)
+        base, context = self._ground, self._context
+        brought = context.offline.find_r(step) if context.offline is not None else None
+        return RAssembler(
+            base.making, base.layer, environ=context.environ, offline=context.offline is not None, brought=brought
+        )
 
     def _check_r(self, resolved: Resolved) -> None:
         """Raise ``CarboyError`` where R's packages are others than a lock names, which counts."""
@@ -474,7 +429,7 @@ class _Execution:
     def _r(self, step: RStep) -> bool:
         from carboy.build.r_layers import describe_made
 
-        resolved, made, cached = self._r_assembler().make(
+        resolved, made, cached = self._r_assembler(step).make(
             step, key=self._r_key(step), fresh=self._context.refresh, check=self._check_r
         )
         self._resolved = resolved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.bootstrap.added.archive import open_archive
@@ -12,7 +12,7 @@ from carboy.bootstrap.added.layers import find_files, find_plain, install_above,
 from carboy.bootstrap.deb.index import Package
 from carboy.bootstrap.deb.resolve import parse_relations, resolve_above
 from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError, ResolveError
-from carboy.bootstrap.snapshot import find_snapshot
+from carboy.bootstrap.snapshot import Snapshot, find_snapshot
 from carboy.environments.groups import MadeLayer, plan_groups
 from carboy.environments.lock import Package as Grouped
 from carboy.environments.r.library import Source
@@ -36,12 +36,13 @@ OWN_LAYERS, BINS = 32, 8
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     """What a step comes to: ``packages`` of the distribution in an order to install them in, ``sources`` behind those that they
-    require, and ``tools``, with which these are compiled.
+    require, and ``tools``, with which these are compiled. ``texts`` are the archive's signed state (``bootstrap.snapshot``).
     """
 
     packages: tuple[Package, ...]
     sources: tuple[Source, ...]
     tools: tuple[Package, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -59,17 +60,37 @@ class Resolved:
         return (*self.lines, *self.source_lines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What a bundle brings for R: a state of the archive, and the SHA-256 of each source by "NAME VERSION"."""
+
+    snapshot: Snapshot
+    sources: Mapping[str, str]
+
+
 class RAssembler:
     """R packages above one base, of the archive in the state that the base was made of, where its texts are kept.
 
     So base and packages fit, and what an image says of its base's archive holds for its R packages as well. A state whose
     packages the archive has no more is left for today's.
+
+    ``offline``: nobody is asked. With what was ``brought`` the choice is made of that, and is no answer to anybody else.
     """
 
-    def __init__(self, making: Making, base: BaseLayer, *, environ: Mapping[str, str]) -> None:
-        self._making = making
+    def __init__(
+        self,
+        making: Making,
+        base: BaseLayer,
+        *,
+        environ: Mapping[str, str],
+        offline: bool = False,
+        brought: Brought | None = None,
+    ) -> None:
+        self._making = making if brought is None else replace(making, snapshot=brought.snapshot)
         self._base = base
         self._environ = environ
+        self._offline = offline
+        self._brought = brought
 
     def make(
         self, step: RStep, *, key: str, fresh: bool, check: Callable[[Resolved], None]
@@ -82,8 +103,8 @@ class RAssembler:
         check(resolved)
         try:
             layers = self.assemble(step, resolved)
-        except ArchiveUnreachableError as error:
-            if error.status not in {404, 410}:
+        except (ArchiveUnreachableError, NotFetchedError) as error:
+            if self._offline or not _is_gone(error):
                 raise
             resolved, known = self.resolve(step, key=key, fresh=True, today=True)
             check(resolved)
@@ -96,15 +117,53 @@ class RAssembler:
         ``today``: of the archive as it is now, whatever the base is of. Raises ``CarboyError``.
         """
         cache = self._making.store.cache
-        known = None if fresh else cache.get(f"r:{key}")
+        known = None if fresh or self._brought is not None else cache.get(f"r:{key}")
         if known is not None:
             return _decode(known.value), True
+        if self._brought is not None:
+            with open_archive(self._making, offline=self._offline) as archive:
+                return self._resolve(step, archive), True
+        if self._offline:
+            missing = [f"{package} (no version is chosen yet)" for package in step.packages]
+            raise NotFetchedError("without a network this cannot be built: R packages are not here", missing)
         resolved = None if today else self._resolve_then(step)
         if resolved is None:
             with open_archive(self._making) as archive:
                 resolved = self._resolve(step, archive)
         cache.put(f"r:{key}", "lock", _encode(resolved), [])
         return resolved, False
+
+    def fetch(self, step: RStep, *, key: str, fresh: bool = False) -> tuple[Resolved, dict[str, str]]:
+        """Return what the packages come to, and all the files that a build of them needs: their paths by their SHA-256.
+
+        What a state of the archive or a repository has no more is chosen anew. Raises ``CarboyError``.
+        """
+        resolved, _ = self.resolve(step, key=key, fresh=fresh)
+        try:
+            return resolved, self._fetch(step, resolved)
+        except (ArchiveUnreachableError, NotFetchedError) as error:
+            if not _is_gone(error):
+                raise
+        resolved, _ = self.resolve(step, key=key, fresh=True, today=True)
+        return resolved, self._fetch(step, resolved)
+
+    def _fetch(self, step: RStep, resolved: Resolved) -> dict[str, str]:
+        making = replace(self._making, snapshot=Snapshot(texts=resolved.texts))
+        with open_archive(making) as archive:
+            archive.read_index()
+            archive.fetch((*resolved.packages, *resolved.tools))
+            names = [*archive.used, *(source.sha256 for source in resolved.sources)]
+        self._fetch_sources(step, resolved.sources)
+        return {name: f"{making.home.cache}/archives/{name}" for name in names}
+
+    def _fetch_sources(self, step: RStep, sources: Sequence[Source]) -> None:
+        """Have the files of sources in the cache. Raises ``NotFetchedError`` for one that is another by now, or gone."""
+        with closing(self._open_repository(step)) as repository:
+            for source in sources:
+                if repository.read_cached(source.sha256) is None:
+                    found = repository.fetch(source.name, source.version)
+                    if found is None or found.sha256 != source.sha256:
+                        raise NotFetchedError("sources of R packages are not to be had any more", [source.line])
 
     def _resolve_then(self, step: RStep) -> Resolved | None:
         """Return what the packages come to in the state of the archive that the base is of, None where that is not kept."""
@@ -146,7 +205,7 @@ class RAssembler:
         compiled = any(source.compiled for source in library.sources)
         above = (*installed, *packages)
         tools = resolve_above(index, (*TOOLS, *development), installed=above) if compiled else ()
-        return Resolved(packages=packages, sources=library.sources, tools=tools)
+        return Resolved(packages=packages, sources=library.sources, tools=tools, texts=archive.snapshot.texts)
 
     def _open_repository(self, step: RStep) -> SourceRepository:
         from carboy.base.web import read_web_settings
@@ -157,8 +216,10 @@ class RAssembler:
         hashes = {
             f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in map(str.split, step.hashes)
         }
+        if self._brought is not None:
+            hashes = {**self._brought.sources, **hashes}
         return SourceRepository(
-            read_repositories(self._environ, home=home.path),
+            () if self._offline else read_repositories(self._environ, home=home.path),
             web=read_web_settings(self._environ),
             cache_dir=f"{home.cache}/archives",
             hashes=hashes,
@@ -172,7 +233,7 @@ class RAssembler:
         making, base, epoch_s = self._making, self._base.diff_id, self._base.epoch_s
         layers: list[MadeLayer] = []
         paragraphs: list[str] = []
-        with open_archive(making) as archive:
+        with open_archive(making, offline=self._offline) as archive:
             plain = find_plain(making, archive, resolved.packages, base=base)
             others, own = divide_packages(resolved.packages, plain)
             if others:
@@ -212,18 +273,20 @@ class RAssembler:
         made = [group for group in groups if group.layer is None]
         missing = {source.name for group in made for source in group.sources}
         if made:
-            with closing(self._open_repository(step)) as repository:
-                for source in resolved.sources:
-                    if source.name in missing:
-                        repository.fetch(source.name, source.version)
+            wanted = [source for source in resolved.sources if source.name in missing]
+            self._fetch_sources(step, wanted)
             chain = [base.diff_id, *(item.layer.diff_id for item in layers)]
             if resolved.tools:
                 tools = install_above(making, archive, resolved.tools, below=chain, epoch_s=base.epoch_s)
                 chain.append(tools.layer.diff_id)
             chain += [group.layer.diff_id for group in groups if group.layer is not None]
-            wanted = [source for source in resolved.sources if source.name in missing]
             installer.install(wanted, made, below=chain, epoch_s=base.epoch_s)
         return [MadeLayer(layer=g.require_layer(), content=g.title, cached=g not in made) for g in groups]
+
+
+def _is_gone(error: ArchiveUnreachableError | NotFetchedError) -> bool:
+    """Return whether it is that something is not there any more, and not that nobody answers."""
+    return isinstance(error, NotFetchedError) or error.status in {404, 410}
 
 
 def find_needed(source: Source, packages: Sequence[Package]) -> list[str]:
@@ -278,7 +341,7 @@ def _group(packages: Sequence[Package]) -> list[list[Package]]:
 
 
 def _encode(resolved: Resolved) -> dict[str, Any]:
-    return asdict(resolved)
+    return {**asdict(resolved), "texts": dict(resolved.texts)}
 
 
 def _decode(value: Mapping[str, Any]) -> Resolved:
@@ -289,6 +352,7 @@ def _decode(value: Mapping[str, Any]) -> Resolved:
             for item in value["sources"]
         ),
         tools=tuple(_decode_package(item) for item in value["tools"]),
+        texts=value.get("texts", {}),
     )
 
 

@@ -18,7 +18,9 @@ checked (PEP 552) hold no time and cost no stat at import. PYTHONHASHSEED is set
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import importlib.util
 import json
 import marshal
@@ -57,6 +59,7 @@ def read_packages(environment: str) -> dict[str, set[str]]:
                 name = next(line[5:].strip() for line in file if line.lower().startswith("name:"))
             paths = found.setdefault(normalise(name), set())
             forget_notes(os.path.join(site, info, "RECORD"))
+            restore_address(os.path.join(site, info))
             with open(os.path.join(site, info, "RECORD"), encoding="utf-8", newline="") as file:
                 for row in csv.reader(file):
                     path = os.path.normpath(os.path.join(below, row[0])) if row else ""
@@ -76,6 +79,30 @@ def forget_notes(record: str) -> None:
         os.unlink(record)  # never through a link into the cache
         with open(record, "w", encoding="utf-8", newline="") as file:
             file.writelines(kept)
+
+
+def restore_address(info: str) -> None:
+    """Note of a package the address that it is from, where a file stood in for that: as uv notes it, and its RECORD with it."""
+    note, record = os.path.join(info, "direct_url.json"), os.path.join(info, "RECORD")
+    with open("addresses.json", encoding="utf-8") as file:
+        addresses = json.load(file)
+    if not addresses or not os.path.exists(note):
+        return
+    with open(note, encoding="utf-8") as file:
+        value = json.load(file)
+    if value["url"] not in addresses:
+        return
+    value["url"] = addresses[value["url"]]
+    data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+    with open(record, encoding="utf-8", newline="") as file:
+        lines = file.readlines()
+    start = f"{os.path.basename(info)}/direct_url.json,"
+    lines = [f"{start}sha256={digest},{len(data)}\n" if line.startswith(start) else line for line in lines]
+    for path, content in ((note, data), (record, "".join(lines).encode())):
+        os.unlink(path)  # never through a link into the cache
+        with open(path, "wb") as target:
+            target.write(content)
 
 
 def is_compiled_form(path: str) -> bool:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 from carboy.base.credentials import redact
 from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.base.lines import Lines
+from carboy.environments.addresses import NO_STAND_INS, STAND_INS, StandIns
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.failures import explain_failure
 from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
 from carboy.environments.indexes import find_local_path
-from carboy.environments.lock import Package, check_chosen, normalise, parse_pylock, render_lock
+from carboy.environments.lock import Package, normalise, parse_pylock, render_lock, settle_chosen
 from carboy.environments.reach import find_network
 from carboy.environments.trees import list_parts, open_trees, read_left
 from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
@@ -62,7 +63,8 @@ cd {_WORK}
 _LOCK = f"""{_PRELUDE}
 [ -z "$2" ] || "$1" -I list_step.py >installed.txt
 $uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
-    --constraints installed.txt --no-header --no-annotate --quiet --python "$1" --output-file pylock.toml >/dev/null
+    --constraints installed.txt --overrides overrides.txt --no-header --no-annotate --quiet --python "$1" \\
+    --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
 $uv venv "$3" --python "$1" --no-project --quiet $2
@@ -90,7 +92,7 @@ class EnvironmentRequest:
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
     ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
     are and are not installed again. ``sources`` are what requirements
-    name of the folder itself.
+    name of the folder itself. ``stand_ins`` are files in place of what packages' addresses lead to.
     """
 
     requirements: str
@@ -106,6 +108,7 @@ class EnvironmentRequest:
     python: str = PYTHON
     has_packages: bool = False
     sources: tuple[SourceArchive, ...] = ()
+    stand_ins: StandIns = NO_STAND_INS
 
     @property
     def arguments(self) -> tuple[str, str, str]:
@@ -185,8 +188,7 @@ class PackageAssembler:
         Raises ``CarboyError`` with what uv says.
         """
         if request.chosen is not None:
-            check_chosen(request.chosen, self._resolve(request, log), allowed=request.allowed)
-            return request.chosen, True
+            return settle_chosen(request.chosen, self._resolve(request, log), allowed=request.allowed), True
         known = None if fresh else self._store.cache.get(f"lock:{request.key}")
         if known is not None:
             return tuple(Package(**item) for item in known.value["packages"]), True
@@ -201,6 +203,7 @@ class PackageAssembler:
             "requirements.txt": request.requirements,
             "constraints.txt": request.constraints,
             "installed.txt": "",
+            "overrides.txt": request.stand_ins.overrides,
             "list_step.py": read_step("list_step.py"),
         }
         with self.open_step(request, _LOCK, request.arguments, files, log) as (work, _):
@@ -213,12 +216,14 @@ class PackageAssembler:
     ) -> dict[str, tuple[LayerResult, ...]]:
         """Install the packages of these groups and make layers of them; returns those by the groups' keys."""
         wanted = [group for group in groups if group.packages]
-        lines = [[package.requirement for package in group.packages] for group in wanted]
+        stand_ins = request.stand_ins
+        lines = [[stand_ins.replace(package.requirement) for package in group.packages] for group in wanted]
         # Indexes and the like that the requirements name; where the packages are from is in no layer.
         options = [line for line in request.requirements.splitlines() if line.startswith("-")]
         files = {
             "missing.txt": "".join(f"{line}\n" for line in (*options, *(line for group in lines for line in group))),
             "groups.json": json.dumps(lines),
+            "addresses.json": json.dumps({place: address for address, place in stand_ins.places}),
             "divide_step.py": read_step("divide_step.py"),
         }
         with (
@@ -323,6 +328,8 @@ class PackageAssembler:
         if request.indexes.ca_bundle is not None:
             bundle = os.path.realpath(request.indexes.ca_bundle)
             mounts.append(BindMount(source=bundle, target="/run/carboy/ca.pem"))
+        if request.stand_ins.folder:
+            mounts.append(BindMount(source=request.stand_ins.folder, target=STAND_INS))
         return mounts + [BindMount(source=folder, target=folder) for folder in request.indexes.folders]
 
     def _plan(

@@ -17,7 +17,8 @@ from typing import Any
 from carboy.environments.detect.sources import PLACE, find_sources
 from carboy.errors import CarboyError
 
-_OWN = f"{PLACE.rpartition('/')[2]}/"  # as the resolver writes it, who works in the folder above
+# As the resolver writes it: who works in the folder above, and says by itself whether paths begin there.
+_OWN = (f"{PLACE.rpartition('/')[2]}/", f"{PLACE}/")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9.!+_-]+", re.ASCII)
 _HASH = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
@@ -100,7 +101,7 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
             )
         # Else the installer looks for another file of that version: one that the lock does allow.
         hashes = hashes if digest in listed else listed
-    pin = f"{name} @ {_address(archive)}" if archive else f"{name}=={version}"
+    pin = f"{name} @ {_address(archive)}{_inside(archive)}" if archive else f"{name}=={version}"
     marks = "".join(f" --hash=sha256:{mark}" for mark in sorted(hashes))
     return Package(
         name=normalise(name),
@@ -111,13 +112,15 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
     )
 
 
-def check_chosen(chosen: tuple[Package, ...], found: tuple[Package, ...], *, allowed: str) -> None:
-    """Raise ``CarboyError`` unless ``chosen`` are what the requirements come to: ``found`` of the same files.
+def settle_chosen(chosen: tuple[Package, ...], found: tuple[Package, ...], *, allowed: str) -> tuple[Package, ...]:
+    """Return what is to be installed: ``chosen``, and those of ``found`` that lie in the folder itself, sorted by name.
 
-    ``allowed`` is a lock that was given, and nobody may allow more hashes than that.
+    Raises ``CarboyError`` unless ``chosen`` are what the requirements come to: ``found`` of the same files. ``allowed`` is a
+    lock that was given, and nobody may allow more hashes than that.
     """
     given = parse_hashes(allowed)
-    before, now = ({package.name: package for package in packages} for packages in (chosen, found))
+    own = tuple(package for package in found if find_sources(package.requirement))
+    before, now = ({p.name: p for p in packages if p not in own} for packages in (chosen, found))
     wrong = []
     for name in sorted({*before, *now}):
         ours, theirs = before.get(name), now.get(name)
@@ -130,6 +133,7 @@ def check_chosen(chosen: tuple[Package, ...], found: tuple[Package, ...], *, all
             details="\n".join(wrong[:20]),
             hint="make it again: carboy fetch FOLDER -o bundle.tar",
         )
+    return tuple(sorted((*chosen, *own), key=lambda package: package.name))
 
 
 def _are_same(ours: Package, theirs: Package, allowed: tuple[str, ...] | None) -> bool:
@@ -139,7 +143,16 @@ def _are_same(ours: Package, theirs: Package, allowed: tuple[str, ...] | None) -
 
 def _address(item: dict[str, Any]) -> str:
     address = str(item.get("url") or item.get("path") or "")
-    return f"file://{PLACE}/{address.removeprefix(_OWN)}" if address.startswith(_OWN) else address
+    for start in _OWN:
+        if address.startswith(start):
+            return f"file://{PLACE}/{address.removeprefix(start)}"
+    return address
+
+
+def _inside(item: dict[str, Any]) -> str:
+    """Return what an address says at its end of the folder of the archive that the package is in."""
+    folder = str(item.get("subdirectory") or "")
+    return f"#subdirectory={folder}" if re.fullmatch(r"[\w./~-]+", folder, re.ASCII) else ""
 
 
 def parse_hashes(text: str) -> dict[str, tuple[str, ...]]:

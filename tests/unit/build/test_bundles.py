@@ -13,17 +13,8 @@ import pytest
 
 from carboy.base.home import open_home
 from carboy.build.bundles.archive import take_bundle, write_bundle
-from carboy.build.bundles.manifest import (
-    NAME,
-    BaseSource,
-    BundledFile,
-    BundledPackage,
-    PythonSource,
-    Source,
-    digest_wants,
-    make_manifest,
-    parse_manifest,
-)
+from carboy.build.bundles.kinds import BaseSource, BundledFile, BundledPackage, PythonSource, Source, digest_wants
+from carboy.build.bundles.manifest import NAME, make_manifest, parse_manifest
 from carboy.build.bundles.offline import Offline
 from carboy.errors import CarboyError
 from carboy.layers.tarread import REGULAR, SYMLINK, Member

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.environments.addresses import add_credentials, is_file_name, parse_addresses, plan_pins
-from carboy.environments.lock import Package, check_chosen
+from carboy.environments.addresses import (
+    SourceFile,
+    StandIns,
+    add_credentials,
+    find_address,
+    is_file_name,
+    name_place,
+    parse_addresses,
+    plan_pins,
+    point_elsewhere,
+)
+from carboy.environments.detect.sources import PLACE
+from carboy.environments.lock import Package, settle_chosen
 from carboy.errors import CarboyError
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -43,12 +54,22 @@ def test_the_file_with_the_locked_hash_is_found() -> None:
         parse_addresses(LOCK, packages=(package("click", A), local, package("gone", A)), work="/w")
 
 
-def test_a_package_by_its_address_is_refused() -> None:
-    text = (
-        f'[[packages]]\nname = "x"\narchive = {{ url = "https://example.org/x.whl", hashes = {{ sha256 = "{A}" }} }}\n'
-    )
-    with pytest.raises(CarboyError, match="named by an address"):
-        parse_addresses(text, packages=None, work="/w")
+def test_a_package_by_its_address_has_one_file() -> None:
+    def ask(host: str, packages: tuple[Package, ...] | None, more: str = "") -> tuple[SourceFile, ...]:
+        text = f'archive = {{ url = "https://{host}/x.zip", {more}hashes = {{ sha256 = "{A}" }} }}\n'
+        return parse_addresses(f'[[packages]]\nname = "x"\n{text}', packages=packages, work="/w")
+
+    own = Package(name="x", version="1", requirement=f"x @ https://example.org/x.zip --hash=sha256:{A}")
+    (found,) = ask("example.org", (own,))
+    assert (found.address, found.sha256) == ("https://example.org/x.zip", A)
+    for host, packages, more in (
+        ("example.org", None, ""),
+        ("me:secret@example.org", (own,), ""),
+        ("example.org", (own,), 'subdirectory = "in", '),
+    ):
+        with pytest.raises(CarboyError, match="named by an address that") as raised:
+            ask(host, packages, more)
+        assert "secret" not in raised.value.details
 
 
 def test_indexes_stay_and_versions_are_pinned() -> None:
@@ -72,8 +93,8 @@ def test_names_of_files(name: str) -> None:
 
 def test_a_bundle_cannot_choose_for_the_requirements() -> None:
     ours = (package("click", B),)
-    check_chosen(ours, (package("click", B, C),), allowed="")
-    check_chosen(ours, ours, allowed=f"click==8.1.7 --hash=sha256:{B} --hash=sha256:{A}\n")
+    settle_chosen(ours, (package("click", B, C),), allowed="")
+    settle_chosen(ours, ours, allowed=f"click==8.1.7 --hash=sha256:{B} --hash=sha256:{A}\n")
     for chosen, found, allowed in (
         (ours, (package("click", B, version="8.1.8"),), ""),
         (ours, (package("click", A),), ""),
@@ -82,4 +103,35 @@ def test_a_bundle_cannot_choose_for_the_requirements() -> None:
         ((package("click", B, C),), ours, f"click==8.1.7 --hash=sha256:{B}\n"),
     ):
         with pytest.raises(CarboyError, match="not what the requirements come to"):
-            check_chosen(chosen, found, allowed=allowed)
+            settle_chosen(chosen, found, allowed=allowed)
+
+
+def test_what_lies_in_the_folder_is_what_it_is_there() -> None:
+    own = Package(name="own", version="1", requirement=f"own @ file://{PLACE}/libs/own.folder.tar.gz --hash=sha256:{A}")
+    ours = (package("zope", B),)
+    assert settle_chosen(ours, (*ours, own), allowed=f"zope==8.1.7 --hash=sha256:{B}\n") == (own, *ours)
+
+
+def test_requirements_point_at_files_that_stand_in_for_addresses() -> None:
+    far, place = "https://example.org/far-1.zip", name_place(A, "far-1.zip")
+    text = (
+        "--index-url https://example.org/simple\nclick\n"
+        f"Far.Away[x] @ {far}#sha256={A} ; python_version > '3' --hash=sha256:{A}\n"
+        f"{far}\nother @ {far}\nfar-away @ https://example.org/far-2.zip\n"
+    )
+    pointed, overrides = point_elsewhere(text, {"far-away": (far, place)})
+    assert pointed.splitlines() == [
+        "--index-url https://example.org/simple",
+        "click",
+        f"far-away[x] @ {place} ; python_version > '3' --hash=sha256:{A}",
+        f"far-away @ {place}",
+        f"other @ {far}",  # what a bundle says of one name counts for no other
+        "far-away @ https://example.org/far-2.zip",
+    ]
+    assert overrides.splitlines() == [f"far-away[x] @ {place}", f"far-away @ {place}"]
+    line = f"far-away @ {far} --hash=sha256:{A}"
+    assert find_address(line) == far
+    assert find_address("click==8.1.7") == ""
+    stand_ins = StandIns(folder="/f", places=((far, place),))
+    assert stand_ins.replace(line) == f"far-away @ {place} --hash=sha256:{A}"
+    assert stand_ins.replace("click==8.1.7") == "click==8.1.7"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.util
 import json
@@ -48,8 +49,16 @@ class Place:
         (root / info / "RECORD").write_text("\n".join(lines) + "\n")
         return f"{name}==1 --hash=sha256:{'a' * 64}"
 
-    def divide(self, groups: list[list[str]], *, expect: int = 0, limit: int = 10**9) -> str:
+    def divide(
+        self,
+        groups: list[list[str]],
+        *,
+        expect: int = 0,
+        limit: int = 10**9,
+        addresses: dict[str, str] | None = None,
+    ) -> str:
         (self.folder / "groups.json").write_text(json.dumps(groups))
+        (self.folder / "addresses.json").write_text(json.dumps(addresses or {}))
         (self.folder / "missing.txt").write_text("".join(f"{line}\n" for group in groups for line in group))
         done = subprocess.run(
             [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv", str(limit)],
@@ -94,6 +103,25 @@ def test_each_package_gets_the_files_that_it_names(place: Place) -> None:
     assert {name for name in place.files("1") if "dist-info" not in name} == {f"{SITE}/two.py", f"{SITE}/{cache}"}
     assert not place.files("venv")
     assert os.readlink(place.layers / "venv" / "bin" / "python") == "/usr/bin/python3"
+
+
+def test_a_package_notes_the_address_that_a_file_stood_in_for(tmp_path: Path) -> None:
+    def make(name: str, url: str, addresses: dict[str, str]) -> dict[str, str]:
+        (tmp_path / name).mkdir()
+        place = Place(tmp_path / name)
+        note = json.dumps(
+            {"url": url, "archive_info": {}, "subdirectory": "ü"}, separators=(",", ":"), ensure_ascii=False
+        )
+        digest = base64.urlsafe_b64encode(hashlib.sha256(note.encode()).digest()).decode().rstrip("=")
+        one = place.package("one", {f"{SITE}/one.py": "", f"{SITE}/one-1.dist-info/direct_url.json": note})
+        record = place.packages / "one" / SITE / "one-1.dist-info" / "RECORD"
+        text = record.read_text().replace("direct_url.json,,", f"direct_url.json,sha256={digest},{len(note.encode())}")
+        record.write_text(text)
+        place.divide([[one]], addresses=addresses)
+        return {name: text for name, text in place.files("0").items() if "dist-info" in name}
+
+    local, far = "file:///run/carboy/packages/one.zip", "https://example.org/one.zip"
+    assert make("offline", local, {local: far, "file:///other": "https://example.org/other"}) == make("online", far, {})
 
 
 def test_a_layer_does_not_depend_on_what_is_beside_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy.environments.detect.sources import PLACE
 from carboy.environments.groups import BINS, LARGE_BYTES, MAX_OWN, plan_groups
 from carboy.environments.lock import Package, normalise, parse_hashes, parse_pylock, render_lock
 from carboy.errors import CarboyError
@@ -59,6 +60,11 @@ def test_hashes_of_a_given_lock_win() -> None:
 def test_an_archive_at_an_address_is_named_by_it() -> None:
     url = "https://x.example/own-1-py3-none-any.whl"
     text = f'[[packages]]\nname = "own"\narchive = {{ url = "{url}", hashes = {{ sha256 = "{A}" }} }}\n'
+    inside = text.replace("hashes", 'subdirectory = "libs/own", hashes')
+    assert parse_pylock(inside)[0].requirement == f"own @ {url}#subdirectory=libs/own --hash=sha256:{A}"
+    for path in ("sources/libs/own.folder.tar.gz", f"{PLACE}/libs/own.folder.tar.gz"):
+        place = text.replace(f'url = "{url}"', f'path = "{path}"')
+        assert parse_pylock(place)[0].requirement == f"own @ file://{PLACE}/libs/own.folder.tar.gz --hash=sha256:{A}"
     (own,) = parse_pylock(text)
     assert own.requirement == f"own @ {url} --hash=sha256:{A}"
     assert (own.version, own.built) == (A[:12], False)

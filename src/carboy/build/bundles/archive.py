@@ -17,7 +17,6 @@ from carboy.build.bundles.manifest import (
     MAX_FILES,
     MAX_MANIFEST_BYTES,
     NAME,
-    BaseSource,
     Bundle,
     parse_manifest,
 )
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 _CHUNK = 2**20
 _LIMITS = Limits(members=MAX_FILES + 1, size_bytes=MAX_BYTES + MAX_MANIFEST_BYTES, depth=2, path_bytes=200)
 _HINT = "it is damaged, or was cut off on its way: copy it again, or make it again with `carboy fetch`"
-PACKAGES = "packages"
-"""The folder of the cache that has files of Python's packages, by hash."""
 
 
 def write_bundle(manifest: bytes, files: Mapping[str, str], out: Writable) -> int:
@@ -118,13 +115,13 @@ def _plan_places(bundle: Bundle, home: Home) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     for source in bundle.sources:
         for file in source.files:
-            is_base = isinstance(source, BaseSource)
-            path = f"{home.cache}/archives/{file.name}" if is_base else f"{home.cache}/{PACKAGES}/{file.sha256}"
+            path = f"{home.cache}/{source.find_path(file)}"
             if path not in places.setdefault(file.sha256, []):
                 places[file.sha256].append(path)
-    for folder in ("archives", PACKAGES):
-        os.makedirs(f"{home.cache}/{folder}", mode=0o700, exist_ok=True)
-        os.utime(f"{home.cache}/{folder}")  # for clean-up, which begins with what was not used for long
+    for place in {source.place for source in bundle.sources}:
+        os.makedirs(f"{home.cache}/{place}", mode=0o700, exist_ok=True)
+        # For clean-up, which begins with what was not used for long.
+        os.utime(f"{home.cache}/{place.partition('/')[0]}")
     return places
 
 

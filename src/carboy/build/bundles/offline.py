@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from carboy.bootstrap.errors import NotFetchedError
 from carboy.bootstrap.snapshot import Snapshot
-from carboy.build.bundles.archive import PACKAGES
-from carboy.build.bundles.collect import open_links
-from carboy.build.bundles.manifest import digest_wants, unpack_packages
+from carboy.build.bundles.kinds import PythonSource, RSource, WantedSource, digest_wants, unpack_packages
+from carboy.build.bundles.links import open_links
+from carboy.environments.addresses import StandIns, find_address, name_place, point_elsewhere
 from carboy.environments.indexes import IndexConfig
 from carboy.environments.reach import OFFLINE
 from carboy.errors import CarboyError
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.recipe import Recipe
     from carboy.build.bundles.manifest import Bundle
-    from carboy.build.plan import EnvironmentStep
+    from carboy.build.plan import EnvironmentStep, RStep
+    from carboy.build.r_layers import Brought
     from carboy.environments.install import EnvironmentRequest
     from carboy.store.store import Store
 
 _PLACES = re.compile(r"(-i|-f|--index-url|--extra-index-url|--find-links|--no-index|--trusted-host)\b")
+_Kind = TypeVar("_Kind", bound=WantedSource)
 _HINT = "the bundle was made for another folder, or before this one changed: carboy fetch FOLDER -o bundle.tar"
 
 
@@ -55,21 +57,74 @@ class Offline:
             env = (*request.indexes.env, (OFFLINE, "1"))
             yield replace(request, indexes=replace(request.indexes, env=env))
             return
-        source = self.bundle.find_python(digest_wants(step.requirements, step.constraints, step.allowed))
-        if source is None:
-            raise CarboyError("the bundle has no packages for these requirements", hint=_HINT)
-        lines = [line for line in request.requirements.splitlines(keepends=True) if not _PLACES.match(line)]
-        with open_links(
-            store, [(file.name, f"{home.cache}/{PACKAGES}/{file.sha256}") for file in source.files]
-        ) as folder:
+        source = self._find(PythonSource, want_python(step), "the bundle has no packages for these requirements")
+        assert source is not None, "there is a bundle"
+        places = find_places(source)
+        requirements, overrides = point_elsewhere(request.requirements, places)
+        constraints, _ = point_elsewhere(request.constraints, places)
+        lines = [line for line in requirements.splitlines(keepends=True) if not _PLACES.match(line)]
+        apart = {place for _, place in places.values()}
+        links, stand_ins = [], []
+        for file in source.files:
+            path = f"{home.cache}/{source.find_path(file)}"
+            if name_place(file.sha256, file.name) in apart:
+                stand_ins.append((f"{file.sha256}/{file.name}", path))
+            else:
+                links.append((file.name, path))
+        with open_links(store, links) as folder, open_links(store, stand_ins) as other:
             env = ((OFFLINE, "1"), ("UV_FIND_LINKS", folder))
             yield replace(
                 request,
                 # uv has no variable for it; without it, what it remembers of an index would come first.
                 requirements="".join(["--no-index\n", *lines]),
+                constraints=constraints,
                 indexes=IndexConfig(env=env, folders=(folder,), ca_bundle=None),
                 chosen=unpack_packages(source),
+                stand_ins=StandIns(
+                    folder=other if stand_ins else "", places=tuple(places.values()), overrides=overrides
+                ),
             )
+
+    def find_r(self, step: RStep) -> Brought | None:
+        """Return what the bundle has for packages of R, None without a bundle. Raises ``CarboyError``."""
+        source = self._find(RSource, want_r(step), "the bundle has no R packages for what is asked for")
+        if source is None:
+            return None
+        from carboy.build.r_layers import Brought
+
+        lines = (line.split(" ") for line in source.sources)
+        sources = {f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in lines}
+        return Brought(snapshot=Snapshot(texts=source.texts), sources=sources)
+
+    def _find(self, kind: type[_Kind], wants: str, lack: str) -> _Kind | None:
+        """Return what the bundle has of a kind, None without a bundle. Raises ``CarboyError`` with ``lack``."""
+        if self.bundle is None:
+            return None
+        source = self.bundle.find(kind, wants)
+        if source is None:
+            raise CarboyError(lack, hint=_HINT)
+        return source
+
+
+def find_places(source: PythonSource) -> dict[str, tuple[str, str]]:
+    """Return, of the packages that addresses name, the address and the place of the file standing in for it, by their names."""
+    files = {file.sha256: file for file in source.files}
+    found = {}
+    for package in source.packages:
+        if address := find_address(package.requirement):
+            file = files[package.requirement.rpartition(":")[2]]
+            found[package.name] = (address, name_place(file.sha256, file.name))
+    return found
+
+
+def want_python(step: EnvironmentStep) -> str:
+    """Return the digest of what a step asks for of Python's packages."""
+    return digest_wants(step.requirements, step.constraints, step.allowed)
+
+
+def want_r(step: RStep) -> str:
+    """Return the digest of what a step asks for of R's packages."""
+    return digest_wants([str(package) for package in step.packages], step.distribution, step.hashes)
 
 
 def explain_base(base: str, packages: tuple[str, ...], rest: list[str]) -> NotFetchedError:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from carboy.base.fs import translate_os_errors
 from carboy.base.unnamed import open_unnamed
 from carboy.build.bundles.archive import open_bundle, write_bundle
-from carboy.build.bundles.manifest import BaseSource, make_manifest
+from carboy.build.bundles.manifest import make_manifest
 from carboy.build.bundles.offline import Offline
-from carboy.build.executor import collect
+from carboy.build.fetching.steps import collect
 from carboy.build.plan import plan_project
 from carboy.build.project import read_project
 from carboy.build.sources import read_front
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
-    from carboy.build.bundles.manifest import Source
     from carboy.build.progress import Progress
     from carboy.engine.context import Engine
 
@@ -64,7 +63,7 @@ def fetch_folder(engine: Engine, folder: str, *, path: str, progress: Progress, 
         manifest = make_manifest(found.sources)
         with translate_os_errors(f"write {path}"), open_unnamed(os.path.abspath(path), mode=0o666) as file:
             size_bytes = write_bundle(manifest, found.files, file)
-    return FetchedBundle(path=path, size_bytes=size_bytes, sources=tuple(map(_describe, found.sources)))
+    return FetchedBundle(path=path, size_bytes=size_bytes, sources=tuple(source.describe() for source in found.sources))
 
 
 def refuse_dockerfile(file: str) -> CarboyError:
@@ -83,11 +82,3 @@ def _check_target(path: str) -> None:
         raise CarboyError(f"{path} is a folder", hint=f"name a file in it: -o {path}/bundle.tar")
     if not os.path.isdir(above):
         raise CarboyError(f"there is no folder {above}", hint="make it, or name another place")
-
-
-def _describe(source: Source) -> str:
-    if isinstance(source, BaseSource):
-        return f"base {source.base}: {len(source.files)} files"
-    count, more = len(source.packages), len(source.files) - len(source.packages)
-    built = f", and {more} files that some of them are built with" if more else ""
-    return f"Python: {count} package{'' if count == 1 else 's'}{built}"

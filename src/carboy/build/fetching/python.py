@@ -1,32 +1,31 @@
-"""What goes into a bundle, fetched into the caches: the sources, and the files that they name."""
+"""Packages of Python for a bundle: their files, and those of all that sources are built with."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from carboy.base.fs import translate_os_errors
 from carboy.base.web import read_web_settings
 from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
 from carboy.bootstrap.progress import DownloadCount
-from carboy.build.bundles.archive import PACKAGES
-from carboy.build.bundles.manifest import BaseSource, BundledFile, PythonSource, Source, digest_wants, pack_packages
-from carboy.environments.addresses import ADDRESS_SCRIPT, add_credentials, parse_addresses, plan_pins
+from carboy.build.bundles.kinds import PythonSource, pack_packages
+from carboy.build.bundles.links import open_links
+from carboy.build.bundles.manifest import FORMAT, Bundle
+from carboy.build.bundles.offline import Offline, want_python
+from carboy.build.fetching.collected import Collected, bundle_file, describe_files
+from carboy.environments.addresses import ADDRESS_SCRIPT, add_credentials, find_address, parse_addresses, plan_pins
+from carboy.environments.detect.sources import find_sources
 from carboy.environments.install import MAX_LOCK_BYTES
 from carboy.environments.trees import read_left
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from carboy.base.home import Home
-    from carboy.bootstrap.recipe import Recipe
-    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.plan import EnvironmentStep
     from carboy.build.progress import Progress
     from carboy.environments.addresses import SourceFile
@@ -35,42 +34,16 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 _WORK = "/run/carboy/work"
-_ASK_SCRIPT = f'set -eu\numask 022\ncd {_WORK}\nexec /usr/bin/python3 -I build_requires_step.py "$1" /run/carboy/uv\n'
+_ASK_SCRIPT = f'set -eu\numask 022\ncd {_WORK}\nexec "$2" -I build_requires_step.py "$1" /run/carboy/uv\n'
 # A tool that builds packages comes as a wheel, or is built by one that does.
 _MAX_ROUNDS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """Sources, and the paths of their files by SHA-256."""
+class _Built(NamedTuple):
+    """What is built: its file on the host, and its name."""
 
-    sources: tuple[Source, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def __add__(self, other: Collected) -> Collected:
-        """Return both together."""
-        return Collected(sources=self.sources + other.sources, files={**self.files, **other.files})
-
-
-def describe_base(recipe: Recipe, *, base: str, snapshot: Snapshot, files: Mapping[str, str]) -> Collected:
-    """Return a base's source: ``base`` is its name as a plan has it, ``files`` paths by the archive's names for them."""
-    with translate_os_errors("read the packages of the base"):
-        bundled = {name: bundle_file(path, name=name) for name, path in files.items()}
-    source = BaseSource(
-        base=base,
-        packages=recipe.packages,
-        architecture=recipe.architecture,
-        texts=dict(snapshot.texts),
-        files=tuple(bundled[name] for name in sorted(bundled)),
-    )
-    return Collected(sources=(source,), files={bundled[name].sha256: path for name, path in files.items()})
-
-
-def bundle_file(path: str, *, name: str) -> BundledFile:
-    """Return a file of the disk as a bundle names it. Raises ``OSError``."""
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return BundledFile(name=name, sha256=sha256, size=os.fstat(file.fileno()).st_size)
+    path: str
+    name: str
 
 
 class PythonCollector:
@@ -79,56 +52,78 @@ class PythonCollector:
     def __init__(self, assembler: PackageAssembler, request: EnvironmentRequest, *, home: Home, store: Store) -> None:
         self._assembler = assembler
         self._request = request
-        self._cache = f"{home.cache}/{PACKAGES}"
+        self._home = home
+        self._cache = f"{home.cache}/{PythonSource.place}"
         self._store = store
 
     def collect(self, step: EnvironmentStep, *, progress: Progress) -> Collected:
         """Return the source. Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
-        packages, _ = self._assembler.resolve(self._request, log=progress.log)
-        waiting = list(self._ask_addresses(packages, progress))
+        resolved, _ = self._assembler.resolve(self._request, log=progress.log)
+        packages = tuple(package for package in resolved if not find_sources(package.requirement))
         found: dict[str, SourceFile] = {}
+        waiting = self._ask_addresses(packages, progress) if packages else ()
+        built = [*self._list_own(), *self._list_built(waiting)]
         for _ in range(_MAX_ROUNDS):
             found |= {file.sha256: file for file in waiting}
             self._fetch(waiting, progress)
-            sources = [file for file in waiting if not file.is_wheel]
-            needed = self._ask_requirements(sources, progress) if sources else ()
-            waiting = [file for file in needed if file.sha256 not in found]
+            needed = self._ask_requirements(built, progress) if built else ()
+            waiting = tuple(file for file in needed if file.sha256 not in found)
+            built = self._list_built(waiting)
             if not waiting:
                 break
         else:
             names = "\n".join(file.name for file in waiting)
             raise CarboyError("what the packages are built with is built itself, again and again", details=names)
-        with translate_os_errors("read the packages"):
-            files = [bundle_file(f"{self._cache}/{sha256}", name=file.name) for sha256, file in found.items()]
-        source = PythonSource(
-            wants=digest_wants(step.requirements, step.constraints, step.allowed),
-            packages=pack_packages(packages),
-            files=tuple(sorted(files, key=lambda file: (file.name, file.sha256))),
-        )
-        return Collected(sources=(source,), files={sha256: f"{self._cache}/{sha256}" for sha256 in found})
+        files, paths = describe_files({f"{self._cache}/{sha256}": file.name for sha256, file in found.items()})
+        source = PythonSource(wants=want_python(step), packages=pack_packages(packages), files=files)
+        if any(find_address(package.requirement) for package in packages):
+            self._check(source, step, progress)
+        return Collected(sources=(source,), files=paths)
+
+    def _check(self, source: PythonSource, step: EnvironmentStep, progress: Progress) -> None:
+        """Raise ``CarboyError`` where the packages are not what a build of the bundle comes to: one names another's address."""
+        offline = Offline(bundle=Bundle(version=FORMAT, sources=(source,)))
+        try:
+            with offline.open_request(self._request, step, home=self._home, store=self._store) as request:
+                self._assembler.resolve(request, log=progress.log)
+        except CarboyError as error:
+            raise CarboyError(
+                "a bundle cannot hold a package whose address only another package names",
+                details=error.details or error.brief,
+                hint="name it in the requirements, too, with the same address and extras",
+            ) from error
+
+    def _list_own(self) -> list[_Built]:
+        """Return the packages of the folder itself that are built."""
+        return [_Built(source.file, source.place) for source in self._request.sources if source.place[-4:] != ".whl"]
+
+    def _list_built(self, files: Sequence[SourceFile]) -> list[_Built]:
+        return [_Built(f"{self._cache}/{file.sha256}", file.name) for file in files if not file.is_wheel]
 
     def _ask_addresses(self, packages: tuple[Package, ...], progress: Progress) -> tuple[SourceFile, ...]:
         """Return where the packages' files are, as the index says now."""
-        pins = plan_pins(self._request.requirements, packages)
-        with self._assembler.open_step(self._request, ADDRESS_SCRIPT, (), {"pins.txt": pins}, progress.log) as (
-            work,
-            _,
-        ):
+        files = {"pins.txt": plan_pins(self._request.requirements, packages)}
+        words = (self._request.python,)
+        with self._assembler.open_step(self._request, ADDRESS_SCRIPT, words, files, progress.log) as (work, _):
             text = read_left(work, "pylock.toml", limit=MAX_LOCK_BYTES)
         return parse_addresses(text, packages=packages, work=_WORK)
 
-    def _ask_requirements(self, sources: Sequence[SourceFile], progress: Progress) -> tuple[SourceFile, ...]:
+    def _ask_requirements(self, built: Sequence[_Built], progress: Progress) -> tuple[SourceFile, ...]:
         """Return the files of all that these source distributions are built with."""
         from carboy.environments.install import read_step
 
+        # In the step their names say what form they have, and nothing else.
+        names = [f"{number:05}-{os.path.basename(one.name)}" for number, one in enumerate(built)]
         files = {"build_requires_step.py": read_step("build_requires_step.py")}
         found: list[SourceFile] = []
-        with open_links(self._store, [(file.name, f"{self._cache}/{file.sha256}") for file in sources]) as folder:
+        links = [(name, one.path) for name, one in zip(names, built, strict=True)]
+        with open_links(self._store, links) as folder:
             indexes = replace(self._request.indexes, folders=(*self._request.indexes.folders, folder))
             request = replace(self._request, indexes=indexes)
-            with self._assembler.open_step(request, _ASK_SCRIPT, (folder,), files, progress.log) as (work, _):
-                names = [f"pylock.b{number}.toml" for number in range(len(sources))]
-                texts = [read_left(work, name, limit=MAX_LOCK_BYTES) for name in names]
+            words = (folder, self._request.python)
+            with self._assembler.open_step(request, _ASK_SCRIPT, words, files, progress.log) as (work, _):
+                locks = [f"pylock.b{number}.toml" for number in range(len(built))]
+                texts = [read_left(work, name, limit=MAX_LOCK_BYTES) for name in locks]
         for text in texts:
             found += parse_addresses(text, packages=None, work=_WORK)
         return tuple({file.sha256: file for file in found}.values())
@@ -177,18 +172,3 @@ class PythonCollector:
             if bundle_file(path, name=file.name).sha256 != file.sha256:
                 os.unlink(path)
                 raise CarboyError(f"{file.address} has not the hash that its index gives", hint="try again")
-
-
-@contextmanager
-def open_links(store: Store, files: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Give a folder that has the files (name, path) under their names, for as long as the block runs. Raises ``CarboyError``."""
-    with store.layers.ingest_dir() as place, translate_os_errors("lay the packages out"):
-        folder = f"{place}/files"
-        os.mkdir(folder, 0o755)
-        for name, path in files:
-            try:
-                os.link(path, f"{folder}/{name}")
-                os.chmod(path, 0o644)  # the step's root is not ours; who may come here is decided by the home
-            except FileExistsError:
-                raise CarboyError(f"two different files are named {name}", hint="name one index only") from None
-        yield folder

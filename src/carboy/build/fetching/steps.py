@@ -1,0 +1,87 @@
+"""Walks a plan and has all fetched that a build of it needs, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from carboy.build.bundles.kinds import BaseSource, RSource
+from carboy.build.bundles.offline import want_r
+from carboy.build.executor import Execution, check_covered
+from carboy.build.fetching.collected import Collected, describe_files
+from carboy.build.plan import BaseStep, EnvironmentStep, RStep
+
+if TYPE_CHECKING:
+    from carboy.build.executor import BuildContext
+    from carboy.build.plan import Plan
+
+
+def collect(plan: Plan, context: BuildContext) -> Collected:
+    """Fetch all that the plan's steps need, and return it for a bundle; what of it is a layer yet plays no part.
+
+    Hold a lease of the store until the bundle is written. Raises ``CarboyError``, also for a step that a bundle knows nothing of.
+    """
+    check_covered(plan)
+    return _Collection(plan, context).collect()
+
+
+class _Collection(Execution):
+    """A plan of which no more is made than what is asked of later steps needs."""
+
+    def collect(self) -> Collected:
+        """Return the sources of each step, their files in the caches."""
+        found = Collected()
+        for step in self._plan.steps:
+            match step:
+                case BaseStep():
+                    self._base(step)
+                    found += self._collect_base(step)
+                case EnvironmentStep():
+                    found += self._collect_python(step)
+                case RStep():
+                    found += self._collect_r(step)
+                case _:
+                    pass  # of the folder alone
+        return found
+
+    def _collect_base(self, step: BaseStep) -> Collected:
+        from carboy.bootstrap.bootstrap import fetch_base_files
+        from carboy.bootstrap.errors import NotFetchedError
+        from carboy.bootstrap.snapshot import find_snapshot
+
+        base = self._ground
+        snapshot = find_snapshot(base.layer.archive)
+        try:
+            paths = fetch_base_files(replace(base.making, snapshot=snapshot))
+        except NotFetchedError:
+            if self._context.refresh:
+                raise
+            # It was made when states were not kept, or they were cleaned away: the base as it is now.
+            self._context = replace(self._context, refresh=True)
+            self._layers.clear()
+            self._base(step)
+            return self._collect_base(step)
+        files, by_hash = describe_files({path: name for name, path in paths.items()})
+        recipe = base.making.recipe
+        source = BaseSource(
+            base=step.base,
+            packages=recipe.packages,
+            architecture=recipe.architecture,
+            texts=dict(snapshot.texts),
+            files=files,
+        )
+        return Collected(sources=(source,), files=by_hash)
+
+    def _collect_python(self, step: EnvironmentStep) -> Collected:
+        from carboy.build.fetching.python import PythonCollector
+
+        assembler, request = self._request(step)
+        collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
+        return collector.collect(step, progress=self._context.progress)
+
+    def _collect_r(self, step: RStep) -> Collected:
+        resolved, paths = self._r_assembler(step).fetch(step, key=self._r_key(step), fresh=self._context.refresh)
+        files, by_hash = describe_files({path: sha256 for sha256, path in paths.items()})
+        texts, lines = dict(resolved.texts), resolved.source_lines
+        source = RSource(wants=want_r(step), texts=texts, sources=lines, files=files)
+        return Collected(sources=(source,), files=by_hash)
