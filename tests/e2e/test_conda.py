@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conda_channel import SUBDIR, CondaChannel, File, add_python, add_samples, find_debian_python
+from offline import without_network
 
 if TYPE_CHECKING:
     from tests.conftest import Carboy
@@ -61,6 +62,27 @@ def test_a_folder_runs(folders_carboy: Carboy, channel: CondaChannel, tmp_path: 
     folder = prepare(folders_carboy, channel, PROJECTS / name, tmp_path / name)
     done = folders_carboy("run", "--rm", "--network", "none", str(folder))
     assert "answer  42" in done.stdout
+
+
+def test_a_folder_comes_along_in_a_bundle(folders_carboy: Carboy, channel: CondaChannel, tmp_path: Path) -> None:
+    folder = prepare(folders_carboy, channel, PROJECTS / "conda", tmp_path / "conda")
+    text = (folder / "environment.yml").read_text()
+    (folder / "environment.yml").write_text(text.replace("variables:", "  - pip:\n    - tabulate==0.9.0\nvariables:"))
+    bundle = str(tmp_path / "bundle.tar")
+    said = folders_carboy("fetch", str(folder), "-o", bundle).stdout
+    assert "conda: 3 packages\nPython: 1 package\n" in said
+    digest = folders_carboy("build", "-q", str(folder)).stdout
+    assert without_network(folders_carboy, "build", "-q", "--offline", str(folder)).stdout == digest
+    # Nobody there knows the channel.
+    empty = folders_carboy.using(tmp_path / "home")
+    error = without_network(empty, "build", "--offline", str(folder), expect=1).stderr
+    assert "install 2 packages of conda's" in error
+    command = ("build", "-q", "--offline", "--bundle", bundle, str(folder))
+    assert without_network(empty, *command, "-t", "offline:conda").stdout == digest
+    code = "import answers, tabulate; print('answer', answers.ANSWER)"
+    assert "answer 42" in without_network(empty, "run", "--rm", "offline:conda", "python", "-c", code).stdout
+    (folder / "environment.yml").write_text(text.replace("answers >=1", "answers >=1.1"))
+    assert "the bundle has no packages of conda's" in without_network(empty, *command, expect=1).stderr
 
 
 def test_a_folder_runs_in_every_tier(tier_carboy: Carboy, channel: CondaChannel) -> None:

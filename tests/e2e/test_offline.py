@@ -6,13 +6,13 @@ import functools
 import io
 import os
 import shutil
-import subprocess
 import tarfile
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from offline import without_network
 from r_repository import Repository
 
 if TYPE_CHECKING:
@@ -59,21 +59,6 @@ def web(tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-def without_network(carboy: Carboy, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the program in an empty network namespace: not even 127.0.0.1 answers."""
-    person = carboy.person
-    command = ["unshare", "-n"] if os.getuid() == 0 else ["unshare", "-rn"]
-    if person.uid != os.getuid():
-        command += ["setpriv", f"--reuid={person.uid}", f"--regid={person.gid}", "--clear-groups"]
-    done = subprocess.run(
-        [*command, *carboy.program, *words],
-        env=carboy.environ(), cwd=person.home, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == expect, f"{words}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.mark.long

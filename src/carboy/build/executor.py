@@ -106,7 +106,7 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFi
 def check_covered(plan: Plan) -> None:
     """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
     for step in plan.steps:
-        if not isinstance(step, (BaseStep, EnvironmentStep, RStep, DataStep, FilesStep, ConfigStep)):
+        if not isinstance(step, (BaseStep, CondaStep, EnvironmentStep, RStep, DataStep, FilesStep, ConfigStep)):
             raise CarboyError(
                 f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
             )
@@ -257,7 +257,8 @@ class Execution:
             if snapshot is None and find_base(recipe, store=context.store, archive=archive) is None:
                 from carboy.build.bundles.offline import explain_base
 
-                others = [other.what for other in self._plan.steps if isinstance(other, EnvironmentStep)]
+                fetching = (CondaStep, EnvironmentStep, RStep)
+                others = [other.what for other in self._plan.steps if isinstance(other, fetching)]
                 raise explain_base(step.base, step.packages, others)
         return bootstrap(
             recipe,
@@ -325,6 +326,7 @@ class Execution:
             web=read_web_settings(context.environ),
             addresses=read_addresses(context.home.path),
             offline=context.offline is not None,
+            brought=context.offline.find_conda(step) if context.offline is not None else None,
         )
         return assembler, request
 

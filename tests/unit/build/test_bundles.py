@@ -13,9 +13,21 @@ import pytest
 
 from carboy.base.home import open_home
 from carboy.build.bundles.archive import take_bundle, write_bundle
-from carboy.build.bundles.kinds import BaseSource, BundledFile, BundledPackage, PythonSource, Source, digest_wants
+from carboy.build.bundles.kinds import (
+    BaseSource,
+    BundledCondaPackage,
+    BundledFile,
+    BundledPackage,
+    CondaSource,
+    PythonSource,
+    RSource,
+    Source,
+    digest_wants,
+    pack_conda,
+    unpack_conda,
+)
 from carboy.build.bundles.manifest import NAME, make_manifest, parse_manifest
-from carboy.build.bundles.offline import Offline
+from carboy.build.bundles.offline import Offline, find_places
 from carboy.errors import CarboyError
 from carboy.layers.tarread import REGULAR, SYMLINK, Member
 from carboy.layers.tarwrite import TarWriter
@@ -52,6 +64,16 @@ def sources(**changes: Any) -> tuple[Source, ...]:
         files=(BundledFile(name=name, sha256=hash_of(WHEEL), size=changes.get("size", len(WHEEL))),),
     )
     return base, python
+
+
+def conda_package(sha256: str) -> BundledCondaPackage:
+    line = f"a 1 ours/noarch/a-1-0.conda sha256:{sha256}"
+    return BundledCondaPackage(line=line, size=3, depends=("b >=1",), constrains=(), build_number=2)
+
+
+def by_address() -> BundledPackage:
+    line = f"far @ https://example.org/0123abc.zip --hash=sha256:{'0' * 64}"
+    return BundledPackage(name="far", version="1", requirement=line, size=3, built=True)
 
 
 def archive(manifest: bytes, members: list[tuple[str, bytes]]) -> io.BytesIO:
@@ -164,6 +186,43 @@ def test_a_bundle_that_the_disk_cannot_take_is_refused_at_once(home: Home) -> No
 def test_a_list_with_something_else_in_it_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CarboyError, match="list is wrong"):
         parse_manifest(make_manifest(sources(**change)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        RSource(wants="w", texts={"bookworm": "x"}, sources=(), files=()),
+        RSource(wants="w", texts={}, sources=(f"glue 1.6.2 sha256:{'0' * 63}",), files=()),
+        RSource(wants="w", texts={}, sources=(f"../glue 1.6.2 sha256:{'0' * 64}",), files=()),
+        RSource(wants="w", texts={}, sources=(), files=(BundledFile(name="../x", sha256="0" * 64, size=1),)),
+        CondaSource(wants="w", packages=(), files=(BundledFile(name="../a-1-0.conda", sha256="0" * 64, size=1),)),
+        CondaSource(wants="w", packages=(conda_package("0" * 64),), files=()),  # whose file is missing
+        PythonSource(wants="w", packages=(by_address(),), files=()),
+    ],
+)
+def test_what_other_kinds_may_not_say(source: Source) -> None:
+    with pytest.raises(CarboyError, match="the bundle's list is wrong"):
+        parse_manifest(make_manifest((source,)))
+
+
+def test_each_kind_comes_back_as_it_was() -> None:
+    sha256 = "0" * 64
+    file = BundledFile(name="a-1-0.conda", sha256=sha256, size=3)
+    conda = CondaSource(wants="c", packages=(conda_package(sha256),), files=(file,))
+    archive = BundledFile(name="0123abc.zip", sha256=sha256, size=3)
+    python = PythonSource(wants="p", packages=(by_address(),), files=(archive,))
+    r = RSource(wants="r", texts={"bookworm": sha256}, sources=(f"glue 1.6.2 sha256:{sha256}",), files=())
+    bundle = parse_manifest(make_manifest((conda, python, r)))
+    assert bundle.find(CondaSource, "c") == conda
+    assert bundle.find(RSource, "c") is None
+    assert pack_conda(unpack_conda(conda)) == conda.packages
+    place = f"file:///run/carboy/packages/{sha256}/0123abc.zip"
+    assert find_places(python) == {"far": ("https://example.org/0123abc.zip", place)}
+    assert [source.describe() for source in bundle.sources] == [
+        "conda: 1 package",
+        "Python: 1 package",
+        "R: 0 files, 1 source package among them",
+    ]
 
 
 def test_a_list_of_another_kind_or_version_is_refused() -> None:

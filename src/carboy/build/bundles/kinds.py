@@ -12,11 +12,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 import msgspec
 
 from carboy.environments.addresses import is_file_name
+from carboy.environments.conda.wants import CACHE, LINE, CondaPackage, CondaRecord, parse_line
 from carboy.environments.lock import Package, normalise
 from carboy.environments.r.versions import is_version
 from carboy.environments.r.wants import is_name
@@ -24,6 +26,7 @@ from carboy.environments.r.wants import is_name
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # Names that archives give their files: a SHA-256, or what Alpine has instead of it.
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_=+-]{0,127}", re.ASCII)
+_CONDA_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,250}(\.conda|\.tar\.bz2)", re.ASCII)
 _PIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)(?: --hash=sha256:(?P<sha256>[0-9a-f]{64}))+",
     re.ASCII,
@@ -162,7 +165,41 @@ class RSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return f"R: {len(self.files)} files{sources}"
 
 
-Source = BaseSource | PythonSource | RSource
+class BundledCondaPackage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A package that was chosen from a channel's list: its line in a lock, and what the list says of it (``CondaRecord``)."""
+
+    line: str
+    size: int
+    depends: tuple[str, ...]
+    constrains: tuple[str, ...]
+    build_number: int
+
+
+class CondaSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="conda"):
+    """Packages of conda's: ``packages`` are those that were chosen, none where the folder has a lock of its own."""
+
+    place = f"{CACHE}/packages"
+
+    packages: tuple[BundledCondaPackage, ...]
+
+    def is_file_name(self, name: str) -> bool:
+        """Return whether a channel can have a package of that name."""
+        return _CONDA_FILE.fullmatch(name) is not None
+
+    def iter_problems(self) -> Iterable[str]:
+        """Yield lines that name no package, or one whose file is not there."""
+        hashes = {file.sha256 for file in self.files}
+        for package in self.packages:
+            match = LINE.fullmatch(package.line)
+            if match is None or match[5] not in hashes:
+                yield f"{package.line!r} is no package of conda's"
+
+    def describe(self) -> str:
+        """Return the packages for people."""
+        return f"conda: {_count(len(self.files), 'package')}"
+
+
+Source = BaseSource | PythonSource | RSource | CondaSource
 
 
 def digest_wants(*wants: object) -> str:
@@ -189,6 +226,35 @@ def unpack_packages(source: PythonSource) -> tuple[Package, ...]:
     return tuple(
         Package(name=p.name, version=p.version, requirement=p.requirement, size_bytes=p.size, built=p.built)
         for p in source.packages
+    )
+
+
+def pack_conda(packages: Iterable[CondaPackage]) -> tuple[BundledCondaPackage, ...]:
+    """Return packages that were chosen from lists in the form of the document."""
+    return tuple(
+        BundledCondaPackage(
+            line=package.line,
+            size=package.size_bytes,
+            depends=package.record.depends,
+            constrains=package.record.constrains,
+            build_number=package.record.build_number,
+        )
+        for package in packages
+        if package.record is not None
+    )
+
+
+def unpack_conda(source: CondaSource) -> tuple[CondaPackage, ...]:
+    """Return the packages that were chosen. Raises ``CarboyError`` for a line that names none."""
+    return tuple(
+        replace(
+            parse_line(package.line),
+            size_bytes=package.size,
+            record=CondaRecord(
+                depends=package.depends, constrains=package.constrains, build_number=package.build_number
+            ),
+        )
+        for package in source.packages
     )
 
 

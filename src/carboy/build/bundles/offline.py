@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from carboy.bootstrap.errors import NotFetchedError
 from carboy.bootstrap.snapshot import Snapshot
-from carboy.build.bundles.kinds import PythonSource, RSource, WantedSource, digest_wants, unpack_packages
+from carboy.build.bundles.kinds import (
+    CondaSource,
+    PythonSource,
+    RSource,
+    WantedSource,
+    digest_wants,
+    unpack_conda,
+    unpack_packages,
+)
 from carboy.build.bundles.links import open_links
 from carboy.environments.addresses import StandIns, find_address, name_place, point_elsewhere
 from carboy.environments.indexes import IndexConfig
@@ -22,8 +30,9 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.recipe import Recipe
     from carboy.build.bundles.manifest import Bundle
-    from carboy.build.plan import EnvironmentStep, RStep
+    from carboy.build.plan import CondaStep, EnvironmentStep, RStep
     from carboy.build.r_layers import Brought
+    from carboy.environments.conda.wants import CondaPackage
     from carboy.environments.install import EnvironmentRequest
     from carboy.store.store import Store
 
@@ -96,6 +105,13 @@ class Offline:
         sources = {f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in lines}
         return Brought(snapshot=Snapshot(texts=source.texts), sources=sources)
 
+    def find_conda(self, step: CondaStep) -> tuple[CondaPackage, ...] | None:
+        """Return the packages that the bundle has for those of conda's, None without a bundle. Raises ``CarboyError``."""
+        source = self._find(
+            CondaSource, want_conda(step), "the bundle has no packages of conda's for what is asked for"
+        )
+        return None if source is None else unpack_conda(source)
+
     def _find(self, kind: type[_Kind], wants: str, lack: str) -> _Kind | None:
         """Return what the bundle has of a kind, None without a bundle. Raises ``CarboyError`` with ``lack``."""
         if self.bundle is None:
@@ -125,6 +141,11 @@ def want_python(step: EnvironmentStep) -> str:
 def want_r(step: RStep) -> str:
     """Return the digest of what a step asks for of R's packages."""
     return digest_wants([str(package) for package in step.packages], step.distribution, step.hashes)
+
+
+def want_conda(step: CondaStep) -> str:
+    """Return the digest of what a step asks for of conda's packages."""
+    return digest_wants(step.specs, step.channels, step.packages, step.constraints)
 
 
 def explain_base(base: str, packages: tuple[str, ...], rest: list[str]) -> NotFetchedError:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from carboy.build.bundles.kinds import BaseSource, RSource
-from carboy.build.bundles.offline import want_r
+from carboy.build.bundles.kinds import BaseSource, CondaSource, RSource, pack_conda
+from carboy.build.bundles.offline import want_conda, want_r
 from carboy.build.executor import Execution, check_covered
 from carboy.build.fetching.collected import Collected, describe_files
-from carboy.build.plan import BaseStep, EnvironmentStep, RStep
+from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep
 
 if TYPE_CHECKING:
     from carboy.build.executor import BuildContext
@@ -36,6 +37,8 @@ class _Collection(Execution):
                 case BaseStep():
                     self._base(step)
                     found += self._collect_base(step)
+                case CondaStep():
+                    found += self._collect_conda(step)
                 case EnvironmentStep():
                     found += self._collect_python(step)
                 case RStep():
@@ -70,6 +73,18 @@ class _Collection(Execution):
             texts=dict(snapshot.texts),
             files=files,
         )
+        return Collected(sources=(source,), files=by_hash)
+
+    def _collect_conda(self, step: CondaStep) -> Collected:
+        before = self._key
+        assembler, request = self._conda_request(step)
+        packages, paths = assembler.fetch(request, fresh=self._context.refresh)
+        names = {package.sha256: os.path.basename(package.path) for package in packages}
+        files, by_hash = describe_files({path: names[sha256] for sha256, path in paths.items()})
+        if any(isinstance(other, EnvironmentStep) for other in self._plan.steps):
+            self._key = before
+            self._conda(step)  # its Python chooses what stands above
+        source = CondaSource(wants=want_conda(step), packages=pack_conda(packages), files=files)
         return Collected(sources=(source,), files=by_hash)
 
     def _collect_python(self, step: EnvironmentStep) -> Collected:

@@ -36,7 +36,7 @@ _LISTS = ("repodata.json.zst", "repodata.json")
 
 
 class ChannelFetcher:
-    """Fetches from channels whose ``addresses`` are known by name, into ``cache_dir``."""
+    """Fetches from channels whose ``addresses`` are known by name, into ``cache_dir``; ``offline``, gives what is there."""
 
     def __init__(
         self,
@@ -44,11 +44,13 @@ class ChannelFetcher:
         *,
         web: WebSettings,
         cache_dir: str,
+        offline: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._addresses = addresses
         self._web = web
         self._cache_dir = cache_dir
+        self._offline = offline
         self._sleep = sleep
 
     def fetch_lists(self, channels: Sequence[str], subdirs: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -78,6 +80,8 @@ class ChannelFetcher:
 
         paths = {package.sha256: path for package in packages if (path := self._find(package)) is not None}
         missing = [package for package in packages if package.sha256 not in paths]
+        if missing and self._offline:
+            raise explain_missing([f"{package.name} {package.version}" for package in missing])
         if missing:
             with self._client() as client, ThreadPoolExecutor(CONNECTIONS) as pool:
                 waiting = [pool.submit(self._fetch_package, client, package) for package in missing]
@@ -174,6 +178,16 @@ class ChannelFetcher:
             return retry(once, sleep=self._sleep)
         except WebError as error:
             raise _unreachable(channel, url, str(error)) from error
+
+
+def explain_missing(names: Sequence[str]) -> CarboyError:
+    """Return the error of a build without a network that has not all of conda's packages."""
+    more = [f"and {len(names) - 20} more"] if len(names) > 20 else []
+    return CarboyError(
+        "conda's packages are not here, and --offline asks nobody for them",
+        details="\n".join([*names[:20], *more]),
+        hint="`carboy fetch FOLDER -o bundle.tar`, where there is a network, takes along all that is needed",
+    )
 
 
 def _unreachable(channel: str, url: str, why: str) -> CarboyError:

@@ -6,16 +6,17 @@ has no network.
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.environments.conda.archive import link_package
 from carboy.environments.conda.channels import find_address
-from carboy.environments.conda.fetch import ChannelFetcher
+from carboy.environments.conda.fetch import ChannelFetcher, explain_missing
 from carboy.environments.conda.solve import solve
-from carboy.environments.conda.wants import PREFIX, CondaPackage
+from carboy.environments.conda.wants import CACHE, PREFIX, CondaPackage, make_record
 from carboy.environments.groups import Group, name_layers, plan_groups
 from carboy.environments.install import MAX_LAYER_BYTES, PACKAGE_TIME_S, Environment
 from carboy.environments.lock import Package
@@ -84,6 +85,7 @@ class CondaAssembler:
         web: WebSettings,
         addresses: Mapping[str, str],
         offline: bool = False,
+        brought: tuple[CondaPackage, ...] | None = None,
     ) -> None:
         self._store = store
         self._home = home
@@ -92,6 +94,7 @@ class CondaAssembler:
         self._web = web
         self._addresses = addresses
         self._offline = offline
+        self._brought = brought
 
     def resolve(self, request: CondaRequest, *, fresh: bool = False) -> tuple[tuple[CondaPackage, ...], bool]:
         """Return the packages that the request comes to, and whether that was known; ``fresh`` asks the channels anew.
@@ -100,20 +103,47 @@ class CondaAssembler:
         """
         if request.packages or not request.specs:
             return request.packages, True
+        if self._brought is not None:
+            return self._choose_brought(request, self._brought), True
         known = None if fresh else self._store.cache.get(f"conda:{request.key}")
         if known is not None:
-            return tuple(CondaPackage(**item) for item in known.value["packages"]), True
+            return tuple(map(_decode, known.value["packages"])), True
+        if self._offline:
+            raise explain_missing([f"{spec} (no version is chosen yet)" for spec in request.specs])
         lists = self._fetcher(request.channels).fetch_lists(request.channels, (request.subdir, "noarch"))
-        virtual = (
-            ("__unix", "0", "0"),
-            ("__linux", "5.10", "0"),  # what Debian's oldest has; the machine's own must not decide
-            ("__glibc", request.glibc, "0"),
-            ("__archspec", "1", "x86_64" if request.subdir == "linux-64" else request.subdir.partition("-")[2]),
-        )
-        packages = solve(request.specs, lists, constraints=request.constraints, virtual=virtual)
+        packages = _solve(request, lists)
         value = {"packages": [asdict(package) for package in packages]}
         self._store.cache.put(f"conda:{request.key}", "lock", value, [])
         return packages, False
+
+    def _choose_brought(self, request: CondaRequest, brought: tuple[CondaPackage, ...]) -> tuple[CondaPackage, ...]:
+        """Return the packages that a bundle brings, which must be what the request comes to with lists of these alone."""
+        with self._store.layers.ingest_dir() as place, translate_os_errors("write the lists of conda's packages"):
+            lists: list[tuple[str, str, str]] = []
+            for channel in request.channels:
+                for subdir in (request.subdir, "noarch"):
+                    path = f"{place}/{len(lists)}.json"
+                    with open(path, "w", encoding="utf-8") as file:
+                        json.dump(plan_list(brought, channel=channel, subdir=subdir), file)
+                    lists.append((channel, subdir, path))
+            found = _solve(request, lists)
+        if {package.line for package in found} != {package.line for package in brought}:
+            raise CarboyError(
+                "the bundle is not what is asked of conda comes to",
+                details="\n".join(sorted({p.line for p in found} ^ {p.line for p in brought})[:20]),
+                hint="make it again: carboy fetch FOLDER -o bundle.tar",
+            )
+        return found
+
+    def fetch(self, request: CondaRequest, *, fresh: bool = False) -> tuple[tuple[CondaPackage, ...], dict[str, str]]:
+        """Return the packages, those that were chosen with what their lists say, and the paths of their files by SHA-256.
+
+        Raises ``CarboyError``.
+        """
+        packages, _ = self.resolve(request, fresh=fresh)
+        if not request.packages and any(package.record is None for package in packages):
+            packages, _ = self.resolve(request, fresh=True)  # chosen when that was not noted
+        return packages, self._fetch(packages)
 
     def assemble(self, request: CondaRequest, *, log: Callable[[str], None]) -> Environment:
         """Return the environment, its layers durable in the store. What is there already is neither fetched nor made.
@@ -137,13 +167,9 @@ class CondaAssembler:
         return Environment(layers=layers, lock=lock, cached=known and not missing)
 
     def _fetcher(self, channels: Sequence[str]) -> ChannelFetcher:
-        if self._offline:
-            raise CarboyError(
-                "conda's packages are not here, and --offline asks nobody for them",
-                hint="build it once without --offline: what was made stays",
-            )
-        addresses = {channel: find_address(channel, self._addresses) for channel in channels}
-        return ChannelFetcher(addresses, web=self._web, cache_dir=f"{self._home.cache}/conda")
+        asked = () if self._offline else channels
+        addresses = {channel: find_address(channel, self._addresses) for channel in asked}
+        return ChannelFetcher(addresses, web=self._web, cache_dir=f"{self._home.cache}/{CACHE}", offline=self._offline)
 
     def _fetch(self, packages: Sequence[CondaPackage]) -> dict[str, str]:
         return self._fetcher([package.channel for package in packages]).fetch_packages(packages)
@@ -156,10 +182,7 @@ class CondaAssembler:
         for sha, path in (self._fetch(unknown) if unknown else {}).items():
             sizes[sha] = os.stat(path).st_size
             self._store.cache.put(keys[sha], "size", {"size_bytes": sizes[sha]}, [])
-        return tuple(
-            CondaPackage(**{**asdict(package), "size_bytes": sizes.get(package.sha256, package.size_bytes)})
-            for package in packages
-        )
+        return tuple(replace(package, size_bytes=sizes.get(package.sha256, package.size_bytes)) for package in packages)
 
     def _make(
         self,
@@ -279,6 +302,39 @@ class CondaAssembler:
                 hint="the package of Python may be for another system; see what its channel has",
             )
         log("modules compiled")
+
+
+def _solve(request: CondaRequest, lists: Sequence[tuple[str, str, str]]) -> tuple[CondaPackage, ...]:
+    virtual = (
+        ("__unix", "0", "0"),
+        ("__linux", "5.10", "0"),  # what Debian's oldest has; the machine's own must not decide
+        ("__glibc", request.glibc, "0"),
+        ("__archspec", "1", "x86_64" if request.subdir == "linux-64" else request.subdir.partition("-")[2]),
+    )
+    return solve(request.specs, lists, constraints=request.constraints, virtual=virtual)
+
+
+def plan_list(packages: Sequence[CondaPackage], *, channel: str, subdir: str) -> dict[str, Any]:
+    """Return the list of a channel (``repodata.json``) that has those of ``packages`` which are its own. Pure."""
+    kinds: dict[str, dict[str, Any]] = {"packages": {}, "packages.conda": {}}
+    for package in packages:
+        folder, _, file = package.path.rpartition("/")
+        if (package.channel, folder) == (channel, subdir) and package.record is not None:
+            kinds["packages.conda" if file.endswith(".conda") else "packages"][file] = {
+                **asdict(package.record),
+                "name": package.name,
+                "version": package.version,
+                "build": file.rpartition("-")[2].removesuffix(".conda").removesuffix(".tar.bz2"),
+                "subdir": subdir,
+                "sha256": package.sha256,
+                "size": package.size_bytes,
+            }
+    return {"info": {"subdir": subdir}, **kinds}
+
+
+def _decode(item: Mapping[str, Any]) -> CondaPackage:
+    record = item.get("record")
+    return CondaPackage(**{**item, "record": make_record(record) if record is not None else None})
 
 
 def _as_package(package: CondaPackage) -> Package:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from carboy.base.proc import spawn, wait
 from carboy.environments.conda.solve_step import MISSING
-from carboy.environments.conda.wants import CondaPackage, make_package
+from carboy.environments.conda.wants import CondaPackage, make_package, make_record
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _SHOWN_LINES = 12
 _PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "solve_step.py")
@@ -41,8 +42,13 @@ def solve(
     answer = _ask(question)
     if "error" in answer:
         raise explain(str(answer["error"]), kind=str(answer.get("kind", "")))
-    packages = [make_package(**item, where="a channel") for item in answer["packages"]]
+    packages = [_read(item) for item in answer["packages"]]
     return tuple(sorted(packages, key=lambda package: package.name))
+
+
+def _read(item: Mapping[str, Any]) -> CondaPackage:
+    fields = {name: value for name, value in item.items() if name != "record"}
+    return replace(make_package(**fields, where="a channel"), record=make_record(item["record"]))
 
 
 def explain(text: str, *, kind: str) -> CarboyError:

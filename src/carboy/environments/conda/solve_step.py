@@ -60,6 +60,11 @@ async def solve(question: dict[str, Any]) -> list[dict[str, Any]]:
             "path": f"{record.subdir}/{record.file_name}",
             "sha256": record.sha256.hex() if record.sha256 else "",
             "size_bytes": record.size or 0,
+            "record": {
+                "depends": list(record.depends),
+                "constrains": list(record.constrains),
+                "build_number": record.build_number,
+            },
         }
         for record in records
     ]

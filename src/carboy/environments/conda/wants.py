@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carboy.environments.detect.wants import Wants
 
 PREFIX = "/opt/conda"
 """Where conda's packages lie in an image: the prefix that is written into them."""
+CACHE = "conda"
+"""The folder of the home's cache that has lists and packages."""
 SUBDIRS = {"amd64": "linux-64", "arm64": "linux-aarch64", "ppc64le": "linux-ppc64le", "riscv64": "linux-riscv64"}
 """conda's names of platforms, by OCI's architectures."""
 SUFFIXES = (".conda", ".tar.bz2")
@@ -22,10 +26,19 @@ _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CondaRecord:
+    """What a channel's list says of a package to whoever solves: what it needs, what holds for others beside it, its build."""
+
+    depends: tuple[str, ...]
+    constrains: tuple[str, ...]
+    build_number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CondaPackage:
     """A package file: ``path`` is where it lies in its channel ("linux-64/python-3.11.9-0.conda"), ``size_bytes`` 0 if unknown.
 
-    ``channel`` is a name or, where it has none, an address.
+    ``channel`` is a name or, where it has none, an address; ``record`` is what its list said, where it was chosen from one.
     """
 
     name: str
@@ -34,6 +47,7 @@ class CondaPackage:
     path: str
     sha256: str
     size_bytes: int = 0
+    record: CondaRecord | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> str:
@@ -75,6 +89,15 @@ def make_package(*, channel: str, path: str, sha256: str, size_bytes: int = 0, w
             hint="an MD5 alone protects from nothing; write the lock anew with a current tool",
         )
     return CondaPackage(name=name, version=version, channel=channel, path=path, sha256=sha256, size_bytes=size_bytes)
+
+
+def make_record(value: Mapping[str, Any]) -> CondaRecord:
+    """Return what a list says of a package."""
+    return CondaRecord(
+        depends=tuple(map(str, value["depends"])),
+        constrains=tuple(map(str, value["constrains"])),
+        build_number=int(value["build_number"]),
+    )
 
 
 def split_file_name(file: str, *, where: str) -> tuple[str, str]:

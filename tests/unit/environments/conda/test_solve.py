@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from conda_channel import SUBDIR, CondaChannel
 
 from carboy.environments.conda import solve as module
+from carboy.environments.conda.install import plan_list
 from carboy.environments.conda.solve import explain, solve
 from carboy.errors import CarboyError
 
@@ -93,3 +95,18 @@ def test_long_answers_are_shortened() -> None:
     error = explain("Cannot solve the request because of: " + "\n".join(map(str, range(40))), kind="SolverError")
     assert error.details.splitlines()[0] == "0"
     assert error.details.endswith("and 28 lines more")
+
+
+def test_what_was_chosen_is_chosen_again_of_lists_that_have_nothing_else(
+    lists: list[tuple[str, str, str]], tmp_path: Path
+) -> None:
+    chosen = solve(["a"], lists, virtual=VIRTUAL)
+    again = []
+    for channel, subdir, _ in lists:
+        path = tmp_path / f"{len(again)}.json"
+        path.write_text(json.dumps(plan_list(chosen, channel=channel, subdir=subdir)))
+        again.append((channel, subdir, str(path)))
+    found = solve(["a"], again, virtual=VIRTUAL)
+    assert found == chosen
+    assert [package.record for package in found] == [package.record for package in chosen]
+    assert any(package.record is not None and package.record.depends for package in found)
