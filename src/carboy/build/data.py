@@ -19,7 +19,8 @@ from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.build.context.memory import Memory
 from carboy.build.files import is_ignored, list_files
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, take_layer
+from carboy.layers.apply import commit_tree, take_layer
+from carboy.layers.batch import LayerResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,7 +32,8 @@ from carboy.environments.lockfile import ARCHIVE_LABEL, CONDA_LABEL, LOCK_LABEL,
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.times import format_time
-from carboy.layers.apply import LayerResult, take_layer
+from carboy.layers.apply import take_layer
+from carboy.layers.batch import LayerResult
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
-from carboy.layers.apply import LayerResult, commit_tree
+from carboy.layers.apply import commit_tree
+from carboy.layers.batch import LayerResult
 
 if TYPE_CHECKING:
     from carboy.store.store import Store

@@ -1,9 +1,10 @@
 """Runs inside the sandbox, by the image's own Python: uv installs, and its files become the trees of layers, compiled.
 
-    divide_step.py ENVIRONMENT LAYERS UV LIMIT
+    divide_step.py ENVIRONMENT LAYERS UV LIMIT FIRST
 
 ``groups.json`` in the working folder has the groups, each a list of lines of requirements. Group N becomes ``LAYERS/N``, whose
-paths are those below ENVIRONMENT; one of more than LIMIT bytes is cut, and goes on in ``LAYERS/N.1``, ``LAYERS/N.2``.
+paths are those below ENVIRONMENT; one of more than LIMIT bytes is cut, and goes on in ``LAYERS/N.1``, ``LAYERS/N.2``. FIRST is
+an option that is tried before it is done without, "" for none: with ``--offline`` uv does not ask an index for what it has.
 
 uv makes links into its cache, and each file is copied once, to where it stays; as many processes as there are processors do
 that, and compile what they have just read.
@@ -149,6 +150,19 @@ def install(uv: str, environment: str, file: str, *options: str) -> list[str]:
     """Return the command that installs the packages of a file."""
     command = [uv, "pip", "install", "--python", environment + "/bin/python", "--no-deps", "--require-hashes"]
     return [*command, "--link-mode", "symlink", *options, "-r", file]
+
+
+def install_missing(uv: str, environment: str, first: str) -> None:
+    """Install what is missing, with the option ``first`` if that will do, and end with uv's status where nothing does."""
+    command = install(uv, environment, "missing.txt")
+    if first:
+        done = subprocess.run([*command, first], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode == 0:
+            sys.stdout.buffer.write(done.stdout)
+            return
+    status = subprocess.call(command)
+    if status != 0:
+        sys.exit(status)
 
 
 def install_alone(line: str, environment: str, uv: str) -> str:
@@ -366,16 +380,14 @@ def compile_module(text: bytes, shown: str) -> bytes:
 def main() -> None:
     """Install what is missing, divide it, and make trees of it."""
     warnings.simplefilter("ignore")  # of what others wrote, one for each escape that is none
-    environment, layers, uv, limit = sys.argv[1:]
+    environment, layers, uv, limit, first = sys.argv[1:]
     with open("groups.json", encoding="utf-8") as file:
         groups = json.load(file)
     own = list_files(environment)
     os.makedirs(layers)
     shutil.copytree(environment, os.path.join(layers, "venv"), symlinks=True)
     if any(groups):
-        status = subprocess.call(install(uv, environment, "missing.txt"))
-        if status != 0:
-            sys.exit(status)
+        install_missing(uv, environment, first)
         make_trees(divide(environment, uv, groups, own), layers, environment)
     cut(layers, int(limit))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from carboy.environments.lock import Package
 
 if TYPE_CHECKING:
-    from carboy.layers.apply import LayerResult
+    from carboy.layers.batch import LayerResult
 
 FORMAT = 2
 LARGE_BYTES = 1_000_000

@@ -25,7 +25,8 @@ from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, normalise, parse_pylock, render_lock, settle_chosen
 from carboy.environments.reach import find_network
 from carboy.environments.trees import list_parts, open_trees, read_left
-from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
+from carboy.layers.apply import find_layers, keep_layers
+from carboy.layers.batch import LayerBatch, LayerResult
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, FileMount, SandboxSpec, TmpfsMount, default_capabilities
@@ -70,7 +71,7 @@ _INSTALL = f"""{_PRELUDE}
 $uv venv "$3" --python "$1" --no-project --quiet $2
 sed -i '/^uv = /d' "$3/pyvenv.cfg"
 rm -f "$3/.lock" "$3/.gitignore" "$3/CACHEDIR.TAG"
-exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES}
+exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES} "$4"
 """
 
 
@@ -226,8 +227,10 @@ class PackageAssembler:
             "addresses.json": json.dumps({place: address for address, place in stand_ins.places}),
             "divide_step.py": read_step("divide_step.py"),
         }
+        # Of wheels alone: what a source is built with is asked of the index, each time.
+        first = "--offline" if not any(package.built for group in wanted for package in group.packages) else ""
         with (
-            self.open_step(request, _INSTALL, request.arguments, files, log) as (work, _),
+            self.open_step(request, _INSTALL, (*request.arguments, first), files, log) as (work, _),
             open_trees(work, "layers") as trees,
         ):
             names = os.listdir(trees)
@@ -256,21 +259,17 @@ class PackageAssembler:
             for name in names
         ]
         made = {}
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            layers = pool.map(lambda job: self._commit(trees, *job), jobs)
-            for group, names in rows:
-                parts = tuple(islice(layers, len(names)))
-                made[group.key] = parts
-                keep_layers(self._store, f"layer:{group.key}", parts)
-                if group.packages:
-                    log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
+        with LayerBatch(self._store) as batch:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                layers = iter(list(pool.map(lambda job: _write_layer(batch, trees, *job), jobs)))
+            batch.publish()
+        for group, names in rows:
+            parts = tuple(islice(layers, len(names)))
+            made[group.key] = parts
+            keep_layers(self._store, f"layer:{group.key}", parts)
+            if group.packages:
+                log(f"layer with {group.title}: {sum(part.size_bytes for part in parts) / 1e6:.1f} MB")
         return made
-
-    def _commit(self, trees: int, name: str, root: str, mtime_cap_s: int) -> LayerResult:
-        with self._store.layers.ingest_dir() as ingest:
-            make_open_dirs(f"{ingest}/tree", os.path.dirname(root))
-            os.rename(name, f"{ingest}/tree{root}", src_dir_fd=trees)
-            return commit_tree(self._store, ingest, mtime_cap=mtime_cap_s)
 
     @contextmanager
     def open_step(
@@ -383,6 +382,13 @@ class _Fetched:
         words = line.split()  # "Prepared 3 packages in 1.20s"
         self.count += int(words[1]) if words[:1] == ["Prepared"] and words[1:2] and words[1].isdecimal() else 0
         self._log(line)
+
+
+def _write_layer(batch: LayerBatch, trees: int, name: str, root: str, mtime_cap_s: int) -> LayerResult:
+    ingest = batch.ingest_dir()
+    make_open_dirs(f"{ingest}/tree", os.path.dirname(root))
+    os.rename(name, f"{ingest}/tree{root}", src_dir_fd=trees)
+    return batch.write(ingest, mtime_cap=mtime_cap_s)
 
 
 def read_step(name: str) -> str:

@@ -16,7 +16,7 @@ from carboy.oci.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from carboy.layers.apply import LayerResult
+    from carboy.layers.batch import LayerResult
     from carboy.oci.config import ImageConfig
     from carboy.oci.manifest import Manifest
     from carboy.store.store import Store

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from carboy.layers.batch import LayerBatch, LayerResult
 from carboy.layers.compression import open_decompressed
 from carboy.layers.errors import LayerError
 from carboy.layers.extract import extract
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from carboy.layers.tarread import Readable
     from carboy.oci.descriptor import Descriptor
     from carboy.store.store import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerResult:
-    """A layer that was made here: its digest is also its diff id; ``size_bytes`` is the tar's."""
-
-    diff_id: Digest
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +77,10 @@ def commit_tree(
     The tree's times are set to what the tar says. ``owners`` are those of what root does not own, for a store of the kind
     "single": all files have one owner on its disk. Elsewhere the disk says it. Durable when this returns.
     """
-    owners = (owners or {}) if store.kind == "single" else None
-    with store.blobs.writer() as writer:
-        entries = write_tree(f"{ingest}/tree", writer, TreeOptions(mtime_cap=mtime_cap, owners=owners, settle=True))
-        diff_id = writer.commit()
-        size = writer.size
-    noted = {os.fsdecode(name): list(ids) for name, ids in (owners or {}).items()}
-    # The latest time is what whiteouts have, which are no files with a time of their own.
-    meta = {"size_bytes": size, "entries": entries, "canonical": True, "owners": noted, "mtime_cap": mtime_cap}
-    store.layers.publish(diff_id, ingest, meta)
-    return LayerResult(diff_id=diff_id, size_bytes=size)
+    with LayerBatch(store) as batch:
+        layer = batch.write(ingest, mtime_cap=mtime_cap, owners=owners)
+        batch.publish()
+    return layer
 
 
 def find_layers(store: Store, key: str) -> tuple[LayerResult, ...]:

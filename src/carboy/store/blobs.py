@@ -39,12 +39,22 @@ class BlobWriter:
         self.size += count
         return count
 
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was written until now."""
+        return Digest.from_hex(self._hash.hexdigest())
+
+    @property
+    def fd(self) -> int:
+        """The file, for a caller that makes several durable at once."""
+        return self._fd
+
     def commit(self, *, expected: Digest | None = None, size: int | None = None, sync: bool = True) -> Digest:
         """Make the blob durable under its digest and return that; the same content twice is one blob.
 
         Raises ``CorruptBlobError`` when it is not the ``expected`` content; then nothing is kept.
         """
-        digest = Digest.from_hex(self._hash.hexdigest())
+        digest = self.digest
         if (expected is not None and digest != expected) or (size is not None and size != self.size):
             raise CorruptBlobError(
                 "the content is not what was announced",
@@ -154,6 +164,12 @@ class BlobStore:
         with self.writer() as writer:
             writer.write(data)
             return writer.commit()
+
+    def sync(self) -> None:
+        """Make the names of blobs that were committed without ``sync`` durable. Raises ``OSError``."""
+        from carboy.base.fs import fsync_dir
+
+        fsync_dir(self._folder)
 
     def digests(self) -> list[Digest]:
         """Return every blob's digest, in order."""

@@ -10,6 +10,7 @@ from carboy.store.claims import Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Any
 
@@ -95,27 +96,43 @@ class LayerStore:
 
     def publish(self, diff_id: Digest, ingest_dir: str, meta: dict[str, Any]) -> None:
         """Make the finished tree the layer ``diff_id``, durably; when another process was first, its tree stays."""
-        from carboy.base.fs import fsync_dir
+        self.note(ingest_dir, meta)
+        self.sync(ingest_dir)
+        self.publish_synced([(diff_id, ingest_dir)])
+
+    @staticmethod
+    def note(ingest_dir: str, meta: dict[str, Any]) -> None:
+        """Write down what :meth:`meta` will say of a finished tree."""
+        import json
+
+        with open(f"{ingest_dir}/meta.json", "w", encoding="utf-8") as file:
+            json.dump(meta, file, sort_keys=True)
+
+    @staticmethod
+    def sync(ingest_dir: str) -> int:
+        """Wait until all that was written to the file system of a tree is on its disk; returns the file system's number."""
         from carboy.linux.files import syncfs
 
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
-        with open(f"{ingest_dir}/meta.json", "w", encoding="utf-8") as file:
-            import json
-
-            json.dump(meta, file, sort_keys=True)
         fd = os.open(ingest_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             syncfs(fd)
+            return os.fstat(fd).st_dev
         finally:
             os.close(fd)
-        with ingest_gate(self._home, exclusive=False):
-            os.unlink(f"{ingest_dir}/lock")
-            try:
-                os.rename(ingest_dir, f"{self.folder}/{diff_id.hex}")
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                return
+
+    def publish_synced(self, trees: Sequence[tuple[Digest, str]]) -> None:
+        """Publish trees, by diff id and ingest folder, that were noted and synced; durable together at the end."""
+        from carboy.base.fs import fsync_dir
+
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        for diff_id, ingest_dir in trees:
+            with ingest_gate(self._home, exclusive=False):
+                os.unlink(f"{ingest_dir}/lock")
+                try:
+                    os.rename(ingest_dir, f"{self.folder}/{diff_id.hex}")
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
         fsync_dir(self.folder)
 
     def remove(self, diff_id: Digest) -> None:

@@ -19,7 +19,8 @@ from carboy.build.exchange.document import CONFIG_TYPE, CacheRecord, make_cache,
 from carboy.build.exchange.local import LocalCache, write_cache
 from carboy.errors import CarboyError
 from carboy.images.output.request import Compression
-from carboy.layers.apply import LayerResult, commit_tree, find_layer
+from carboy.layers.apply import commit_tree, find_layer
+from carboy.layers.batch import LayerResult
 from carboy.oci.digest import Digest
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError
 from carboy.oci.reference import Reference

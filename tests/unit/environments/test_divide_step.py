@@ -19,6 +19,10 @@ SITE = "lib/python3.11/site-packages"
 UV = """#!/usr/bin/env python3
 import os, shutil, sys
 words = sys.argv[1:]
+with open("asked", "a") as file:
+    print("offline" if "--offline" in words else "online", file=file)
+if "--offline" in words and os.path.exists("nothing-fetched"):
+    sys.exit("it is not in the cache")
 lines = [line.split("==")[0] for line in open(words[words.index("-r") + 1])]
 target = words[words.index("--prefix") + 1] if "--prefix" in words else os.environ["ENVIRONMENT"]
 for line in lines:
@@ -56,12 +60,21 @@ class Place:
         expect: int = 0,
         limit: int = 10**9,
         addresses: dict[str, str] | None = None,
+        first: str = "",
     ) -> str:
         (self.folder / "groups.json").write_text(json.dumps(groups))
         (self.folder / "addresses.json").write_text(json.dumps(addresses or {}))
         (self.folder / "missing.txt").write_text("".join(f"{line}\n" for group in groups for line in group))
         done = subprocess.run(
-            [sys.executable, divide_step.__file__, self.environment, self.layers, self.folder / "uv", str(limit)],
+            [
+                sys.executable,
+                divide_step.__file__,
+                self.environment,
+                self.layers,
+                self.folder / "uv",
+                str(limit),
+                first,
+            ],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -236,3 +249,14 @@ def test_what_an_author_compiled_is_compiled_here(place: Place) -> None:
     place.divide([[place.package("one", {f"{SITE}/one.py": "x\n", f"{SITE}/{cache}": "theirs", other: "theirs"})]])
     assert (place.layers / "0" / SITE / cache).read_bytes()[:4] == importlib.util.MAGIC_NUMBER
     assert not (place.layers / "0" / other).exists()
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_an_index_is_asked_for_what_was_not_fetched_before_alone(place: Place, fetched: bool) -> None:
+    one = place.package("one", {f"{SITE}/one.py": "x = 1\n"})
+    if not fetched:
+        (place.folder / "nothing-fetched").touch()
+    said = place.divide([[one]], first="--offline")
+    assert (place.folder / "asked").read_text().split() == (["offline"] if fetched else ["offline", "online"])
+    assert f"{SITE}/one.py" in place.files("0")
+    assert said == ""

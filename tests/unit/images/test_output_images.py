@@ -16,7 +16,8 @@ from carboy.images.output.compress import compress_image
 from carboy.images.output.layout import write_layout
 from carboy.images.output.metadata import make_metadata
 from carboy.images.output.request import Compression
-from carboy.layers.apply import LayerResult, commit_tree
+from carboy.layers.apply import commit_tree
+from carboy.layers.batch import LayerResult
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor

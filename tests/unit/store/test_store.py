@@ -15,6 +15,7 @@ import pytest
 from carboy.base.home import open_home
 from carboy.errors import CarboyError
 from carboy.layers.apply import commit_tree, verify_tree
+from carboy.layers.batch import LayerBatch
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig, make_config
 from carboy.oci.descriptor import Descriptor
@@ -69,6 +70,27 @@ def test_a_layer_that_removes_files_is_no_damaged_one(store: Store) -> None:
     assert find_problems(store) == []
     (Path(store.layers.path(layer.diff_id)) / "folder" / "planted").touch()
     assert find_problems(store)
+
+
+def test_layers_of_a_batch_are_there_together_or_not_at_all(store: Store) -> None:
+    def write(batch: LayerBatch, text: str) -> Digest:
+        ingest = batch.ingest_dir()
+        (Path(ingest) / "tree" / "file").write_text(text)
+        return batch.write(ingest, mtime_cap=1_000_000_000).diff_id
+
+    with LayerBatch(store) as batch:
+        write(batch, "a")
+        write(batch, "b")
+    assert (store.blobs.digests(), store.layers.diff_ids()) == ([], [])
+    with LayerBatch(store) as batch:
+        batch.publish()
+        one, same, other = write(batch, "a"), write(batch, "a"), write(batch, "b")
+        assert store.layers.diff_ids() == []
+        batch.publish()
+    assert one == same
+    assert store.layers.diff_ids() == [digest.hex for digest in store.blobs.digests()] == sorted([one.hex, other.hex])
+    assert find_problems(store) == []
+    assert os.listdir(Path(store.layers.folder).parent.parent / "ingest") == []
 
 
 def test_a_blob_is_there_whole_or_not_at_all(store: Store) -> None:

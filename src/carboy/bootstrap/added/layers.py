@@ -20,7 +20,8 @@ from carboy.bootstrap.deb.resolve import parse_relations
 from carboy.bootstrap.deb.unpack import UnpackReport, iter_tree_tar
 from carboy.bootstrap.sandbox import run_in_tree
 from carboy.bootstrap.streams import ChunkReader
-from carboy.layers.apply import LayerResult, TakenLayer, commit_tree, find_layer, keep_layer, take_layer
+from carboy.layers.apply import TakenLayer, commit_tree, find_layer, keep_layer, take_layer
+from carboy.layers.batch import LayerResult
 from carboy.layers.extract import extract
 from carboy.runtime.spec import BindMount
 from carboy.snapshots.snapshot import open_container

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, keep_layer, unpack_layer
+from carboy.layers.apply import keep_layer, unpack_layer
+from carboy.layers.batch import LayerResult
 from carboy.oci import mediatypes
 from carboy.oci.descriptor import Descriptor
 

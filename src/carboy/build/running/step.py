@@ -16,7 +16,8 @@ from carboy.build.running.rights import check_rights
 from carboy.build.running.stubs import Stubs
 from carboy.environments.connection import read_step_files
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree
+from carboy.layers.apply import commit_tree
+from carboy.layers.batch import LayerResult
 from carboy.linux.capabilities import ALL
 from carboy.runtime.attend import attend
 from carboy.runtime.errors import SandboxError

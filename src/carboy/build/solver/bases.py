@@ -11,7 +11,7 @@ from carboy.build.solver.state import Layer, StateResult
 from carboy.errors import CarboyError
 from carboy.images.platforms import choose_manifest
 from carboy.images.times import format_time, parse_time
-from carboy.layers.apply import LayerResult
+from carboy.layers.batch import LayerResult
 from carboy.oci import mediatypes
 from carboy.oci.config import History, ImageConfig, RunConfig, parse_config
 from carboy.oci.descriptor import Descriptor

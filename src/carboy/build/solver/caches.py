@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from carboy.build.solver.bases import Registries
     from carboy.build.solver.progress import OneAtATime
     from carboy.build.solver.steps import LayerSource
-    from carboy.layers.apply import LayerResult
+    from carboy.layers.batch import LayerResult
     from carboy.store.store import Store
 
 

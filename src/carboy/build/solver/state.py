@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.build.copying.owners import Owners
-from carboy.layers.apply import LayerResult, unpack_layer
+from carboy.layers.apply import unpack_layer
+from carboy.layers.batch import LayerResult
 from carboy.oci import mediatypes
 from carboy.oci.descriptor import Descriptor
 

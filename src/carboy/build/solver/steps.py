@@ -16,7 +16,8 @@ from carboy.build.graph.ops import BindMount, Copy, MakeFolder, Run, is_linked
 from carboy.build.running.below import Below
 from carboy.build.solver.reasons import explain_step, remember_step
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.apply import commit_tree, find_layer, keep_layer
+from carboy.layers.batch import LayerResult
 from carboy.snapshots.merged import MergedRoot
 
 if TYPE_CHECKING:

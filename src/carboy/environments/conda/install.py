@@ -22,7 +22,8 @@ from carboy.environments.install import MAX_LAYER_BYTES, PACKAGE_TIME_S, Environ
 from carboy.environments.lock import Package
 from carboy.environments.trees import list_parts, open_trees
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layers, keep_layers
+from carboy.layers.apply import commit_tree, find_layers, keep_layers
+from carboy.layers.batch import LayerResult
 from carboy.oci.digest import Digest
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, SandboxSpec, default_capabilities

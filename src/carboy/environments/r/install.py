@@ -19,7 +19,8 @@ from carboy.environments.groups import plan_groups
 from carboy.environments.lock import Package
 from carboy.environments.r.system import find_missing
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, commit_tree, find_layer, keep_layer
+from carboy.layers.apply import commit_tree, find_layer, keep_layer
+from carboy.layers.batch import LayerResult
 from carboy.layers.inside import open_directory
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import BindMount, SandboxSpec, default_capabilities

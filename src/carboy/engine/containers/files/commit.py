@@ -20,7 +20,7 @@ from carboy.errors import CarboyError
 from carboy.images.assemble import extend
 from carboy.images.changes import apply_changes
 from carboy.images.times import format_time
-from carboy.layers.apply import LayerResult
+from carboy.layers.batch import LayerResult
 from carboy.oci.config import History, ImageConfig, parse_config
 from carboy.oci.digest import Digest
 from carboy.oci.manifest import Manifest, parse_manifest
