@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from warm_interpreters import WARM, Kind, is_warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +54,23 @@ KEPT_VARIABLES = (
     "http",
 )
 IMAGE = "iris:test"
+# What a warm interpreter loads for commands of carboy, and how it goes on.
+ROOMS = (
+    "cli",
+    "engine",
+    "build",
+    "images",
+    "layers",
+    "runtime",
+    "store",
+    "containers",
+    "network",
+    "dockerfile",
+    "compose",
+)
+# Commands that import so little that a fork of a large process costs as much.
+LIGHT = {(), ("run",), ("exec",), ("version",)}
+PROGRAM = "from carboy.cli.main import program; program()"
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -85,7 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the people and the place of this run."""
+    """End this process's warm interpreters; then remove the people and the place of this run."""
+    WARM.close()
     if hasattr(config, "workerinput") or BASE_VARIABLE not in os.environ:
         return
     base = Path(os.environ.pop(BASE_VARIABLE))
@@ -204,7 +223,13 @@ class Carboy:
 
     def start(self, *arguments: str, prefix: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
         """Start one command in a session of its own, its output piped."""
-        settings: dict[str, object] = {
+        settings = {**self._settings(), **options}
+        if self.person.uid != os.getuid():
+            settings |= {"user": self.person.uid, "group": self.person.gid, "extra_groups": []}
+        return subprocess.Popen([*prefix, *self.program, *arguments], **settings)  # type: ignore[call-overload, no-any-return]
+
+    def _settings(self) -> dict[str, object]:
+        return {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
@@ -212,11 +237,24 @@ class Carboy:
             "env": self.environ(),
             "cwd": self.person.home,
             "start_new_session": True,
-            **options,
         }
-        if self.person.uid != os.getuid():
-            settings |= {"user": self.person.uid, "group": self.person.gid, "extra_groups": []}
-        return subprocess.Popen([*prefix, *self.program, *arguments], **settings)  # type: ignore[call-overload, no-any-return]
+
+    def _call(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
+        """Start one command that is about what it does, not about how it starts: behind its imports, where that can be."""
+        program, *words = self.program
+        is_own = program.endswith("/carboy")
+        code = PROGRAM if is_own else "".join(words[2:]) if words[:2] == ["-I", "-c"] else ""
+        can = code and self.person.tier != "single" and options.keys() <= {"stdin", "cwd"}
+        if not can or (is_own and arguments[:1] in LIGHT) or not is_warm(self.environ(), arguments):
+            return self.start(*arguments, **options)  # type: ignore[arg-type]
+        kind = Kind(
+            python=str(Path(program).with_name("python")),
+            uid=self.person.uid,
+            gid=self.person.gid,
+            packages=tuple(f"carboy.{room}" for room in ROOMS),
+        )
+        line = [program if is_own else "-c", *arguments]
+        return WARM.start(kind, line, code=code, **{**self._settings(), **options})
 
     def __call__(
         self, *arguments: str, expect: int | None = 0, timeout_s: float = 280, **options: object
@@ -225,7 +263,7 @@ class Carboy:
         text = options.pop("input", None)
         if text is not None:
             options["stdin"] = subprocess.PIPE
-        process = self.start(*arguments, **options)  # type: ignore[arg-type]
+        process = self._call(*arguments, **options)
         try:
             stdout, stderr = process.communicate(text, timeout=timeout_s)  # type: ignore[arg-type]
         except subprocess.TimeoutExpired:
@@ -404,7 +442,7 @@ class Leftovers:
 
     def _look(self) -> list[str]:
         found = []
-        for pid in sorted(_list_children() - self.children):
+        for pid in sorted(_list_children() - self.children - WARM.pids()):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 found.append(f"process {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
             else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import older_kernel
 import pytest
+from warm_interpreters import WARM, Kind, is_warm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,8 @@ APPLETS = (
 )  # fmt: skip
 # On a kernel without it (see ``older_kernel``) a link on the way to a mount is not followed inside the root, but refused.
 HAS_OPENAT2 = older_kernel.has("openat2")
+# What a warm interpreter loads for the driver.
+PACKAGES = ("carboy.errors", "carboy.linux", "carboy.runtime", "carboy.snapshots.snapshot")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\nana:x:1000:1000:Ana:/home/ana:/bin/sh\n"
 GROUP = "root:x:0:\ndaemon:x:1:\nana:x:1000:\ndocs:x:2000:ana,root\ndata:x:2001:ana\n"
 
@@ -230,17 +233,28 @@ class Sandboxes:
         """Start a driver as the person; the options are Popen's."""
         if self.uid != os.getuid():
             options |= {"user": self.uid, "group": self.gid, "extra_groups": [self.gid]}
-        environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **self.environ}
-        return subprocess.Popen(command, env=environ, cwd="/", start_new_session=True, **options)
+        return subprocess.Popen(command, env=self._environ(), cwd="/", start_new_session=True, **options)
+
+    def _environ(self) -> dict[str, str]:
+        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **self.environ}
+
+    def _kind(self) -> Kind:
+        paths = (str(self.package),)
+        return Kind(python=self.python, uid=self.uid, gid=self.gid, paths=paths, packages=PACKAGES, isolated=True)
 
     def run(self, *args: str, input: bytes | None = None, timeout_s: float = 60, **options: Any) -> Result:
         """Run one sandbox to its end."""
-        process = self.start(
-            self.command(*args, stdin=options.pop("stdin", input is not None), **options),
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        command = self.command(*args, stdin=options.pop("stdin", input is not None), **options)
+        streams = {
+            "stdin": subprocess.DEVNULL if input is None else subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        environ = self._environ()
+        if is_warm(environ, command):
+            process = WARM.start(self._kind(), ["-c", *command[4:]], code=DRIVER, env=environ, cwd="/", **streams)
+        else:
+            process = self.start(command, **streams)
         with process:
             stdout, stderr = process.communicate(input, timeout=timeout_s)
         return Result(status=process.returncode, stdout=stdout.decode(), stderr=stderr.decode())
