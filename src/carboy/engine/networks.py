@@ -15,11 +15,10 @@ from carboy.containers import client
 from carboy.containers.events import write_event
 from carboy.containers.record import write_record
 from carboy.engine.containers.describe import describe_networks, render_time
-from carboy.engine.containers.manage import ContainerView, list_containers, view_container
+from carboy.engine.containers.manage import ContainerView, list_containers, lock_ended, view_container
 from carboy.engine.containers.network import check_network, describe_network, normal_network, plan_networks
 from carboy.errors import CarboyError
 from carboy.network import addresses, networks, private
-from carboy.snapshots import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,7 +272,7 @@ def _change(engine: Engine, view: ContainerView, plan: Callable[[ContainerConfig
             client.request(view.folder, ("network", private, own))
             write_record(view.folder, "config", after)
             return
-        container = snapshot.lock_container(home, view.id)
+        container = lock_ended(home, view.id)
         if container is None:
             raise CarboyError(f"the container {view.name} has just been started or removed", hint="try again", code=125)
         try:

@@ -129,6 +129,31 @@ def test_a_running_container_is_not_removed(home: Home) -> None:
     assert os.listdir(home.containers) == os.listdir(home.names) == []
 
 
+def test_the_end_is_written_down_before_the_keeper_lets_go(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has read that a container has ended can remove it: what is left of its keeper is waited for."""
+    held = Held(add(home, LEARNED[0], "web", state=ContainerState(status="exited", boot=read_boot())))
+    view = open_view(home, "web")
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        held.let_go()
+
+    monkeypatch.setattr("carboy.engine.containers.manage.time.sleep", wait)
+    delete_container(home, view)
+    assert waited
+    assert os.listdir(home.containers) == []
+
+
+def test_one_that_was_started_meanwhile_is_not_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = add(home, LEARNED[0], "web", state=ContainerState(status="exited", boot=read_boot()))
+    view, held = open_view(home, "web"), Held(folder)
+    write_record(str(folder), "state", ContainerState(status="running", boot=read_boot()))
+    with pytest.raises(CarboyError, match="has just been started"):
+        delete_container(home, view)
+    held.let_go()
+
+
 def test_of_many_that_remove_at_once_one_does_it_and_nothing_is_left(home: Home) -> None:
     for _ in range(10):
         folder = add(home, LEARNED[0], "web")

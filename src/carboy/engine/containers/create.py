@@ -87,6 +87,10 @@ def start_container(engine: Engine, container_id: str, *, stdio: Stdio | None = 
     """
     container = snapshot.lock_container(engine.home, container_id)
     if container is None:
+        from carboy.engine.containers.manage import lock_ended
+
+        container = lock_ended(engine.home, container_id)
+    if container is None:
         raise CarboyError(f"the container {container_id[:12]} is running already", code=125)
     with container:
         config = read_config(container.path)

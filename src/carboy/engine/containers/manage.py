@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from carboy.base.home import Home
     from carboy.containers.log import LogLine, LogReader
+    from carboy.snapshots.snapshot import Container
 
 SHORT_ID = 12
 SIGKILL = 9
@@ -142,6 +143,20 @@ def _wait_unlocked(view: ContainerView) -> None:
         time.sleep(0.01)
 
 
+def lock_ended(home: Home, container_id: str) -> Container | None:
+    """Return a container that does not run, locked; None when it runs, or there is none.
+
+    Its keeper writes the end down first and lets go moments later: whoever has read of the end waits for that here.
+    """
+    folder = f"{home.containers}/{container_id}"
+    for _ in range(500):
+        container = snapshot.lock_container(home, container_id)
+        if container is not None or not os.path.isdir(folder) or _read_state(folder).status in LIVE:
+            return container
+        time.sleep(0.01)
+    return None
+
+
 def _is_kept(view: ContainerView) -> bool:
     home, _, container_id = view.folder.rpartition("/containers/")
     from carboy.base.home import Home
@@ -185,7 +200,7 @@ def delete_container(home: Home, view: ContainerView, *, force: bool = False, re
                 f"the container {view.name} is running", hint=f"`carboy stop {view.name}` first, or `carboy rm -f`"
             )
         stop_container(view, timeout_s=0, signal=SIGKILL)
-    container = snapshot.lock_container(home, view.id)
+    container = lock_ended(home, view.id)
     if container is None:
         if os.path.isdir(view.folder):
             raise CarboyError(f"the container {view.name} has just been started", hint="try again, or `carboy rm -f`")

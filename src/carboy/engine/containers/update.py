@@ -10,8 +10,8 @@ from carboy.containers.events import write_container_event
 from carboy.containers.record import write_record
 from carboy.containers.restart import check_policy
 from carboy.engine.containers.limits import parse_limits
+from carboy.engine.containers.manage import lock_ended
 from carboy.errors import CarboyError
-from carboy.snapshots import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def update_container(
             client.request(view.folder, ("restart", restart))
         write_record(view.folder, "config", after)
         return
-    container = snapshot.lock_container(home, view.id)
+    container = lock_ended(home, view.id)
     if container is None:
         raise CarboyError(f"the container {view.name} has just been started or removed", hint="try again")
     try:

@@ -43,16 +43,22 @@ class Together:
             )
             for number in range(min(AT_ONCE, len(waiting)))
         ]
+        begun = 0
         try:
             for thread in threads:
+                begun += 1
                 thread.start()
             for _ in threads:
                 self._ended.acquire()
+                begun -= 1
                 if failures:
                     break
         finally:
             self._stop.set()
             end_s = time.monotonic() + PATIENCE_S
+            # Each says when it has ended: one whose start was interrupted has no number yet, and cannot be joined.
+            while begun and self._ended.acquire(timeout=max(0.0, end_s - time.monotonic())):
+                begun -= 1
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(max(0.0, end_s - time.monotonic()))

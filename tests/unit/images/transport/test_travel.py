@@ -572,8 +572,11 @@ def test_ctrl_c_does_not_wait_for_a_registry_that_says_nothing(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("direction", ["pull", "push"])
-def test_ctrl_c_in_the_middle(ours: Registry, repository: Repository, store: Store, direction: str) -> None:
-    """Content is there or not there, no tag and no name is; and all threads have ended."""
+def test_ctrl_c_in_the_middle(
+    ours: Registry, repository: Repository, store: Store, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content is there or not there, no tag and no name is; and all threads have ended, however slow the machine is."""
+    monkeypatch.setattr("carboy.images.transport.together.PATIENCE_S", 60)
     image = Image(os.urandom(100_000), os.urandom(100_000), b"x").put(ours)
     if direction == "push":
         found = pull(repository, store)
