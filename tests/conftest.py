@@ -132,14 +132,16 @@ def made_once(base: Path, name: str) -> Iterator[Path]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one warm home in one worker, and leave the second tier of whole modules to the long run."""
+    """Keep the tests of one home that has bases in one worker, and leave the second tier of whole modules to the long run."""
     for item in items:
         names = getattr(item, "fixturenames", ())
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
         if "shared_carboy" in names:
             item.add_marker(pytest.mark.xdist_group("shared-home"))
         elif "folders_carboy" in names:
             item.add_marker(pytest.mark.xdist_group("folders-home"))
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        elif "tier_carboy" in parameters and item.get_closest_marker("network"):
+            item.add_marker(pytest.mark.xdist_group(f"tier-{parameters['tier_carboy']}"))
         if parameters.get("tier_carboy") == "subuid" and item.path.stem in SECOND_TIER_IS_LONG:
             item.add_marker(pytest.mark.long)
 

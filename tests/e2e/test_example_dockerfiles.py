@@ -28,7 +28,6 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir())
 
 _BUILT = (
     pytest.mark.root, pytest.mark.userns, pytest.mark.network, pytest.mark.long, pytest.mark.timeout(600),
-    pytest.mark.xdist_group("example-dockerfiles"),  # one after another, so that a base is made once
 )  # fmt: skip
 
 

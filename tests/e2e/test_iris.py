@@ -32,7 +32,6 @@ def test_iris_prints_its_accuracy_and_a_prediction(shared_carboy: Carboy, iris: 
 @pytest.mark.long
 @pytest.mark.root
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("tiers")
 def test_iris_in_every_tier(tier_carboy: Carboy, iris: Path, leftovers: Leftovers) -> None:
     person = tier_carboy.person
     folder = person.home / "iris" if person.uid else iris

@@ -26,7 +26,6 @@ LONG = [
     pytest.mark.root,
     pytest.mark.network,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("tiers"),
 ]
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,9 @@ def test_every_command_runs(shared_carboy: Carboy, run_base: Path, tmp_path: Pat
     (copy / "bin" / "carboy").write_text(f'#!/bin/sh\nexec {shlex.join(shared_carboy.program)} "$@"\n')
     (copy / "bin" / "carboy").chmod(0o755)
     environ = {**shared_carboy.environ(), "PATH": f"{copy}/bin:{os.environ['PATH']}"}
+    if (Path(sys.prefix) / "carboy-checkout.json").exists():
+        # The copy is this checkout: its environment is up to date. That one is made, too, is in test_new_machine.
+        environ["CARBOY_VENV"] = sys.prefix
     failed = []
     for command in read_commands():
         if command == TEST_COMMAND or command.startswith((". ", "git clone")):

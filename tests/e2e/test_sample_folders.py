@@ -45,7 +45,6 @@ def test_a_folder_of_R_runs(folders_carboy: Carboy, tmp_path: Path, name: str) -
 @pytest.mark.long
 @pytest.mark.root
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("tiers")
 def test_a_package_of_the_folder_in_every_tier(tier_carboy: Carboy) -> None:
     person = tier_carboy.person
     folder = tier_carboy.temporary / f"local-{os.urandom(4).hex()}"

@@ -16,12 +16,14 @@ import socket
 import subprocess
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 import certifi
 import pytest
+from small_image import make_small_image
 
 from carboy.base.credentials import find_credentials, redact
 
@@ -151,6 +153,10 @@ def find_canaries(data: bytes) -> set[str]:
 @pytest.mark.long
 @pytest.mark.parametrize("tier_carboy", ["root", "subuid"], indirect=True)
 def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str, agent: str) -> None:
+    # A home that nothing else has been in: all of it is read.
+    home = builder.carboy.using(builder.carboy.home.with_name(f"{builder.folder.name}-home"))
+    make_small_image(home)
+    builder = replace(builder, carboy=home)
     person = builder.carboy.person
     outside = builder.folder.with_name(f"outside-{os.urandom(4).hex()}")
     outside.mkdir()
@@ -252,7 +258,7 @@ def test_no_secret_of_a_build_is_anywhere_afterwards(builder: Builder, host: str
             if found:
                 leftovers[str(path)] = found
     assert leftovers == {}
-    for folder in (outside, cache):
+    for folder in (outside, cache, builder.carboy.home):
         shutil.rmtree(folder)
 
 
