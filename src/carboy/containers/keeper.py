@@ -122,8 +122,8 @@ class Keeper(Watcher):
             os.close(netns)
         self._sandbox.proceed(problem)
 
-    def end(self) -> None:
-        """The sandbox has ended: let go of what it had, and tell those who wait."""
+    def end(self, *, status: str = "exited") -> None:
+        """The sandbox has ended: let go of what it had, and tell those who wait. ``status`` is what the container does now."""
         if self._network is not None:
             self._network.detach()
         if self._pidfd >= 0:
@@ -131,7 +131,7 @@ class Keeper(Watcher):
             self._pidfd = -1
         self._sandbox = None
         self._unsent.clear()
-        self.change(status="exited", pid=0, finished_at_s=time.time(), ports=(), addresses=())
+        self.change(status=status, pid=0, finished_at_s=time.time(), ports=(), addresses=())
         if self._started:
             self._started = False
             self.note("die", exitCode=str(self.state.exit_code))

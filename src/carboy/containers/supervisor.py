@@ -83,7 +83,7 @@ class Supervisor:
             self._keeper.serve(verb, call)
         self._health: Health | None = None
         self._failed = False
-        self._starter_waited = False
+        self._failure: Event | None = None  # what whoever started it hears when all is over
         self._started = self._ended = self._over = False
 
     def run(self) -> None:
@@ -93,6 +93,7 @@ class Supervisor:
             begin_s = time.monotonic()
             self._run_once()
             if self._failed:
+                self._finish("created" if self._failure is not None else "exited")
                 break
             delay_s = plan_restart(
                 self._job["restart"],
@@ -102,6 +103,7 @@ class Supervisor:
                 last_delay_s=delay_s,
                 stopped=self._keeper.state.stopped,
             )
+            self._finish("exited" if delay_s < 0 else "restarting")
             if delay_s < 0 or not self._wait(delay_s):
                 break
             restarts += 1
@@ -114,7 +116,6 @@ class Supervisor:
 
     def _wait(self, delay_s: float) -> bool:
         """Wait for the next start, serving commands; returns False when a person stopped the container meanwhile."""
-        self._keeper.change(status="restarting")
         due: list[bool] = []
         self._loop.call_after(delay_s, lambda: due.append(True))
         while not due and not self._keeper.state.stopped:
@@ -156,9 +157,13 @@ class Supervisor:
         output.close()
         if not self._started and not self._failed:
             self._fail(("error", "run the sandbox", 0, f"the stage program ended with status {status}"))
-        self._keeper.end()
-        if self._failed and self._starter_waited:
-            self._keeper.change(status="created")
+
+    def _finish(self, status: str) -> None:
+        """Write down what the container does now, once, and before anybody hears of the end: they look at once."""
+        self._keeper.end(status=status)
+        if self._starter is not None and self._failure is not None:
+            self._starter.send(self._failure)
+            self._starter = None
         self._let_readers_go()
 
     def _take(self, event: Event) -> None:
@@ -196,9 +201,7 @@ class Supervisor:
         code = event[1] if event[0] == "command" else 125
         self._keeper.change(exit_code=code)
         if self._starter is not None:
-            self._starter_waited = True
-            self._starter.send(event)
-            self._starter = None
+            self._failure = event
 
     # --- attached readers -----------------------------------------------------------------------------------------
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
+import select
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from carboy.base.home import Home, open_home
+from carboy.containers import control
 from carboy.containers.log import LogLine
 from carboy.containers.names import claim_name, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_boot, write_record
@@ -152,6 +157,30 @@ def test_one_that_was_started_meanwhile_is_not_waited_for(home: Home, monkeypatc
     with pytest.raises(CarboyError, match="has just been started"):
         delete_container(home, view)
     held.let_go()
+
+
+def test_force_ends_one_that_was_started_again_after_it_was_looked_at(home: Home) -> None:
+    folder = add(home, LEARNED[0], "web", state=ContainerState(status="exited", boot=read_boot()))
+    view, held = open_view(home, "web"), Held(folder)
+    asked = []
+
+    def keep(listener: _socket.socket) -> None:
+        select.select([listener], [], [], 20)
+        connection = control.accept(listener)
+        assert connection is not None
+        asked.append(connection.receive()[0])
+        held.let_go()
+        connection.send(("ended", 137))
+        connection.close()
+
+    listener = control.listen(str(folder))
+    keeper = threading.Thread(target=keep, args=(listener,))
+    keeper.start()
+    delete_container(home, view, force=True)
+    keeper.join()
+    listener.close()
+    assert asked == [("stop", signal.SIGKILL, 0)]
+    assert os.listdir(home.containers) == []
 
 
 def test_of_many_that_remove_at_once_one_does_it_and_nothing_is_left(home: Home) -> None:

@@ -194,11 +194,11 @@ def delete_container(home: Home, view: ContainerView, *, force: bool = False, re
 
     Raises ``CarboyError`` when it runs, or is gone.
     """
-    if view.running:
-        if not force:
-            raise CarboyError(
-                f"the container {view.name} is running", hint=f"`carboy stop {view.name}` first, or `carboy rm -f`"
-            )
+    if view.running and not force:
+        raise CarboyError(
+            f"the container {view.name} is running", hint=f"`carboy stop {view.name}` first, or `carboy rm -f`"
+        )
+    if force and _is_kept(view):  # whatever it was when it was looked at: its policy may have started it again
         stop_container(view, timeout_s=0, signal=SIGKILL)
     container = lock_ended(home, view.id)
     if container is None:
