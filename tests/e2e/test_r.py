@@ -223,3 +223,8 @@ def test_examples_train_and_predict(folders_carboy: Carboy, tmp_path: Path, name
     shown = folders_carboy("run", "--rm", "--network", "none", str(folder), timeout_s=400).stdout
     assert "accuracy: 0.9" in shown
     assert "setosa" in shown
+    if name == "mixed":  # Python and R at once
+        folders_carboy("build", "-q", "-t", "mixed:proven", str(folder))
+        found = json.loads(folders_carboy("verify", "--json", "mixed:proven", timeout_s=500).stdout)
+        assert found["level"] in {"identical", "archive"}, found
+        folders_carboy("rmi", "mixed:proven")

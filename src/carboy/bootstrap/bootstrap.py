@@ -6,10 +6,12 @@ import fcntl
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.bootstrap.archive import check_keyrings
+from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError
 from carboy.bootstrap.layer import KIND, BaseLayer, Making, make_key, read_cached
 from carboy.bootstrap.progress import Silence
 
@@ -93,6 +95,20 @@ def fetch_base_files(making: Making) -> dict[str, str]:
 
     now_s = time.time()
     return fetch_files(making, lambda fetcher, executor: plan_deb_base(making, fetcher, executor, now_s=now_s))
+
+
+def find_revisited(making: Making, snapshot: Snapshot | None) -> Snapshot | None:
+    """Return a state of the archive that somebody would rather have, with the base's packages of then in the cache.
+
+    None where that is not kept any more: the archive as it is now stands in for it.
+    """
+    if snapshot is None:
+        return None
+    try:
+        fetch_base_files(replace(making, snapshot=snapshot))
+    except (NotFetchedError, ArchiveUnreachableError):
+        return None
+    return snapshot
 
 
 def find_base(recipe: Recipe, *, store: Store, archive: ArchiveConfig) -> BaseLayer | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,19 @@ class Snapshot:
     texts: Mapping[str, str]
 
 
+_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
 def find_snapshot(archive: Mapping[str, Any]) -> Snapshot:
     """Return the snapshot of the state that a base's record describes (``BaseLayer.archive``)."""
-    suites = {item["name"]: item["inrelease_sha256"] for item in archive.get("suites", ())}
-    return Snapshot(texts=suites or {item["name"]: item["index_sha256"] for item in archive.get("repositories", ())})
+    return Snapshot(texts=dict(list_texts(archive)))
+
+
+def list_texts(archive: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield name and SHA-256 of each signed text of a record. It may be an image's label: what is no such thing is left out."""
+    for key, field in (("suites", "inrelease_sha256"), ("repositories", "index_sha256")):
+        items = archive.get(key)
+        for item in items if isinstance(items, list | tuple) else ():
+            name, sha256 = (item.get("name"), item.get(field)) if isinstance(item, Mapping) else (None, None)
+            if isinstance(name, str) and isinstance(sha256, str) and _HEX.fullmatch(sha256):
+                yield name, sha256

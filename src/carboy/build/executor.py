@@ -249,11 +249,12 @@ class Execution:
         )
 
     def _bootstrap(self, step: BaseStep, making: Making) -> BaseLayer:
-        from carboy.bootstrap.bootstrap import bootstrap, find_base
+        from carboy.bootstrap.bootstrap import bootstrap, find_base, find_revisited
 
         context, recipe, archive = self._context, making.recipe, making.archive
-        snapshot = self._revisit(making)
-        if context.offline is not None:
+        if context.offline is None:
+            snapshot = find_revisited(making, context.snapshot)
+        else:
             snapshot = context.offline.find_snapshot(recipe, base=step.base)
             if snapshot is None and find_base(recipe, store=context.store, archive=archive) is None:
                 from carboy.build.bundles.offline import explain_base
@@ -272,21 +273,6 @@ class Execution:
             refresh=context.refresh,
             snapshot=snapshot,
         )
-
-    def _revisit(self, making: Making) -> Snapshot | None:
-        """Return the state of the archive that was asked for, with its packages fetched; None where it is not kept any more."""
-        from carboy.bootstrap.errors import ArchiveUnreachableError, NotFetchedError
-
-        context = self._context
-        if context.snapshot is None or context.offline is not None:
-            return None
-        from carboy.bootstrap.bootstrap import fetch_base_files
-
-        try:
-            fetch_base_files(replace(making, snapshot=context.snapshot))
-        except (NotFetchedError, ArchiveUnreachableError):
-            return None  # the archive as it is now, which is told from the one that it was
-        return context.snapshot
 
     def _base(self, step: BaseStep) -> bool:
         making = self._plan_base(step)

@@ -81,15 +81,11 @@ def rebuild_folder(engine: Engine, folder: str, *, recorded: Recorded, progress:
     Its base, and R packages of the distribution, are of the recorded state of the archive, as far as that is kept. Raises
     ``CarboyError``.
     """
-    import json
-
-    from carboy.bootstrap.snapshot import find_snapshot
     from carboy.build.executor import execute
     from carboy.engine.documents.recorded import hold_plan
 
     plan = hold_plan(plan_folder(folder), recorded)
-    snapshot = find_snapshot(json.loads(recorded.archive)) if recorded.archive else None
-    return execute(plan, engine.build_context(progress, snapshot=snapshot))
+    return execute(plan, engine.build_context(progress, snapshot=recorded.find_snapshot()))
 
 
 def build_any(

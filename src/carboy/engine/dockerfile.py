@@ -415,6 +415,7 @@ def _options(engine: Engine, request: DockerfileRequest, read: _Read) -> BuildOp
         source_date_epoch=_epoch(read),
         environ=engine.environ,
         refresh=request.refresh,
+        snapshot=request.snapshot,
         context_limit_bytes=_context_limit(engine, request),
         cache_from=request.cache_from,
         cache_to=request.cache_to,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carboy.build.dockerfile.arguments import ContextSource, SecretSource
 
 if TYPE_CHECKING:
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
 
 
@@ -22,7 +23,7 @@ class DockerfileRequest:
 
     ``platform`` "" is this machine's; "linux/amd64,linux/arm64" is an image for each, and ``is_one_of_several`` said to each of
     their builds. ``network`` is what a RUN gets that asks for no other.
-    ``context_limit_bytes`` None is the home's own limit.
+    ``context_limit_bytes`` None is the home's own limit; ``snapshot``: see ``BuildOptions``.
     """
 
     context: str
@@ -46,6 +47,7 @@ class DockerfileRequest:
     platform: str = ""
     is_one_of_several: bool = False
     refresh: bool = False
+    snapshot: Snapshot | None = None
     context_limit_bytes: int | None = None
     cache_from: tuple[CacheOrigin, ...] = ()
     cache_to: tuple[CacheTarget, ...] = ()

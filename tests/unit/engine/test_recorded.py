@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, Plan, RStep
 from carboy.engine.documents.recorded import Recorded, hold_plan, parse_labels
 from carboy.environments.r.wants import RPackage
@@ -34,6 +36,20 @@ def test_what_no_lock_decides_is_held() -> None:
     assert isinstance(conda, CondaStep)
     assert (conda.specs, conda.channels, conda.packages) == ((), (), (CONDA.strip(),))
     assert conda.skipped_scripts == ("zlib",)
+
+
+def test_a_label_may_be_anybodys() -> None:
+    """Of an image from elsewhere nothing leads to other files, or to other channels, and nothing is an error."""
+    suite = {"name": "bookworm", "inrelease_sha256": HEX}
+    for text in ("", "[]", "{", '{"suites": 1}', '{"suites": [1, {}, {"name": 1}]}', "[" * 100_000):
+        assert not getattr(Recorded(archive=text).find_snapshot(), "texts", None)
+    archive = {"suites": [suite, {"name": "evil", "inrelease_sha256": "../../../etc/passwd"}]}
+    snapshot = Recorded(archive=json.dumps(archive)).find_snapshot()
+    assert snapshot is not None
+    assert snapshot.texts == {"bookworm": HEX}
+    wrong = Recorded(r=f"curl\ncurl ../../x sha256:{HEX}\n", conda=CONDA.replace("sample/", "https://evil.example/"))
+    assert hold_plan(Plan(folder="/f", steps=STEPS), wrong).steps == STEPS
+    assert hold_plan(Plan(folder="/f", steps=STEPS), Recorded(conda="what\n")).steps == STEPS
 
 
 def test_a_folder_that_is_locked_stays_as_it_is() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.exchange.arguments import CacheOrigin, CacheTarget
 
 DEFAULT_LIMIT_BYTES = 10 * 2**30
@@ -24,7 +25,8 @@ class BuildOptions:
     "security.insecure"). ``add_hosts`` are (name, address). ``source_date_epoch`` (seconds since 1970) is the latest time in
     new layers, and that of the image; None: the base's. ``context_limit_bytes`` is how much of a context is read before that
     is an error. ``jobs`` bounds the steps at once. ``refresh`` asks the archive again for a base that is made here, from
-    ``mirror`` where one is given. ``cache_from`` and ``cache_to`` are caches outside of the store.
+    ``mirror`` where one is given; ``snapshot`` is a state of the archive that it is rather to be of. ``cache_from`` and
+    ``cache_to`` are caches outside of the store.
     """
 
     contexts: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class BuildOptions:
     jobs: int = field(default_factory=lambda: max(4, len(os.sched_getaffinity(0))))
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     refresh: bool = False
+    snapshot: Snapshot | None = None
     mirror: str | None = None
     cache_from: tuple[CacheOrigin, ...] = ()
     cache_to: tuple[CacheTarget, ...] = ()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from carboy.bootstrap.archive import ArchiveConfig
     from carboy.bootstrap.layer import BaseLayer
     from carboy.bootstrap.recipe import Recipe
+    from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.graph.ops import Location
     from carboy.build.solver.recipes import BaseRecipe, Bases
     from carboy.linux.identity import Tier
@@ -258,14 +259,20 @@ def make_base(
     log: Callable[[str], None],
     refresh: bool = False,
     mirror: str | None = None,
+    snapshot: Snapshot | None = None,
 ) -> tuple[StateResult, bool]:
     """Return the layers of a base that is made from its distribution's archive, and whether they were there.
 
-    For the first thread only: the sandbox takes the process's signals. Raises what bootstrapping raises.
+    ``snapshot``: of the archive as it was then, where that is kept. For the first thread only: the sandbox takes the process's
+    signals. Raises what bootstrapping raises.
     """
-    from carboy.bootstrap.bootstrap import bootstrap, find_base
+    from carboy.bootstrap.bootstrap import bootstrap, find_base, find_revisited
+    from carboy.bootstrap.layer import Making
 
     recipe, archive = _read_archive(image, environ, mirror=mirror)
+    making = Making(
+        recipe=recipe, archive=archive, store=store, home=home, runtime=runtime, tier=tier, progress=_Telling(log)
+    )
     if refresh or find_base(recipe, store=store, archive=archive) is None:
         check_runs(image.platform, f"making {image.name}")
     base = bootstrap(
@@ -275,8 +282,9 @@ def make_base(
         runtime=runtime,
         tier=tier,
         archive=archive,
-        progress=_Telling(log),
+        progress=making.progress,
         refresh=refresh,
+        snapshot=find_revisited(making, snapshot),
     )
     return _base_state(image, base), base.cached
 

@@ -284,6 +284,7 @@ class _Solver:
                 log=say,
                 refresh=options.refresh,
                 mirror=options.mirror,
+                snapshot=options.snapshot,
             )
         return self._dated(state), cached
 

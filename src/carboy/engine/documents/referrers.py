@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import carboy
 from carboy.attest import slsa
 from carboy.attest.kept import Document, keep_documents
-from carboy.attest.packages import Package, System, make_purl
+from carboy.attest.packages import Package, System, make_purl, quote
 from carboy.attest.slsa import BuildFacts
 from carboy.attest.statement import STATEMENT_1, make_statement
+from carboy.bootstrap.snapshot import list_texts
 from carboy.engine.documents.inventory import scan_image
 from carboy.engine.documents.making import Making, find_making
+from carboy.engine.documents.recorded import read_archive
 from carboy.engine.images import read_config, resolve_image
 from carboy.engine.platforms import read_platform
 from carboy.environments.lockfile import ARCHIVE_LABEL, parse_lockfile
@@ -111,12 +113,10 @@ def make_provenance(making: Making, config: ImageConfig) -> dict[str, Any]:
 
 def _list_materials(making: Making, config: ImageConfig) -> Iterator[tuple[str, str]]:
     """Yield what an image of a folder was made of: its archive's signed state, its lock, and each package of that."""
-    archive = json.loads((config.config.Labels or {}).get(ARCHIVE_LABEL, "{}"))
-    distribution, suite = archive.get("distribution", ""), archive.get("suite", "")
-    for item in archive.get("suites", ()):
-        yield f"urn:carboy:archive:{distribution}:{item['name']}", item["inrelease_sha256"]
-    for item in archive.get("repositories", ()):
-        yield f"urn:carboy:archive:{distribution}:{suite}:{item['name']}", item["index_sha256"]
+    archive = read_archive((config.config.Labels or {}).get(ARCHIVE_LABEL, ""))
+    distribution = str(archive.get("distribution", ""))
+    for name, sha in list_texts(archive):
+        yield f"urn:carboy:archive:{quote(distribution)}:{quote(name)}", sha
     if making.lock:
         yield "urn:carboy:lock", sha256(making.lock.encode()).hexdigest()
         yield from _list_packages(parse_lockfile(making.lock), System(id=distribution))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,5 +48,6 @@ def _build(engine: Engine, request: RebuildRequest) -> Descriptor:
     parser = Parser("build", "")
     add_options(parser)
     options = parser.parse_args([*request.words, request.folder])
+    wanted = replace(read_request(options, file=request.file), snapshot=request.recorded.find_snapshot())
     with open_steps(sys.stderr, mode="auto") as steps:
-        return build_dockerfile(engine, read_request(options, file=request.file), progress=steps).descriptor
+        return build_dockerfile(engine, wanted, progress=steps).descriptor

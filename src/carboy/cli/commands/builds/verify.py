@@ -78,7 +78,7 @@ def _find_source(engine: Engine, options: Namespace) -> Source:
         check_python(options, choice.reason)
         return _of_python(engine, image, folder)
     file = os.path.abspath(options.file or f"{folder}/{choice.file}")
-    return _of_dockerfile(engine, Source(folder=folder, file=file, words=given, cwd=os.getcwd()))
+    return _of_dockerfile(engine, image, Source(folder=folder, file=file, words=given, cwd=os.getcwd()))
 
 
 def _follow(engine: Engine, image: Descriptor, noted: Origin, options: Namespace) -> Source:
@@ -90,14 +90,15 @@ def _follow(engine: Engine, image: Descriptor, noted: Origin, options: Namespace
         )
     if not noted.file:
         return _of_python(engine, image, noted.folder)
-    return _of_dockerfile(engine, Source(folder=noted.folder, file=noted.file, words=noted.words, cwd=noted.cwd))
+    source = Source(folder=noted.folder, file=noted.file, words=noted.words, cwd=noted.cwd)
+    return _of_dockerfile(engine, image, source)
 
 
 def _of_python(engine: Engine, image: Descriptor, folder: str) -> Source:
     return Source(folder=folder, recorded=read_recorded(engine, image))
 
 
-def _of_dockerfile(engine: Engine, source: Source) -> Source:
+def _of_dockerfile(engine: Engine, image: Descriptor, source: Source) -> Source:
     from carboy.engine.verification.bases import list_bases
 
     parser = Parser("verify", "")
@@ -109,7 +110,7 @@ def _of_dockerfile(engine: Engine, source: Source) -> Source:
         request = read_request(options, file=source.file)
     finally:
         os.chdir(before)
-    return replace(source, bases=list_bases(engine, request))
+    return replace(source, bases=list_bases(engine, request), recorded=read_recorded(engine, image))
 
 
 def _describe(found: Verification) -> dict[str, Any]:
