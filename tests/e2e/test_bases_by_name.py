@@ -71,6 +71,8 @@ def test_ubuntu_from_an_archive_with_keys_of_the_config(
     _, said = build(runner, tmp_path / "context", text, "-t", "made:2")
     assert said.count("CACHED") >= 1
     assert runner("inspect", "-f", "{{.Id}}", "made:1").stdout == runner("inspect", "-f", "{{.Id}}", "made:2").stdout
+    # A rebuild is held to the state of the archive that the image is of, which nobody else has any more.
+    assert json.loads(runner("verify", "--json", "made:1").stdout)["level"] == "identical"
 
 
 def test_a_name_of_the_config_with_packages_and_settings(

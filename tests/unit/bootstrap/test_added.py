@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
-from archives import index_of
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import pytest
+from archives import index_of, make_ubuntu, serve
+
+from carboy.base.home import open_home
+from carboy.bootstrap.added.archive import open_archive
 from carboy.bootstrap.added.development import find_runtimes
 from carboy.bootstrap.added.installed import extend_status, only_brings_files, parse_interests, parse_status
 from carboy.bootstrap.added.layers import plan_batches, plan_install
+from carboy.bootstrap.archive import ArchiveSettings, read_archive_config
 from carboy.bootstrap.deb.resolve import resolve_above
-from carboy.bootstrap.errors import ResolveError
+from carboy.bootstrap.errors import NotFetchedError, ResolveError
+from carboy.bootstrap.layer import Making
+from carboy.bootstrap.progress import Silence
+from carboy.bootstrap.recipe import parse_recipe
+from carboy.bootstrap.snapshot import Snapshot
 from carboy.build.r_layers import divide_packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STATUS = """\
 Package: base
@@ -118,3 +132,40 @@ def test_libraries_follow_from_what_is_compiled_with() -> None:
         "libxml2 2.9",
     )
     assert find_runtimes(index, ["libxml2-dev", "unknown-dev"]) == ("libxml2",)
+
+
+def test_an_archive_is_read_as_it_was(tmp_path: Path) -> None:
+    """Of a snapshot, whose texts are kept; where they are not, that is said, and nobody is asked."""
+    (tmp_path / "ubuntu").mkdir()
+    ubuntu = make_ubuntu(tmp_path / "ubuntu")
+    recipe = parse_recipe("ubuntu:noble", architecture="amd64")
+    with serve(ubuntu.folder) as address:
+        settings = ArchiveSettings(keyrings=(str(ubuntu.keyring),))
+        config = read_archive_config({"no_proxy": "127.0.0.1"}, recipe=recipe, mirror=address, settings=settings)
+        making = Making(
+            recipe=recipe,
+            archive=config,
+            store=None,  # type: ignore[arg-type]
+            home=open_home(str(tmp_path / "home")),
+            runtime=None,  # type: ignore[arg-type]
+            tier=None,  # type: ignore[arg-type]
+            progress=Silence(),
+        )
+
+        def read(snapshot: Snapshot | None) -> str:
+            with open_archive(replace(making, snapshot=snapshot)) as archive:
+                found = archive.read_index().find("tool")
+                assert found is not None
+                return found.version
+
+        before = read(None)
+        texts = {
+            folder.name: hashlib.sha256((folder / "InRelease").read_bytes()).hexdigest()
+            for folder in (ubuntu.folder / "dists").iterdir()
+        }
+        ubuntu.add("tool", {}, Version="99.0")
+        ubuntu.publish()
+        assert read(None) == "99.0"
+        assert read(Snapshot(texts=texts)) == before
+        with pytest.raises(NotFetchedError):
+            read(Snapshot(texts=dict.fromkeys(texts, "0" * 64)))
