@@ -166,6 +166,23 @@ def test_jupyterlab_answers_to_who_has_the_token_in_every_tier(
     assert leftovers.find() == []
 
 
+@pytest.mark.parametrize("_", [pytest.param(0, marks=LONG)])
+def test_jupyterlab_is_served_from_a_bundle(folders_carboy: Carboy, tmp_path: Path, _: int) -> None:
+    files = {"requirements.txt": "tabulate==0.9.0\n", "count.ipynb": make_notebook("1")}
+    folder, bundle = make_folder(folders_carboy, "lab", files), str(tmp_path / "bundle.tar")
+    said = folders_carboy("fetch", "--notebook", str(folder), "-o", bundle).stdout
+    assert said.count("Python: ") == 2
+    command = ("notebook", "--offline", "--bundle", bundle, str(folder))
+    process = folders_carboy.start(*command, prefix=("unshare", "-n"))
+    try:
+        read_until(process, r"/lab\?token=\w{48}\n")
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    assert "add --offline" in folders_carboy("notebook", "--bundle", bundle, str(folder), expect=2).stderr
+
+
 def test_what_cannot_be_a_notebook_is_refused_before_anything_is_built(carboy: Carboy) -> None:
     folder = make_folder(carboy, "refused", {"a.ipynb": make_notebook("1"), "Dockerfile": "FROM scratch\n"})
     missing = carboy("run", str(folder), "b.ipynb", expect=1).stderr

@@ -107,7 +107,9 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFi
 def check_covered(plan: Plan) -> None:
     """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
     for step in plan.steps:
-        if not isinstance(step, (BaseStep, CondaStep, EnvironmentStep, RStep, DataStep, FilesStep, ConfigStep)):
+        if not isinstance(
+            step, (BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep, DataStep, FilesStep, ConfigStep)
+        ):
             raise CarboyError(
                 f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
             )
@@ -385,7 +387,7 @@ class Execution:
         from carboy.environments.groups import describe_made
 
         assembler, request = self._request(step)
-        made = self._assemble(assembler, request, step)
+        made = self._assemble(assembler, request)
         self._lock = made.lock
         self._detail = "" if made.cached else describe_made(made.layers, fetched=made.fetched)
         self._put("python", made.layers)
@@ -427,12 +429,12 @@ class Execution:
         self._put("r", made)
         return cached
 
-    def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest, step: EnvironmentStep) -> Environment:
+    def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Environment:
         context = self._context
         if context.offline is None:
             return assembler.assemble(request, log=context.progress.log)
         try:
-            with context.offline.open_request(request, step, home=context.home, store=context.store) as changed:
+            with context.offline.open_request(request, home=context.home, store=context.store) as changed:
                 return assembler.assemble(changed, log=context.progress.log)
         except CarboyError as error:
             if context.offline.bundle is not None:
@@ -441,9 +443,8 @@ class Execution:
 
             raise explain_packages(assembler.list_missing(request), error) from error
 
-    def _tools(self, step: ToolsStep) -> bool:
-        """Install tools on the base alone, so that all folders share them, and put beside them what carboy has them do."""
-        from carboy.build.tools import assemble_tools, plan_tools
+    def _tools_request(self, step: ToolsStep) -> tuple[PackageAssembler, EnvironmentRequest]:
+        from carboy.build.tools import plan_tools
         from carboy.environments.install import PackageAssembler
 
         context = self._context
@@ -456,7 +457,15 @@ class Execution:
             epoch_s=self._ground.layer.epoch_s,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
-        layers = assemble_tools(request, assembler, store=context.store, log=context.progress.log)
+        return assembler, request
+
+    def _tools(self, step: ToolsStep) -> bool:
+        """Install tools on the base alone, so that all folders share them, and put beside them what carboy has them do."""
+        from carboy.build.tools import put_programs
+
+        assembler, request = self._tools_request(step)
+        made = self._assemble(assembler, request)
+        layers = (*made.layers, put_programs(self._context.store, epoch_s=request.epoch_s))
         self._key = step_key(step, parent=self._key)
         self._put("tools, python", layers)
         return all(item.cached for item in layers)

@@ -13,13 +13,12 @@ from carboy.environments.host import read_index_config
 from carboy.environments.install import (
     TOOLS,
     EnvironmentRequest,
-    PackageAssembler,
     installer_version,
 )
 from carboy.layers.apply import take_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from carboy.build.plan import ToolsStep
     from carboy.oci.digest import Digest
@@ -48,18 +47,8 @@ def plan_tools(
     )
 
 
-def assemble_tools(
-    request: EnvironmentRequest, assembler: PackageAssembler, *, store: Store, log: Callable[[str], None]
-) -> tuple[MadeLayer, ...]:
-    """Return the layers of the tools, lowest first, durable in the store; those that are there are not made again.
-
-    Raises ``CarboyError``.
-    """
-    made = assembler.assemble(request, log=log)
-    return (*made.layers, _put_programs(store, epoch_s=request.epoch_s))
-
-
-def _put_programs(store: Store, *, epoch_s: int) -> MadeLayer:
+def put_programs(store: Store, *, epoch_s: int) -> MadeLayer:
+    """Return the layer of carboy's own programs for the tools, durable in the store."""
     folder = os.path.dirname(programs.__file__)
     key = f"layer:programs:{SCRIPTS}:{epoch_s}:{fingerprint(folder, _IGNORED)}"
     taken = take_layer(

@@ -10,15 +10,16 @@ import json
 import os
 import platform
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from carboy.base.credentials import redact
 from carboy.base.fs import make_open_dirs, translate_os_errors
 from carboy.base.lines import Lines
 from carboy.environments.addresses import NO_STAND_INS, STAND_INS, StandIns
 from carboy.environments.connection import Connection, read_step_files
+from carboy.environments.detect.sources import PLACE
 from carboy.environments.failures import explain_failure
 from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
 from carboy.environments.indexes import find_local_path
@@ -177,7 +178,7 @@ class PackageAssembler:
         if known is None:
             lines = (line.strip() for line in request.requirements.splitlines())
             return [f"{line.split(' --hash')[0]} (no version is chosen yet)" for line in lines if line[:1].isalnum()]
-        groups, found = self._find(request, tuple(Package(**item) for item in known.value["packages"]))
+        groups, found = self._find(request, _read_known(known.value))
         missing = [package for group in groups if not found[group.key] for package in group.packages]
         return [f"{package.name} {package.version}" for package in missing]
 
@@ -192,7 +193,7 @@ class PackageAssembler:
             return settle_chosen(request.chosen, self._resolve(request, log), allowed=request.allowed), True
         known = None if fresh else self._store.cache.get(f"lock:{request.key}")
         if known is not None:
-            return tuple(Package(**item) for item in known.value["packages"]), True
+            return _read_known(known.value), True
         packages = self._resolve(request, log)
         value = {"packages": [asdict(package) for package in packages]}
         self._store.cache.put(f"lock:{request.key}", "lock", value, [])
@@ -395,6 +396,12 @@ def read_step(name: str) -> str:
     """Return the text of a program of this room that runs inside the sandbox."""
     with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
         return file.read()
+
+
+def _read_known(value: Mapping[str, Any]) -> tuple[Package, ...]:
+    """Return the packages of a note in the cache. Older ones have the place of what lies in the folder as a path."""
+    found = tuple(Package(**item) for item in value["packages"])
+    return tuple(replace(p, requirement=p.requirement.replace(f" @ {PLACE}/", f" @ file://{PLACE}/")) for p in found)
 
 
 def _measure(address: str) -> int:

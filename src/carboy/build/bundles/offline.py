@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.recipe import Recipe
     from carboy.build.bundles.manifest import Bundle
-    from carboy.build.plan import CondaStep, EnvironmentStep, RStep
+    from carboy.build.plan import CondaStep, RStep
     from carboy.build.r_layers import Brought
     from carboy.environments.conda.wants import CondaPackage
     from carboy.environments.install import EnvironmentRequest
@@ -58,15 +58,13 @@ class Offline:
         return Snapshot(texts=source.texts)
 
     @contextmanager
-    def open_request(
-        self, request: EnvironmentRequest, step: EnvironmentStep, *, home: Home, store: Store
-    ) -> Iterator[EnvironmentRequest]:
+    def open_request(self, request: EnvironmentRequest, *, home: Home, store: Store) -> Iterator[EnvironmentRequest]:
         """Give the request as it is without a network; what it names is there for as long as the block runs."""
         if self.bundle is None:
             env = (*request.indexes.env, (OFFLINE, "1"))
             yield replace(request, indexes=replace(request.indexes, env=env))
             return
-        source = self._find(PythonSource, want_python(step), "the bundle has no packages for these requirements")
+        source = self._find(PythonSource, want_python(request), "the bundle has no packages for these requirements")
         assert source is not None, "there is a bundle"
         places = find_places(source)
         requirements, overrides = point_elsewhere(request.requirements, places)
@@ -133,9 +131,9 @@ def find_places(source: PythonSource) -> dict[str, tuple[str, str]]:
     return found
 
 
-def want_python(step: EnvironmentStep) -> str:
-    """Return the digest of what a step asks for of Python's packages."""
-    return digest_wants(step.requirements, step.constraints, step.allowed)
+def want_python(request: EnvironmentRequest) -> str:
+    """Return the digest of what is asked for of Python's packages."""
+    return digest_wants(request.requirements, request.constraints, request.allowed)
 
 
 def want_r(step: RStep) -> str:

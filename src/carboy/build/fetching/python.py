@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from carboy.base.home import Home
-    from carboy.build.plan import EnvironmentStep
     from carboy.build.progress import Progress
     from carboy.environments.addresses import SourceFile
     from carboy.environments.install import EnvironmentRequest, PackageAssembler
@@ -56,7 +55,7 @@ class PythonCollector:
         self._cache = f"{home.cache}/{PythonSource.place}"
         self._store = store
 
-    def collect(self, step: EnvironmentStep, *, progress: Progress) -> Collected:
+    def collect(self, *, progress: Progress) -> Collected:
         """Return the source. Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
         resolved, _ = self._assembler.resolve(self._request, log=progress.log)
         packages = tuple(package for package in resolved if not find_sources(package.requirement))
@@ -75,16 +74,16 @@ class PythonCollector:
             names = "\n".join(file.name for file in waiting)
             raise CarboyError("what the packages are built with is built itself, again and again", details=names)
         files, paths = describe_files({f"{self._cache}/{sha256}": file.name for sha256, file in found.items()})
-        source = PythonSource(wants=want_python(step), packages=pack_packages(packages), files=files)
+        source = PythonSource(wants=want_python(self._request), packages=pack_packages(packages), files=files)
         if any(find_address(package.requirement) for package in packages):
-            self._check(source, step, progress)
+            self._check(source, progress)
         return Collected(sources=(source,), files=paths)
 
-    def _check(self, source: PythonSource, step: EnvironmentStep, progress: Progress) -> None:
+    def _check(self, source: PythonSource, progress: Progress) -> None:
         """Raise ``CarboyError`` where the packages are not what a build of the bundle comes to: one names another's address."""
         offline = Offline(bundle=Bundle(version=FORMAT, sources=(source,)))
         try:
-            with offline.open_request(self._request, step, home=self._home, store=self._store) as request:
+            with offline.open_request(self._request, home=self._home, store=self._store) as request:
                 self._assembler.resolve(request, log=progress.log)
         except CarboyError as error:
             raise CarboyError(

@@ -10,11 +10,12 @@ from carboy.build.bundles.kinds import BaseSource, CondaSource, RSource, pack_co
 from carboy.build.bundles.offline import want_conda, want_r
 from carboy.build.executor import Execution, check_covered
 from carboy.build.fetching.collected import Collected, describe_files
-from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep
+from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep
 
 if TYPE_CHECKING:
     from carboy.build.executor import BuildContext
     from carboy.build.plan import Plan
+    from carboy.environments.install import EnvironmentRequest, PackageAssembler
 
 
 def collect(plan: Plan, context: BuildContext) -> Collected:
@@ -43,6 +44,8 @@ class _Collection(Execution):
                     found += self._collect_python(step)
                 case RStep():
                     found += self._collect_r(step)
+                case ToolsStep():
+                    found += self._collect_packages(*self._tools_request(step))
                 case _:
                     pass  # of the folder alone
         return found
@@ -88,11 +91,13 @@ class _Collection(Execution):
         return Collected(sources=(source,), files=by_hash)
 
     def _collect_python(self, step: EnvironmentStep) -> Collected:
+        return self._collect_packages(*self._request(step))
+
+    def _collect_packages(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Collected:
         from carboy.build.fetching.python import PythonCollector
 
-        assembler, request = self._request(step)
         collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
-        return collector.collect(step, progress=self._context.progress)
+        return collector.collect(progress=self._context.progress)
 
     def _collect_r(self, step: RStep) -> Collected:
         resolved, paths = self._r_assembler(step).fetch(step, key=self._r_key(step), fresh=self._context.refresh)

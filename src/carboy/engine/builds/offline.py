@@ -16,6 +16,7 @@ from carboy.build.fetching.steps import collect
 from carboy.build.plan import plan_project
 from carboy.build.project import read_project
 from carboy.build.sources import read_front
+from carboy.build.workbench import LAB, plan_workbench
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -45,16 +46,20 @@ class FetchedBundle:
     sources: tuple[str, ...]
 
 
-def fetch_folder(engine: Engine, folder: str, *, path: str, progress: Progress, refresh: bool = False) -> FetchedBundle:
+def fetch_folder(
+    engine: Engine, folder: str, *, path: str, progress: Progress, refresh: bool = False, notebook: bool = False
+) -> FetchedBundle:
     """Fetch all that a build of ``folder`` needs, and write it to ``path``, where it appears when it is whole.
 
+    ``notebook``: and what JupyterLab needs beside it, whatever the folder says of what runs.
     What was fetched stays in the caches: the next one begins where this one was interrupted. Raises ``CarboyError``.
     """
     _check_target(path)
     choice = read_front(folder, file=None)
     if choice.front == "dockerfile":
         raise refuse_dockerfile(f"{folder}/{choice.file}")
-    plan = plan_project(read_project(folder))
+    facts = read_project(folder)
+    plan = plan_workbench(facts, tools=LAB, reason="it is taken along") if notebook else plan_project(facts)
     with engine.store.lease("fetch"):
         started_s = time.monotonic()
         progress.step_started("fetch what a build needs")

@@ -12,6 +12,7 @@ from carboy.runtime.mounts import MountRequest, format_mount
 
 if TYPE_CHECKING:
     from carboy.build.progress import Progress
+    from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.context import Engine
 
 SUFFIX = ".ipynb"
@@ -28,11 +29,13 @@ class Workbench:
     notes: tuple[str, ...]
 
 
-def build_workbench(engine: Engine, folder: str, *, tools: str, reason: str, progress: Progress) -> Workbench:
+def build_workbench(
+    engine: Engine, folder: str, *, tools: str, reason: str, progress: Progress, source: OfflineSource | None = None
+) -> Workbench:
     """Build the environment of ``folder`` with tools (requirements in pip's format) beside it.
 
-    The folder's own lock counts and is not changed. Raises ``CarboyError`` for a folder with a Dockerfile, and what a build
-    raises.
+    The folder's own lock counts and is not changed. ``source``: without a network, of that. Raises ``CarboyError`` for a folder
+    with a Dockerfile, and what a build raises.
     """
     from carboy.build.executor import execute
     from carboy.build.project import read_project
@@ -46,7 +49,9 @@ def build_workbench(engine: Engine, folder: str, *, tools: str, reason: str, pro
             hint="put Jupyter into that image, and run it from there; or add a carboy.toml, which makes it a folder of Python",
         )
     plan = plan_workbench(read_project(folder), tools=tools, reason=reason)
-    result = execute(plan, engine.build_context(progress))
+    with engine.store.lease("build"):  # nor do files of a bundle go before they are used
+        offline = source.open(engine) if source is not None else None
+        result = execute(plan, engine.build_context(progress, offline=offline))
     return Workbench(
         manifest=str(result.descriptor.digest),
         folder=os.path.abspath(folder),

@@ -13,6 +13,7 @@ from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from carboy.cli.commands.container_options import Options
+    from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.notebooks.workbench import Workbench
 
 PORT = 8888
@@ -58,9 +59,14 @@ def notebook(words: list[str]) -> int:
     parser.add_argument("--port", type=int, default=None, metavar="PORT",
                         help=f"the port of 127.0.0.1 (default: {PORT}, or the next one that is free)")  # fmt: skip
     parser.add_argument("--network", default="", metavar="NAME", help="private, none or host")
+    parser.add_argument("--offline", action="store_true", help="ask nobody: of what is here, or of --bundle")
+    parser.add_argument("--bundle", metavar="FILE", default="",
+                        help="with --offline: what `carboy fetch --notebook` has written")  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show the build")
     parser.add_argument("folder", nargs="?", default=".", metavar="FOLDER")
     options = parser.parse_args(words)
+    if options.bundle and not options.offline:
+        parser.error("--bundle is for a build without a network: add --offline")
     if options.port is not None and not 0 < options.port < 65_536:
         raise CarboyError(f"{options.port} is no port", hint="write a number from 1 to 65535", code=2)
     import secrets
@@ -70,7 +76,13 @@ def notebook(words: list[str]) -> int:
     from carboy.engine.notebooks.workbench import plan_lab
 
     engine = Engine.open(os.environ)
-    bench = _build(engine, options.folder, LAB, "JupyterLab is served from there", quiet=options.quiet)
+    source = None
+    if options.offline:
+        from carboy.engine.builds.offline import OfflineSource
+
+        source = OfflineSource(bundle=options.bundle)
+    reason = "JupyterLab is served from there"
+    bench = _build(engine, options.folder, LAB, reason, quiet=options.quiet, source=source)
     port = find_port(options.port)
     request = plan_lab(bench, port=port, token=secrets.token_hex(TOKEN_BYTES), network=options.network or bench.network)
     try:
@@ -107,11 +119,13 @@ def rstudio(words: list[str]) -> int:
     )
 
 
-def _build(engine: Engine, folder: str, tools: str, reason: str, *, quiet: bool) -> Workbench:
+def _build(
+    engine: Engine, folder: str, tools: str, reason: str, *, quiet: bool, source: OfflineSource | None = None
+) -> Workbench:
     from carboy.engine.notebooks.workbench import build_workbench
 
     with open_progress(sys.stderr, mode="quiet" if quiet else "auto") as progress:
-        bench = build_workbench(engine, folder, tools=tools, reason=reason, progress=progress)
+        bench = build_workbench(engine, folder, tools=tools, reason=reason, progress=progress, source=source)
     for note in () if quiet else bench.notes:
         print(f"note: {note}", file=sys.stderr)
     return bench
