@@ -88,8 +88,19 @@ def parse_apk(text: str) -> Iterator[Package]:
             )  # fmt: skip
 
 
-def parse_python(text: str) -> Iterator[Package]:
-    """Yield the package of a METADATA file. Its description, which is free text, is not read."""
+def parse_origin(text: str) -> str:
+    """Return what a ``direct_url.json`` says of a repository (PEP 610): ``git+URL@COMMIT``; "" for what is no such thing."""
+    try:
+        value = json.loads(text)
+        kind, url, commit = value["vcs_info"]["vcs"], value["url"], value["vcs_info"]["commit_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    found = f"{kind}+{url}@{commit}"
+    return found if re.fullmatch(r"[a-z]+\+[!-~]+@[0-9a-f]{40,64}", found) and len(found) <= MAX_FIELD else ""
+
+
+def parse_python(text: str, *, origin: str = "") -> Iterator[Package]:
+    """Yield the package of a METADATA file. Its description, which is free text, is not read; ``origin`` is its repository."""
     head = text.replace("\r\n", "\n").split("\n\n", 1)[0]
     for fields in _paragraphs(head):
         found = _package(fields.get("Name"), fields.get("Version"))
@@ -99,7 +110,7 @@ def parse_python(text: str) -> Iterator[Package]:
             licence, said = read_python_licence(
                 fields.get("License-Expression", ""), fields.get("License", ""), classifiers
             )
-            yield Package(kind="pypi", name=name, version=found[1], licence=licence, licence_text=said)
+            yield Package(kind="pypi", name=name, version=found[1], licence=licence, source=origin, licence_text=said)
 
 
 def parse_r(text: str) -> Iterator[Package]:
@@ -135,6 +146,8 @@ def make_purl(package: Package, system: System) -> str:
     name, version = quote(package.name), quote(package.version)
     if package.kind == "conda":
         return f"pkg:conda/{name}@{version}{_qualify(('build', package.build), ('subdir', package.arch))}"
+    if package.kind == "pypi" and package.source:
+        return f"pkg:pypi/{name}@{version}{_qualify(('vcs_url', package.source))}"
     if package.kind not in {"deb", "apk"}:
         return f"pkg:{package.kind}/{name}@{version}"
     space = system.id or ("alpine" if package.kind == "apk" else "debian")

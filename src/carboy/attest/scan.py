@@ -14,6 +14,7 @@ from carboy.attest.packages import (
     parse_apk,
     parse_conda,
     parse_dpkg,
+    parse_origin,
     parse_python,
     parse_r,
     parse_system,
@@ -129,7 +130,8 @@ def _iter_tree(top: Folder) -> Iterator[Package]:
 
 def _read_package(folder: Folder, name: bytes, names: set[bytes]) -> Iterator[Package]:
     if name.endswith(b".dist-info") and b"METADATA" in names:
-        yield from parse_python(_read(folder, b"METADATA", MAX_METADATA_BYTES))
+        note = _read(folder, b"direct_url.json", MAX_METADATA_BYTES) if b"direct_url.json" in names else ""
+        yield from parse_python(_read(folder, b"METADATA", MAX_METADATA_BYTES), origin=parse_origin(note))
     elif name.endswith(b".egg-info") and b"PKG-INFO" in names:
         yield from parse_python(_read(folder, b"PKG-INFO", MAX_METADATA_BYTES))
     elif name == b"conda-meta":

@@ -27,8 +27,18 @@ from carboy.build.plan import (
 )
 from carboy.build.progress import StepResult
 from carboy.environments.conda.wants import PREFIX
+from carboy.environments.detect.repositories import drop_lines
 from carboy.environments.detect.sources import find_sources
-from carboy.environments.lockfile import ARCHIVE_LABEL, CONDA_LABEL, LOCK_LABEL, R_LABEL, LockFile, explain_drift
+from carboy.environments.lockfile import (
+    ARCHIVE_LABEL,
+    BUILT_LABEL,
+    CONDA_LABEL,
+    LOCK_LABEL,
+    R_LABEL,
+    LockFile,
+    explain_drift,
+    render_tools,
+)
 from carboy.errors import CarboyError
 from carboy.images.assemble import BuiltLayer, assemble
 from carboy.images.times import format_time
@@ -140,6 +150,7 @@ class Execution:
         self._made_base: _Base | None = None
         self._interpreter = ""
         self._lock = ""
+        self._tools_lock: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._r_lock = ""
         self._resolved: Resolved | None = None
         self._conda_lock = ""
@@ -201,6 +212,7 @@ class Execution:
             r=r,
             r_sources=sources,
             conda=tuple(self._conda_lock.splitlines()),
+            tools=self._tools_lock,
         )
 
     def resolve(self, *, fresh: bool) -> LockFile:
@@ -214,7 +226,7 @@ class Execution:
             elif isinstance(step, CondaStep):
                 self._resolve_conda(step, fresh=fresh, make=above)  # its Python chooses what stands above
             elif isinstance(step, EnvironmentStep):
-                assembler, request = self._request(step)
+                assembler, request = self._request(step, fresh=fresh)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
                 self._lock = render_lock(packages)
             elif isinstance(step, RStep):
@@ -347,7 +359,7 @@ class Execution:
         """Put the layers of a step into the image, each with what its history says of it."""
         self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: {kind} {item.content}") for item in layers]
 
-    def _request(self, step: EnvironmentStep) -> tuple[PackageAssembler, EnvironmentRequest]:
+    def _request(self, step: EnvironmentStep, *, fresh: bool = False) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.host import read_index_config
         from carboy.environments.install import PYTHON, EnvironmentRequest, PackageAssembler, installer_version
 
@@ -369,7 +381,35 @@ class Execution:
             sources=sources,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
-        return assembler, request
+        return assembler, self._build_repositories(step, assembler, request, fresh=fresh)
+
+    def _build_repositories(
+        self, step: EnvironmentStep, assembler: PackageAssembler, request: EnvironmentRequest, *, fresh: bool
+    ) -> EnvironmentRequest:
+        """Return the request with the packages of repositories built, where it names any."""
+        if "git+" not in step.requirements:
+            return (
+                replace(request, constraints=drop_lines(request.constraints)) if "git+" in step.constraints else request
+            )
+        from carboy.build.folder.repositories import RepositoryPackages, list_tools
+
+        context = self._context
+        packages = RepositoryPackages(
+            assembler,
+            request,
+            store=context.store,
+            environ=context.environ,
+            tools=dict(step.tools),
+            log=context.progress.log,
+            fresh=fresh,
+            offline=context.offline is not None,
+            history=any(line.startswith("git ") for line in self._ground.lines),
+        )
+        request = packages.resolve()
+        self._tools_lock = list_tools(request.origins)
+        made = tuple(f"{source.place} {source.sha256}" for source in request.sources)
+        self._key = step_key(step, parent=self._key, inputs=(*made, *(origin.line for origin in request.origins)))
+        return replace(request, key=self._key)
 
     def _pack_sources(self, step: EnvironmentStep) -> tuple[SourceArchive, ...]:
         """Return the packages of the folder itself that a step names."""
@@ -505,9 +545,10 @@ class Execution:
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
         base = self._ground.layer
-        record = _render_archive(base)
+        record, built = _render_archive(base), render_tools(self._tools_lock)
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
-        key = f"image:{step_key(step, parent=self._key, inputs=(record, self._lock, self._r_lock, self._conda_lock, *layers))}"
+        locks = (self._lock, self._r_lock, self._conda_lock, *filter(None, (built,)))
+        key = f"image:{step_key(step, parent=self._key, inputs=(record, *locks, *layers))}"
         entry = store.cache.get(key)
         if entry is not None:
             digest = Digest.parse(entry.value["digest"])
@@ -521,6 +562,7 @@ class Execution:
             Labels={
                 ARCHIVE_LABEL: record,
                 **({LOCK_LABEL: self._lock} if self._lock else {}),
+                **({BUILT_LABEL: built} if built else {}),
                 **({R_LABEL: self._r_lock} if self._r_lock else {}),
                 **({CONDA_LABEL: self._conda_lock} if self._conda_lock else {}),
                 **({DATA_LABEL: json.dumps(step.data)} if step.data else {}),

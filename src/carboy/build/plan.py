@@ -95,7 +95,8 @@ class CondaStep:
 class EnvironmentStep:
     """Resolve and install Python packages: see ``environments.detect.wants.Wants``.
 
-    ``above_conda`` says that they are for conda's Python, which has packages of its own.
+    ``above_conda`` says that they are for conda's Python, which has packages of its own. ``tools`` are, by package, lines of a
+    carboy.lock: what is built with what.
     """
 
     requirements: str
@@ -103,6 +104,7 @@ class EnvironmentStep:
     allowed: str
     reason: str
     above_conda: bool = False
+    tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def what(self) -> str:
@@ -344,6 +346,7 @@ def _plan_environments(
                 allowed=wants.allowed,
                 reason=wants.source,
                 above_conda=above_conda,
+                tools=lock.tools if lock is not None else (),
             )
         )
     if r is not None and r.packages:

@@ -83,7 +83,7 @@ def forget_notes(record: str) -> None:
 
 
 def restore_address(info: str) -> None:
-    """Note of a package the address that it is from, where a file stood in for that: as uv notes it, and its RECORD with it."""
+    """Note of a package the address that it is from, or the note itself, where a file stood in for that; its RECORD with it."""
     note, record = os.path.join(info, "direct_url.json"), os.path.join(info, "RECORD")
     with open("addresses.json", encoding="utf-8") as file:
         addresses = json.load(file)
@@ -93,7 +93,8 @@ def restore_address(info: str) -> None:
         value = json.load(file)
     if value["url"] not in addresses:
         return
-    value["url"] = addresses[value["url"]]
+    known = addresses[value["url"]]
+    value = known if isinstance(known, dict) else {**value, "url": known}
     data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
     with open(record, encoding="utf-8", newline="") as file:

@@ -50,6 +50,29 @@ _REASONS = (
 )
 
 
+_VERSION_OF_REPOSITORY = re.compile(
+    r"setuptools.scm was unable to detect version|Versioning for this project requires either an sdist tarball"
+    r"|This does not appear to be a Git project|versioningit.*could not|Error getting the version from source `vcs`"
+)
+
+
+def explain_build(lines: Sequence[str], status: int) -> CarboyError:
+    """Return the error of a step that built a wheel without a network; ``lines`` are the last that it printed."""
+    text = "\n".join(lines).strip()
+    if _VERSION_OF_REPOSITORY.search(text):
+        return CarboyError(
+            "a package reads its version from its repository's history, which it was not given",
+            details=text,
+            hint="put git into apt.txt: a build has the repository's history where the image has git",
+        )
+    return CarboyError(
+        "a package cannot be built from its source",
+        details=text or f"the build ended with status {status}",
+        hint="see its last lines: it has no network, and what it is built with has to be named in its pyproject.toml or in "
+        "apt.txt (a compiler is build-essential)",
+    )
+
+
 def explain_failure(lines: Sequence[str], status: int) -> CarboyError:
     """Return the error of an installing step that printed ``lines`` at its end, and ended with ``status``."""
     text = "\n".join(lines).strip()

@@ -65,7 +65,12 @@ def find_bin(name: str, *, bins: int = BINS) -> int:
 
 def _key(group: Sequence[Package], *, interpreter: str, base: str) -> str:
     below = base if any(package.built for package in group) else ""
-    value = [FORMAT, interpreter, below, [package.requirement for package in group]]
+    value = [
+        FORMAT,
+        interpreter,
+        below,
+        [" ".join(filter(None, (package.requirement, package.origin))) for package in group],
+    ]
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -35,11 +35,15 @@ _NOT_PASSED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexConfig:
-    """The environment of the installing step, the host's folders to show to it (read-only), and its CA bundle."""
+    """The environment of the installing step, the host's folders to show to it (read-only), and its CA bundle.
+
+    Without an index (pip's ``no-index``) there is nothing but what ``UV_FIND_LINKS`` names; uv has no variable that says so.
+    """
 
     env: tuple[tuple[str, str], ...]
     folders: tuple[str, ...]
     ca_bundle: str | None
+    has_index: bool = True
 
 
 def parse_pip_config(texts: Sequence[str]) -> dict[str, str]:
@@ -66,6 +70,7 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     pip = parse_pip_config(pip_texts)
     pip |= {k[4:].lower().replace("_", "-"): v for k, v in environ.items() if k.startswith("PIP_") and v}
     env = {k: v for k, v in environ.items() if k in _PROXIES}
+    has_index = True
     if pip.get("proxy"):
         env |= {"HTTP_PROXY": pip["proxy"], "HTTPS_PROXY": pip["proxy"]}
     if "index-url" in pip:
@@ -76,7 +81,7 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     if "find-links" in pip:
         env["UV_FIND_LINKS"] = ",".join(place for place in pip["find-links"].split() if _is_usable(place, existing))
     if pip.get("no-index", "").lower() in {"1", "true", "yes", "on"}:
-        env["UV_NO_INDEX"] = "1"
+        has_index = False
     if "trusted-host" in pip:
         env["UV_INSECURE_HOST"] = " ".join(pip["trusted-host"].split())
     env |= {k: v for k, v in environ.items() if k.startswith("UV_") and k not in _NOT_PASSED}
@@ -94,7 +99,7 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     candidates = [environ[name] for name in _CERTIFICATES if environ.get(name)]
     candidates += [pip["cert"]] if "cert" in pip else []
     bundle = next((path for path in (*candidates, *SYSTEM_BUNDLES) if path in existing), None)
-    return IndexConfig(env=tuple(sorted(env.items())), folders=folders, ca_bundle=bundle)
+    return IndexConfig(env=tuple(sorted(env.items())), folders=folders, ca_bundle=bundle, has_index=has_index)
 
 
 def plan_places(config: IndexConfig, below: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:

@@ -20,11 +20,11 @@ from carboy.base.lines import Lines
 from carboy.environments.addresses import NO_STAND_INS, STAND_INS, StandIns
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.detect.sources import PLACE
-from carboy.environments.failures import explain_failure
+from carboy.environments.failures import explain_build, explain_failure
 from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
 from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, normalise, parse_pylock, render_lock, settle_chosen
-from carboy.environments.reach import find_network
+from carboy.environments.reach import CLOSED, find_network
 from carboy.environments.trees import list_parts, open_trees, read_left
 from carboy.layers.apply import find_layers, keep_layers
 from carboy.layers.batch import LayerBatch, LayerResult
@@ -86,6 +86,18 @@ class SourceArchive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a wheel that was built here is from: its ``address`` in the sandbox, the ``line`` of a lock that stands for it, the
+    ``note`` (direct_url.json, PEP 610) that is installed with it, and the lines of what it was built with.
+    """
+
+    address: str
+    line: str
+    note: str
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentRequest:
     """What to install on which base (``base`` layers, lowest first): see ``detect.wants.Wants``.
 
@@ -94,7 +106,8 @@ class EnvironmentRequest:
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
     ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
     are and are not installed again. ``sources`` are what requirements
-    name of the folder itself. ``stand_ins`` are files in place of what packages' addresses lead to.
+    name of the folder itself. ``stand_ins`` are files in place of what packages' addresses lead to;
+    ``origins`` tell of those ``sources`` that were built of something else.
     """
 
     requirements: str
@@ -111,6 +124,7 @@ class EnvironmentRequest:
     has_packages: bool = False
     sources: tuple[SourceArchive, ...] = ()
     stand_ins: StandIns = NO_STAND_INS
+    origins: tuple[Origin, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, str, str]:
@@ -211,7 +225,8 @@ class PackageAssembler:
         with self.open_step(request, _LOCK, request.arguments, files, log) as (work, _):
             text, own = (read_left(work, name, limit=MAX_LOCK_BYTES) for name in ("pylock.toml", "installed.txt"))
         provided = {normalise(line.partition("==")[0]) for line in own.splitlines()}
-        return parse_pylock(text, allowed=request.allowed, measure=_measure, provided=provided)
+        packages = parse_pylock(text, allowed=request.allowed, measure=_measure, provided=provided)
+        return _name_origins(packages, request.origins)
 
     def _install(
         self, request: EnvironmentRequest, groups: Sequence[Group], log: Callable[[str], None]
@@ -225,7 +240,10 @@ class PackageAssembler:
         files = {
             "missing.txt": "".join(f"{line}\n" for line in (*options, *(line for group in lines for line in group))),
             "groups.json": json.dumps(lines),
-            "addresses.json": json.dumps({place: address for address, place in stand_ins.places}),
+            "addresses.json": json.dumps(
+                {place: address for address, place in stand_ins.places}
+                | {origin.address: json.loads(origin.note) for origin in request.origins}
+            ),
             "divide_step.py": read_step("divide_step.py"),
         }
         # Of wheels alone: what a source is built with is asked of the index, each time.
@@ -280,8 +298,13 @@ class PackageAssembler:
         arguments: Sequence[str],
         files: Mapping[str, str],
         log: Callable[[str], None],
+        *,
+        closed: bool = False,
     ) -> Iterator[tuple[str, str]]:
-        """Run a script on the base in a sandbox of its own; yields its working folder, and what it wrote into its root."""
+        """Run a script on the base in a sandbox of its own; yields its working folder, and what it wrote into its root.
+
+        ``closed``: without a network, without uv and its cache, and without anything else of the host.
+        """
         container_id = os.urandom(32).hex()
         with (
             translate_os_errors("install the requirements"),
@@ -291,15 +314,19 @@ class PackageAssembler:
             trees = [self._store.layers.path(diff_id) for diff_id in request.base]
             root = container.prepare(trees, userxattr=True)
             work = f"{container.path}/work"
-            _write_files(work, files)
+            _write_files(work, {**files, **({} if request.indexes.has_index else {"uv.toml": "no-index = true\n"})})
             _copy_sources(work, request.sources)
-            reach = find_network(self._tier.name, dict(request.indexes.env), request.requirements)
+            reach = CLOSED if closed else find_network(self._tier.name, dict(request.indexes.env), request.requirements)
+            mounts = [BindMount(source=work, target=_WORK, read_only=False)]
             if reach.network == "host":
                 log(f"on the host's network: {reach.reason}")
             spec = self._plan(
                 container_id,
                 args=("/bin/sh", "-c", script, "sh", *arguments),
-                mounts=(*read_step_files(network=reach.network, hostname="build"), *self._mounts(work, request)),
+                mounts=(
+                    *read_step_files(network=reach.network, hostname="build"),
+                    *(mounts if closed else self._mounts(work, request)),
+                ),
                 request=request,
                 root=root,
                 network=reach.network,
@@ -309,7 +336,7 @@ class PackageAssembler:
             status = self._runtime.run(spec, Stdio(capture=output.take), watcher=connection)
             output.finish()
             if status != 0:
-                raise explain_failure(output.last, status)
+                raise explain_build(output.last, status) if closed else explain_failure(output.last, status)
             yield work, root.upper
 
     def _mounts(self, work: str, request: EnvironmentRequest) -> list[BindMount | TmpfsMount]:
@@ -355,6 +382,8 @@ class PackageAssembler:
             "UV_NO_PROGRESS": "1",
             "UV_NO_CONFIG": "1",
         }
+        if not request.indexes.has_index:  # no variable says so; a file that is named is read all the same
+            env["UV_CONFIG_FILE"] = f"{_WORK}/uv.toml"
         if request.indexes.ca_bundle is not None:
             env |= {"SSL_CERT_FILE": "/run/carboy/ca.pem", "REQUESTS_CA_BUNDLE": "/run/carboy/ca.pem"}
         return SandboxSpec(
@@ -370,6 +399,13 @@ class PackageAssembler:
             mounts=mounts,
             capabilities=default_capabilities("build"),
         )
+
+
+def _name_origins(packages: tuple[Package, ...], origins: tuple[Origin, ...]) -> tuple[Package, ...]:
+    """Return the packages, each with the line of where it is from."""
+    lines = {origin.address: origin.line for origin in origins}
+    places = (package.requirement.partition(" @ ")[2].partition(" ")[0] for package in packages)
+    return tuple(replace(package, origin=lines.get(place, "")) for package, place in zip(packages, places, strict=True))
 
 
 class _Fetched:

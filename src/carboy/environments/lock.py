@@ -30,7 +30,8 @@ class Package:
     """A package at one version. ``requirement`` is its line in pip's form, with every hash that may be installed.
 
     ``size_bytes`` is that of the file, 0 where the index does not say. ``built`` says that there is no wheel for this
-    interpreter: the source is built, with what the base has.
+    interpreter: the source is built, with what the base has. ``origin`` is the line of what it was built of before, where its
+    wheel stands in for that.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Package:
     requirement: str
     size_bytes: int = 0
     built: bool = False
+    origin: str = ""
+
+    @property
+    def line(self) -> str:
+        """The package as a lock has it."""
+        return self.origin or self.requirement
 
 
 def normalise(name: str) -> str:
@@ -168,4 +175,4 @@ def parse_hashes(text: str) -> dict[str, tuple[str, ...]]:
 
 def render_lock(packages: tuple[Package, ...]) -> str:
     """Return the lock in pip's form, a line for each package."""
-    return "".join(f"{package.requirement}\n" for package in packages)
+    return "".join(f"{package.line}\n" for package in packages)

@@ -12,6 +12,9 @@ One line for each package, in a stable order; no address, no time, nothing of th
     [python]
     packages = ["numpy==2.1.3 --hash=sha256:...", ...]
 
+    [built]                     where something is built of a repository: package by package, with what
+    own = ["setuptools==80.9.0 --hash=sha256:...", ...]
+
     [r]                         where a folder asks for R packages
     packages = ["r-cran-mass 7.3-58.2-1 sha256:...", ...]       the distribution's, and the libraries that they need
     sources = ["abind 1.4-5 sha256:...", ...]
@@ -33,6 +36,7 @@ NAME = "carboy.lock"
 # The same in an image: labels of its configuration.
 ARCHIVE_LABEL, LOCK_LABEL = "io.carboy.archive", "io.carboy.lock"
 R_LABEL, CONDA_LABEL = "io.carboy.r", "io.carboy.conda"
+BUILT_LABEL = "io.carboy.built"
 _VERSION = 1
 _BASE_LINE = re.compile(r"(\S+) (\S+) sha256:[0-9a-f]{64}", re.ASCII)
 _PYTHON_LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*( @ \S+|==\S+)( --hash=sha256:[0-9a-f]{64})+", re.ASCII)
@@ -44,7 +48,7 @@ _CONDA_LINE = re.compile(r"\S+ \S+ \S+/[\w-]+/[^/\s]+(\.conda|\.tar\.bz2) sha256
 class LockFile:
     """A lock: ``inputs`` is the digest of what was asked for, ``base`` the distribution and suite, ``base_packages`` lines of
     name, version and hash, ``python`` requirements in pip's form with their hashes, ``r`` and ``r_sources`` lines as the base's,
-    ``conda`` lines of conda's packages.
+    ``conda`` lines of conda's packages; ``tools``, by package, lines as Python's of what it is built with.
     """
 
     inputs: str
@@ -54,6 +58,7 @@ class LockFile:
     r: tuple[str, ...] = ()
     r_sources: tuple[str, ...] = ()
     conda: tuple[str, ...] = ()
+    tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def render_lockfile(lock: LockFile) -> str:
@@ -64,6 +69,8 @@ def render_lockfile(lock: LockFile) -> str:
         f"[base]\nname = {_quote(lock.base)}\npackages = {_list(lock.base_packages)}\n",
         f"[python]\npackages = {_list(lock.python)}\n",
     ]
+    if lock.tools:
+        parts.append("[built]\n" + "".join(f"{_quote(name)} = {_list(lines)}\n" for name, lines in lock.tools))
     if lock.r or lock.r_sources:
         parts.append(f"[r]\npackages = {_list(lock.r)}\nsources = {_list(lock.r_sources)}\n")
     if lock.conda:
@@ -96,18 +103,34 @@ def parse_lockfile(text: str) -> LockFile:
             r=tuple(r["packages"]),
             r_sources=tuple(r["sources"]),
             conda=tuple(value.get("conda", {"packages": ()})["packages"]),
+            tools=tuple((name, tuple(lines)) for name, lines in value.get("built", {}).items()),
         )
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CarboyError(f"{NAME} cannot be read", details=str(error), hint=hint) from error
     if version != _VERSION:
         raise CarboyError(f"{NAME} is of version {version}, which this carboy does not know", hint=hint)
     own = (lock.base_packages, lock.r, lock.r_sources)
-    others = ((lock.python, _PYTHON_LINE), (lock.conda, _CONDA_LINE))
+    tools = tuple(line for _, lines in lock.tools for line in lines)
+    others = ((lock.python, _PYTHON_LINE), (lock.conda, _CONDA_LINE), (tools, _PYTHON_LINE))
     for lines, form in (*((lines, _BASE_LINE) for lines in own), *others):
         for line in lines:
             if not isinstance(line, str) or not form.fullmatch(line):
                 raise CarboyError(f"{NAME} has a line that names no package", details=str(line), hint=hint)
     return lock
+
+
+def render_tools(tools: Sequence[tuple[str, tuple[str, ...]]]) -> str:
+    """Return what packages are built with as an image's label has it: a line for each tool, the package first."""
+    return "".join(f"{name}: {line}\n" for name, lines in tools for line in lines)
+
+
+def parse_tools(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return what an image's label says that packages were built with; lines that name nothing are left out."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, colon, line in (line.partition(": ") for line in text.splitlines()):
+        if colon and _PYTHON_LINE.fullmatch(line):
+            found[name] = (*found.get(name, ()), line)
+    return tuple(found.items())
 
 
 def explain_drift(locked: Sequence[str], now: Sequence[str], *, limit: int = 10) -> list[str]:
@@ -133,8 +156,16 @@ def keep_versions(lock: LockFile, *, upgrade: Sequence[str]) -> str:
     from carboy.environments.lock import normalise
 
     free = {normalise(name) for name in upgrade}
-    lines = (strip_hashes(line) for line in lock.python if " @ " not in line)
-    return "".join(f"{line}\n" for line in lines if normalise(line.split("==")[0]) not in free)
+    lines = (strip_hashes(line) for line in lock.python if " @ " not in line or " @ git+" in line)
+    return "".join(f"{line}\n" for line in lines if normalise(re.split("==| @ ", line)[0]) not in free)
+
+
+def keep_tools(lock: LockFile, *, upgrade: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return what packages are built with, without those that are to be newer."""
+    from carboy.environments.lock import normalise
+
+    free = {normalise(name) for name in upgrade}
+    return tuple((name, lines) for name, lines in lock.tools if name not in free)
 
 
 def keep_conda_versions(lock: LockFile, *, upgrade: Sequence[str]) -> tuple[str, ...]:
@@ -155,11 +186,18 @@ def list_pins(lock: LockFile) -> tuple[str, ...]:
 
 
 def compare_versions(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return (package, version, other version) where two lists of pins differ; "" for a package that one does not have."""
+    """Return (package, version, other version) where two lists of pins differ; "" for a package that one does not have.
+
+    The version of a repository's package is the beginning of its commit's name.
+    """
 
     def versions(lines: Sequence[str]) -> dict[str, str]:
-        pairs = (line.split(" --hash", 1)[0].partition("==") for line in lines)
-        return {name: version for name, _, version in pairs if version}
+        found = {}
+        for line in lines:
+            name, mark, version = line.split(" --hash", 1)[0].partition(" @ git+" if " @ git+" in line else "==")
+            if version:
+                found[name] = version if mark == "==" else version.partition("#")[0].rpartition("@")[2][:12]
+        return found
 
     before, after = versions(old), versions(new)
     names = sorted({*before, *after})

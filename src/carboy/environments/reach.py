@@ -28,6 +28,9 @@ class Reach:
     reason: str
 
 
+CLOSED = Reach(network="none", reason="what is built needs nothing but its source and its tools")
+
+
 def find_proxies(env: Mapping[str, str]) -> dict[str, str]:
     """Return the hosts of the proxies by the scheme that they are for ("all": any). Pure."""
     found = {}

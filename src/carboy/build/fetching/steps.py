@@ -11,6 +11,7 @@ from carboy.build.bundles.offline import want_conda, want_r
 from carboy.build.executor import Execution, check_covered
 from carboy.build.fetching.collected import Collected, describe_files
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep
+from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from carboy.build.executor import BuildContext
@@ -96,6 +97,13 @@ class _Collection(Execution):
     def _collect_packages(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Collected:
         from carboy.build.fetching.python import PythonCollector
 
+        if request.origins:
+            names = "\n".join(origin.line.partition(" --hash")[0] for origin in request.origins)
+            raise CarboyError(
+                "a bundle holds no packages of repositories yet",
+                details=names,
+                hint="put a checkout into the folder, as ./libs/NAME, or leave it to a build with a network",
+            )
         collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
         return collector.collect(progress=self._context.progress)
 

@@ -3,7 +3,7 @@
 ::
 
     cache/git/<hash of the address>/    lock, objects.git/ (bare), and checkouts, which are never changed: <commit>, with
-    its submodules .all, with its .git .git; url, for people, its time is that of the last use
+    its submodules .all, with its .git .git or .history; url, for people, its time is that of the last use
 
 What git checks out is read as a context is: by descriptors, and no link leads out of it. A .git that is kept is the
 checkout's own alone, and the same for all who keep it: no configuration, hook or time of this machine's is in it.
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]*")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _POLL_S = 0.2
+_AT_ONCE = 200  # tags in one command, whose length has a limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +62,26 @@ def check_out(
 
 
 def fetch_checkout(
-    op: Git, store: Store, options: BuildOptions, *, say: Callable[[str], None], check: Callable[[], None]
+    op: Git,
+    store: Store,
+    options: BuildOptions,
+    *,
+    say: Callable[[str], None],
+    check: Callable[[], None],
+    protocols: str = "",
+    history: bool = False,
 ) -> Checkout:
     """Return the checkout of a ref, made where it is not there yet; ``check`` raises when nobody waits for it any more.
 
-    Raises ``CarboyError`` with git's reason, for what does not fit its checksum, and for what leads out of the repository.
+    ``protocols`` count in place of those of the network. ``history``: with a .git that has all that leads to the commit, tags
+    among it, and nothing else. Raises ``CarboyError`` with git's reason, for what does not fit its
+    checksum, and for what leads out of the repository.
     """
     if op.ref and (not _REF.fullmatch(op.ref) or ".." in op.ref):
         raise CarboyError(
             f"{op.ref!r} is not a branch, tag or commit", hint="check what is behind the # of the address"
         )
-    repositories = _Repositories(GitProgram(options), f"{store.home.cache}/git", check)
+    repositories = _Repositories(GitProgram(options, protocols=protocols), f"{store.home.cache}/git", check)
     with translate_os_errors("check the repository out"):
         objects, commit = repositories.fetch(op.url, op.ref)
         if op.checksum and not commit.startswith(op.checksum.lower()):
@@ -80,6 +91,7 @@ def fetch_checkout(
                 hint="the branch has moved on, or the checksum is another commit's",
             )
         suffix = (".all" if op.submodules else "") + (".git" if op.keep_git_dir else "")
+        suffix += ".history" if history else ""
         folder = f"{os.path.dirname(objects)}/{commit}{suffix}"
         cached = os.path.isdir(folder)
         if not cached:
@@ -88,7 +100,9 @@ def fetch_checkout(
                 for module in repositories.iter_submodules(op.url, objects, commit):
                     say(f"submodule {module.path.decode('utf-8', 'replace')}: {module.commit}")
                     modules.append(module)
-            repositories.make(op, objects, commit, modules, folder)
+            if history:
+                repositories.fetch_all(op.url, objects)
+            repositories.make(op, objects, commit, modules, folder, history=history)
         time_s = repositories.read_time(objects, commit)
     return Checkout(folder=_find_folder(folder, op.subdir), commit=commit, time_s=time_s, cached=cached)
 
@@ -143,13 +157,20 @@ class _Repositories:
             if "does not support shallow" in error.details:  # a server of plain files
                 git.run(*fetch, "--", url, ref or "HEAD")
                 return git.run(*head).strip()
-            if not is_commit:
+            if not is_commit and not _SHORT.fullmatch(ref):
                 raise
         # A server need not give out a commit by its name: then all of it is asked for.
-        git.run(*fetch, "--", url, "+refs/*:refs/fetched/*")
+        self._fetch_all(url, objects)
+        if not is_commit and git.ask(*is_there):
+            return git.run("--git-dir", objects, "rev-parse", f"{ref}^{{commit}}").strip()
         if not git.ask(*is_there):
             raise CarboyError(f"{show_url(url)} has no commit {ref}", hint="check what is behind the # of the address")
         return ref
+
+    def _fetch_all(self, url: str, objects: str) -> None:
+        whole = ("--unshallow",) if os.path.exists(f"{objects}/shallow") else ()
+        fetch = ("--git-dir", objects, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--force", *whole)
+        self._git.run(*fetch, "--", url, "+refs/*:refs/fetched/*")
 
     def iter_submodules(self, url: str, objects: str, commit: str) -> Iterator[Module]:
         """Yield the submodules of a commit, and theirs."""
@@ -162,7 +183,17 @@ class _Repositories:
         shown = self._git.run("--git-dir", objects, "show", "--no-patch", "--format=%ct", commit, "--")
         return max(0, int(shown.strip()))
 
-    def make(self, op: Git, objects: str, commit: str, modules: list[Module], folder: str) -> None:
+    def fetch_all(self, url: str, objects: str) -> None:
+        """Have all that an address has."""
+        lock = self._lock(os.path.dirname(objects))
+        try:
+            self._fetch_all(url, objects)
+        finally:
+            lock.release()
+
+    def make(
+        self, op: Git, objects: str, commit: str, modules: list[Module], folder: str, *, history: bool = False
+    ) -> None:
         """Check a commit out, its submodules in their places, and publish the folder by its name."""
         lock = self._lock(os.path.dirname(folder))
         new = f"{folder}~{os.urandom(6).hex()}"
@@ -176,8 +207,8 @@ class _Repositories:
             for module in modules:
                 self._check()
                 self._check_out(module.objects, module.commit, _find_place(new, module.path), index)
-            if op.keep_git_dir:
-                self._keep(op, objects, commit, f"{new}/.git")
+            if op.keep_git_dir or history:
+                self._keep(op, objects, commit, f"{new}/.git", history=history)
             os.rename(new, folder)
         except BaseException:
             remove_tree(new)
@@ -204,13 +235,20 @@ class _Repositories:
             if os.path.exists(index):
                 os.unlink(index)
 
-    def _keep(self, op: Git, objects: str, commit: str, own: str) -> None:
-        """Make the .git of a checkout."""
+    def _keep(self, op: Git, objects: str, commit: str, own: str, *, history: bool) -> None:
+        """Make the .git of a checkout; with ``history``, that of the commit, and the tags in it."""
         git = self._git
         git.run("init", "--quiet", "--bare", "--template=", own)
         git.run("--git-dir", own, "config", "core.bare", "false")
         git.run("--git-dir", own, "config", "remote.origin.url", show_url(op.url))
-        git.run("--git-dir", own, "fetch", "--quiet", "--depth=1", "--", objects, commit, protocols="file")
+        depth = () if history else ("--depth=1",)
+        git.run("--git-dir", own, "fetch", "--quiet", "--no-tags", *depth, "--", objects, commit, protocols="file")
+        if history:
+            wanted = (f"--merged={commit}", "--format=%(refname:lstrip=2)", "refs/fetched/tags")
+            tags = git.run("--git-dir", objects, "for-each-ref", *wanted).split()
+            for start in range(0, len(tags), _AT_ONCE):
+                refs = [f"refs/fetched/{tag}:refs/{tag}" for tag in tags[start : start + _AT_ONCE]]
+                git.run("--git-dir", own, "fetch", "--quiet", "--no-tags", "--", objects, *refs, protocols="file")
         git.run("--git-dir", own, "update-ref", "--no-deref", "HEAD", commit)
         git.run("--git-dir", own, "read-tree", commit)  # an index without times of files
         os.unlink(f"{own}/FETCH_HEAD")  # it names a folder of this machine

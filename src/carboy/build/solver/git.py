@@ -36,17 +36,19 @@ _CHUNK_BYTES = 65_536
 class GitProgram:
     """git with a small environment of its own. Raises ``CarboyError`` where the machine has none."""
 
-    def __init__(self, options: BuildOptions) -> None:
+    def __init__(self, options: BuildOptions, *, protocols: str = "") -> None:
         program = shutil.which("git")
         if program is None:
-            raise CarboyError("git is not on this machine", hint="install git, or ADD an archive of the repository")
+            raise CarboyError("git is not on this machine", hint="install git, or name an archive of the repository")
         self._program = program
+        self._protocols = protocols or PROTOCOLS
         environ = options.environ
         self._env = {
             **proc.DEFAULT_ENV,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",  # it would ask on the terminal, whatever git does
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_LFS_SKIP_SMUDGE": "1",
         }
@@ -60,7 +62,7 @@ class GitProgram:
 
     def ask(self, *arguments: str) -> bool:
         """Return whether a command succeeds."""
-        status, _ = self._read(arguments, self._environ(PROTOCOLS))
+        status, _ = self._read(arguments, self._environ(self._protocols))
         return status == 0
 
     def run(self, *arguments: str, protocols: str = "", index: str = "") -> str:
@@ -68,7 +70,7 @@ class GitProgram:
 
         ``protocols`` are allowed in place of those of the network; ``index`` is a file for the state of the checkout.
         """
-        env = self._environ(protocols or PROTOCOLS) | ({"GIT_INDEX_FILE": index} if index else {})
+        env = self._environ(protocols or self._protocols) | ({"GIT_INDEX_FILE": index} if index else {})
         status, output = self._read(arguments, env)
         if status:
             command = next(word for word in arguments if not word.startswith(("-", "/")))

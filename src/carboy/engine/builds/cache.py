@@ -266,7 +266,7 @@ def _list_folders(engine: Engine) -> list[CachePiece]:
     for name in _names(f"{home.cache}/contexts"):
         found.append(_folder(f"{home.cache}/contexts/{name}", LOCAL, "digests of a context's files", held=False))
     for name in _names(home.cache):
-        if name in {"archives", "packages"} or name.startswith("uv-"):
+        if name in {"archives", "packages", "sources", "wheels"} or name.startswith("uv-"):
             meaning = "packages of distributions" if name == "archives" else "packages of Python"
             found.append(_folder(f"{home.cache}/{name}", DOWNLOADS, meaning, held=held))
     return [piece for piece in found if piece is not None]

@@ -15,6 +15,7 @@ from carboy.environments.lockfile import (
     compare_versions,
     explain_drift,
     keep_conda_versions,
+    keep_tools,
     keep_versions,
     list_pins,
     parse_lockfile,
@@ -123,7 +124,8 @@ def _constrain(plan: Plan, old: LockFile, *, upgrade: Sequence[str]) -> Plan:
     for step in plan.steps:
         match step:
             case EnvironmentStep():
-                steps.append(replace(step, constraints=step.constraints + keep_versions(old, upgrade=upgrade)))
+                constraints = step.constraints + keep_versions(old, upgrade=upgrade)
+                steps.append(replace(step, constraints=constraints, tools=keep_tools(old, upgrade=upgrade)))
             case CondaStep():
                 steps.append(replace(step, constraints=keep_conda_versions(old, upgrade=upgrade)))
             case _:

@@ -11,7 +11,7 @@ from carboy.bootstrap.snapshot import find_snapshot
 from carboy.build.plan import CondaStep, EnvironmentStep, RStep
 from carboy.environments.conda.wants import parse_line
 from carboy.environments.detect.requirements import strip_hashes
-from carboy.environments.lockfile import ARCHIVE_LABEL, CONDA_LABEL, LOCK_LABEL, R_LABEL
+from carboy.environments.lockfile import ARCHIVE_LABEL, BUILT_LABEL, CONDA_LABEL, LOCK_LABEL, R_LABEL, parse_tools
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ _SOURCE = re.compile(r"[A-Za-z][A-Za-z0-9.]* [0-9]+(?:[.-][0-9]+)* sha256:[0-9a-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """An image's labels, "" for one that it has not: its archive's state as JSON, Python's packages in pip's form with their
-    hashes, those of R and of conda as lines of a ``carboy.lock``.
+    hashes, those of R and of conda as lines of a ``carboy.lock``, and what was built with what.
     """
 
     archive: str = ""
     lock: str = ""
     r: str = ""
     conda: str = ""
+    built: str = ""
 
     def find_snapshot(self) -> Snapshot | None:
         """Return the recorded state of the archive, None where none is."""
@@ -48,6 +49,7 @@ def parse_labels(labels: Mapping[str, str]) -> Recorded:
         lock=labels.get(LOCK_LABEL, ""),
         r=labels.get(R_LABEL, ""),
         conda=labels.get(CONDA_LABEL, ""),
+        built=labels.get(BUILT_LABEL, ""),
     )
 
 
@@ -70,7 +72,9 @@ def _hold(step: Step, recorded: Recorded) -> Step:
         case EnvironmentStep() if recorded.lock and not step.allowed:
             # Packages of the folder itself have no version to be held to.
             lines = "".join(f"{line}\n" for line in recorded.lock.splitlines() if " @ " not in line)
-            return replace(step, constraints=step.constraints + strip_hashes(lines), allowed=recorded.lock)
+            constraints = step.constraints + strip_hashes(lines)
+            tools = step.tools or parse_tools(recorded.built)
+            return replace(step, constraints=constraints, allowed=recorded.lock, tools=tools)
         case RStep() if not step.hashes:
             return replace(step, hashes=_list_sources(recorded.r))
         case CondaStep() if not step.packages and _is_of(recorded.conda, step.channels):

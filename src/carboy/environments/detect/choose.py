@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from carboy.environments.detect.locks import LOCKS, WHOLE, find_python, parse_lock
 from carboy.environments.detect.pyproject import Declared, parse_pyproject, parse_script, parse_setup_cfg
+from carboy.environments.detect.repositories import find_lines
 from carboy.environments.detect.requirements import parse_requirements, strip_hashes
 from carboy.environments.detect.scripts import find_packages, read_notebook
 from carboy.environments.detect.sources import name_source
@@ -117,6 +118,7 @@ def _read_lock(name: str, text: str, project: Declared | None) -> Wants:
 def _from_declared(name: str, source: str, declared: Declared | None) -> Wants | None:
     if declared is None:
         return None
+    find_lines(_join(declared.requirements), where=name)  # what cannot be had is told with the file that names it
     return Wants(requirements=_join(declared.requirements), file=name, source=source, python=declared.python)
 
 

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carboy.environments.detect.pyproject import parse_toml
-from carboy.environments.detect.sources import name_source, refuse_repository
+from carboy.environments.detect.repositories import RepositoryLine, from_lock
+from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
+_FOREIGN = ("hg", "svn", "bzr")
 # Those that are installed as a whole, with their markers; the others stand beside a project that says what it asks for.
 WHOLE = ("pylock.toml", "Pipfile.lock")
 
@@ -47,14 +49,24 @@ def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str
     return f"{name}=={version}{mark}{''.join(f' --hash={item}' for item in marks)}"
 
 
-def _local(name: Any, source: Any, marker: str, lock: str) -> str | None:
-    """Return the line of a package that lies in the folder, None for one of an index.
+def _elsewhere(name: Any, source: Any, marker: str, lock: str) -> str | None:
+    """Return the line of a package that lies in the folder or in a repository of code, None for one of an index.
 
-    ``source`` is what the lock says of its place. Raises ``CarboyError`` for a repository of code.
+    ``source`` is what the lock says of its place. Raises ``CarboyError`` for a repository that is not git's, or has no commit.
     """
     table = source if isinstance(source, dict) else {}
-    if table.get("type") in {"git", "hg", "svn"} or "git" in table or "vcs" in table:
-        raise refuse_repository(lock, f"{name}: {table.get('git') or table.get('url') or table.get('vcs')}")
+    table = table["vcs"] if isinstance(table.get("vcs"), dict) else table
+    kind = next((kind for kind in _FOREIGN if table.get("type") == kind or kind in table), "")
+    if kind:
+        raise CarboyError(
+            f"{lock} has a package of a repository of {kind}, and only git is known",
+            details=f"{name}: {table.get('url') or table.get(kind) or ''}",
+            hint="put a checkout into the folder, as ./libs/NAME, or name a released version",
+        )
+    if table.get("type") == "git" or "git" in table:
+        repository = from_lock(table, where=lock, name=str(name))
+        mark = f"; {marker}" if marker else ""
+        return str(RepositoryLine(repository=repository, name=str(name), marker=mark))
     path = next((table[key] for key in ("directory", "editable", "path") if isinstance(table.get(key), str)), None)
     if path is None and table.get("type") in {"directory", "file"}:
         path = str(table.get("url", ""))
@@ -81,7 +93,7 @@ def _uv(text: str) -> list[str]:
         if "virtual" in source or "." in {source.get("editable"), source.get("directory")}:
             continue  # the project itself, or a member that is no package
         marker = _any(item.get("resolution-markers", []))
-        if (local := _local(item.get("name"), source, marker, "uv.lock")) is not None:
+        if (local := _elsewhere(item.get("name"), source, marker, "uv.lock")) is not None:
             lines.append(local)
             continue
         files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
@@ -95,7 +107,7 @@ def _pylock(text: str) -> list[str]:
         if item.get("directory", {}).get("path") == ".":
             continue
         place = item.get("directory") or {key: item[key] for key in ("vcs",) if key in item} or item.get("archive")
-        if (local := _local(item.get("name"), place, str(item.get("marker", "")), "pylock.toml")) is not None:
+        if (local := _elsewhere(item.get("name"), place, str(item.get("marker", "")), "pylock.toml")) is not None:
             lines.append(local)
             continue
         files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
@@ -113,7 +125,7 @@ def _poetry(text: str) -> list[str]:
         files = item.get("files") or old.get(item.get("name"), [])
         marks = item.get("markers", "")
         marker = _any(marks.values()) if isinstance(marks, dict) else str(marks)
-        if (local := _local(item.get("name"), item.get("source"), marker, "poetry.lock")) is not None:
+        if (local := _elsewhere(item.get("name"), item.get("source"), marker, "poetry.lock")) is not None:
             lines.append(local)
             continue
         hashes = (f.get("hash") for f in files)
@@ -131,7 +143,7 @@ def _pdm(text: str) -> list[str]:
             continue
         files = item.get("files") or old.get(f"{name} {version}", [])
         marker = str(item.get("marker", ""))
-        if (local := _local(name, item, marker, "pdm.lock")) is not None:
+        if (local := _elsewhere(name, item, marker, "pdm.lock")) is not None:
             lines[name, version] = local
             continue
         # An entry with extras repeats the package itself.
@@ -151,7 +163,7 @@ def _pipfile(text: str) -> list[str]:
         version = str(item.get("version", ""))
         if item.get("path") == ".":
             continue
-        if (local := _local(name, item, str(item.get("markers", "")), "Pipfile.lock")) is not None:
+        if (local := _elsewhere(name, item, str(item.get("markers", "")), "Pipfile.lock")) is not None:
             lines.append(local)
             continue
         if not version.startswith("=="):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carboy.environments.detect.sources import name_source, refuse_repository
+from carboy.environments.detect.repositories import RepositoryLine, from_table
+from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
 _SCRIPT = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -66,14 +67,16 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
 
 
 def _from_place(line: str, places: Mapping[str, Any]) -> str:
-    """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package, where that is in the folder."""
+    """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package: in the folder, or a repository."""
     match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?[^;]*(;.*)?$", line)
     name = _normalise(match.group(1)) if match is not None else ""
     place = _table({_normalise(key): item for key, item in places.items()}.get(name))
     if match is None or not place:
         return line
     if "git" in place:
-        raise refuse_repository("pyproject.toml", f"{name}: {place['git']}")
+        repository = from_table(place, where="pyproject.toml", name=name)
+        extras, marker = match.group(2) or "", match.group(3) or ""
+        return str(RepositoryLine(repository=repository, name=match.group(1), extras=extras, marker=marker))
     if "path" not in place:
         return line  # an index, or a member of the workspace, whose place the lock knows
     address = name_source(str(place["path"]), "pyproject.toml")
@@ -122,14 +125,15 @@ def _from_poetry(name: str, item: Any) -> Iterator[str]:
         table = one if isinstance(one, dict) else {"version": one}
         if table.get("optional"):
             continue
-        if "git" in table:
-            raise refuse_repository("pyproject.toml", f"{name}: {table['git']}")
         extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
         marks = [str(table["markers"])] if table.get("markers") else []
         if table.get("python"):
             marks += [_python_marker(clause) for clause in _from_constraint(str(table["python"]))]
         mark = f" ; {' and '.join(f'({m})' for m in marks)}" if marks else ""
-        if "path" in table:
+        if "git" in table:
+            repository = from_table(table, where="pyproject.toml", name=name)
+            yield str(RepositoryLine(repository=repository, name=name, extras=extras, marker=mark.strip()))
+        elif "path" in table:
             yield f"{name}{extras} @ {name_source(str(table['path']), 'pyproject.toml')}{mark}"
         elif "url" in table:
             yield f"{name}{extras} @ {table['url']}{mark}"

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from carboy.environments.detect.sources import name_source, refuse_repository
+from carboy.environments.detect.repositories import is_repository, parse_line
+from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
 MAX_DEPTH = 10
@@ -87,14 +88,18 @@ def _parse_local(line: str, name: str) -> str | None:
     """Return a line that asks for what lies in the folder with the address that this has in the sandbox, None for others.
 
     Paths are seen from the folder's top, as pip sees them, whatever file names them. Raises ``CarboyError`` for what lies
-    elsewhere, and for repositories of code.
+    elsewhere, and for repositories that are not git's.
     """
     editable = _EDITABLE.match(line)
     bare = re.sub(r"^(?:-e|--editable)[\s=]*", "", line)
-    if re.search(r"(?:^|@\s*)(?:git|hg|svn|bzr)\+", bare) or (
-        editable and "://" in bare and not bare.startswith("file:")
-    ):
-        raise refuse_repository(name, line)
+    if is_repository(bare):
+        return str(parse_line(bare, name))
+    if editable and "://" in bare and not bare.startswith("file:"):
+        raise CarboyError(
+            f"{name} asks for a package at an address, to be edited",
+            details=line,
+            hint="write NAME @ ADDRESS, without -e",
+        )
     named = re.match(r"([A-Za-z0-9][\w.-]*\s*(?:\[[\w,\s.-]*\])?)\s*@\s*(?=\.{0,2}/|file:)", bare)
     place = bare[named.end() :] if named is not None else bare
     if not editable and named is None and not _LOCAL.match(bare):

@@ -47,13 +47,3 @@ def find_sources(text: str) -> tuple[tuple[str, str], ...]:
 def show_sources(line: str) -> str:
     """Return a requirement as people write it: ``./libs/own`` for the address of that in the sandbox."""
     return _ADDRESS.sub(lambda found: f"./{_unquote(found.group(1)).removesuffix(_FOLDER).removeprefix('.')}", line)
-
-
-def refuse_repository(where: str, what: str) -> CarboyError:
-    """Return the error of a package that is to come from a repository of code."""
-    return CarboyError(
-        f"{where} asks for a package of a repository, which has no hash",
-        details=what,
-        hint="name the address of an archive of that commit (https://.../COMMIT.tar.gz), or put a checkout into the folder, "
-        "as ./libs/NAME",
-    )

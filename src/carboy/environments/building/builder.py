@@ -1,0 +1,249 @@
+"""A source to a wheel, in two steps: what it is built with becomes layers, and the build runs on those, without a network.
+
+::
+
+    cache/wheels/<sha256>       wheels that were built; the store's cache says of what, with what, and for which Python
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from carboy.base.fs import open_durable, translate_os_errors
+from carboy.environments.addresses import NO_STAND_INS, is_file_name
+from carboy.environments.detect.requirements import strip_hashes
+from carboy.environments.install import SourceArchive, installer_version, read_step
+from carboy.environments.lock import normalise
+from carboy.environments.trees import open_trees, read_left
+from carboy.errors import CarboyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from carboy.base.home import Home
+    from carboy.environments.groups import MadeLayer
+    from carboy.environments.install import EnvironmentRequest, PackageAssembler
+    from carboy.store.store import Store
+
+FORMAT = 1
+ROOT = "/opt/build"
+PLACE = "wheels"
+MAX_WHEEL_BYTES = 2**31
+_MAX_TEXT_BYTES = 2**20
+_MAX_ROUNDS = 4
+_WORK = "/run/carboy/work"
+_BUILD = f"""set -eu
+umask 022
+cd {_WORK}
+exec {ROOT}/bin/python -I build_step.py sources/source.tar "$1"
+"""
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSystem:
+    """What ``pyproject.toml`` says of how a package is built, or what stands for that (PEP 517, 518)."""
+
+    requires: tuple[str, ...] = ("setuptools >= 40.8.0",)
+    backend: str = "setuptools.build_meta:__legacy__"
+    backend_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A source: the ``file`` is a tar whose one folder ``source`` holds the package at ``folder``; ``sha256`` stands for it.
+
+    ``what`` is the source for people; ``tools`` are lines of a lock, what it was built with before and is to be again.
+    """
+
+    what: str
+    file: str
+    sha256: str
+    system: BuildSystem
+    folder: str = ""
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """A wheel that was built: its ``file`` name, where it is, its hash, the package in it with what that requires, and the
+    lines of what it was built with.
+    """
+
+    file: str
+    path: str
+    sha256: str
+    name: str
+    version: str
+    requires: tuple[str, ...]
+    tools: tuple[str, ...]
+
+
+def parse_build_system(text: str, what: str) -> BuildSystem:
+    """Return what a ``pyproject.toml`` says. Raises ``CarboyError``."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text).get("build-system", {})
+        default = BuildSystem()
+        return BuildSystem(
+            requires=tuple(map(str, table.get("requires", default.requires))),
+            backend=str(table.get("build-backend", default.backend)),
+            backend_path=tuple(map(str, table.get("backend-path", ()))),
+        )
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
+        raise CarboyError(
+            f"the pyproject.toml of {what} cannot be read", details=str(error), hint="name another version of it"
+        ) from error
+
+
+class WheelBuilder:
+    """Builds on the base of a request, with what its indexes have."""
+
+    def __init__(self, assembler: PackageAssembler, request: EnvironmentRequest, *, store: Store, home: Home) -> None:
+        self._assembler = assembler
+        self._request = replace(request, chosen=None, sources=(), stand_ins=NO_STAND_INS, has_packages=False, root=ROOT)
+        self._store = store
+        self._cache = f"{home.cache}/{PLACE}"
+
+    def build(self, source: Source, *, log: Callable[[str], None], fresh: bool = False) -> Wheel:
+        """Return the wheel of a source, built unless it was before with the same tools; ``fresh`` chooses those anew.
+
+        Raises ``CarboyError`` with the last lines of what fails.
+        """
+        asked = f"needs:{_digest([source.sha256, source.folder, asdict(source.system), self._request.interpreter])}"
+        entry = self._store.cache.get(asked)
+        needs: tuple[str, ...] = tuple(entry.value["needs"]) if entry is not None else ()
+        for _ in range(_MAX_ROUNDS):
+            layers, tools = self._make_tools(source, needs, log=log, fresh=fresh)
+            key = self._key(source, tools)
+            if (known := self._find(key)) is not None:
+                return known
+            built = self._run(source, layers, needs, log)
+            if isinstance(built, tuple):
+                needs = tuple(sorted({*needs, *built}))
+                self._store.cache.put(asked, "needs", {"needs": needs}, [])
+                continue
+            wheel = replace(built, tools=tools)
+            self._store.cache.put(key, "wheel", {**asdict(wheel), "path": ""}, [])
+            return wheel
+        raise CarboyError(f"{source.what} asks again and again for what it is built with", details="\n".join(needs))
+
+    def _key(self, source: Source, tools: Sequence[str]) -> str:
+        request = self._request
+        where = [request.interpreter, installer_version(), request.epoch_s, [str(digest) for digest in request.base]]
+        return f"wheel:{_digest([FORMAT, source.sha256, source.folder, asdict(source.system), list(tools), where])}"
+
+    def _make_tools(
+        self, source: Source, needs: Sequence[str], *, log: Callable[[str], None], fresh: bool
+    ) -> tuple[tuple[MadeLayer, ...], tuple[str, ...]]:
+        """Return the layers and the lock of what a source is built with."""
+        lines = [*(line for line in self._request.requirements.splitlines() if line.startswith("-"))]
+        lines += [*source.system.requires, *needs]
+        locked = "".join(f"{line}\n" for line in source.tools)
+        request = replace(
+            self._request,
+            requirements="".join(f"{line}\n" for line in lines),
+            constraints=strip_hashes(locked),
+            allowed=locked,
+        )
+        key = [FORMAT, request.requirements, locked, request.interpreter, [str(digest) for digest in request.base]]
+        request = replace(request, key=_digest(key))
+        try:
+            if fresh and not locked:
+                self._assembler.resolve(request, log=log, fresh=True)
+            made = self._assembler.assemble(request, log=log)
+        except CarboyError as error:
+            hint = "`carboy lock` chooses anew what it is built with" if locked else error.hint
+            raise CarboyError(
+                f"what {source.what} is built with cannot be had: {error.brief}", details=error.details, hint=hint
+            ) from error
+        return made.layers, tuple(made.lock.splitlines())
+
+    def _find(self, key: str) -> Wheel | None:
+        entry = self._store.cache.get(key)
+        if entry is None:
+            return None
+        value = {name: tuple(item) if isinstance(item, list) else item for name, item in entry.value.items()}
+        value["path"] = f"{self._cache}/{value['sha256']}"
+        return Wheel(**value) if os.path.exists(value["path"]) else None  # clean-up may have taken it
+
+    def _run(
+        self, source: Source, layers: Sequence[MadeLayer], needs: Sequence[str], log: Callable[[str], None]
+    ) -> Wheel | tuple[str, ...]:
+        """Return the wheel, or what its backend asks for beside what it has."""
+        system = source.system
+        words = {"build-backend": system.backend, "backend-path": system.backend_path, "known": needs}
+        files = {"build_step.py": read_step("building/build_step.py"), "system.json": json.dumps(words)}
+        request = replace(
+            self._request,
+            base=(*self._request.base, *(item.layer.diff_id for item in layers)),
+            sources=(SourceArchive(place="source.tar", file=source.file, sha256=source.sha256),),
+        )
+        log(f"building {source.what}")
+        with self._assembler.open_step(request, _BUILD, (source.folder or ".",), files, log, closed=True) as (work, _):
+            with open_trees(work, "out") as out:
+                names = os.listdir(out)
+            if "needs.json" in names:
+                text = read_left(f"{work}/out", "needs.json", limit=_MAX_TEXT_BYTES)
+                return tuple(_parse_needs(text, source.what))
+            wheels = [name for name in names if name.endswith(".whl") and is_file_name(name)]
+            if len(wheels) != 1 or "METADATA" not in names:
+                raise CarboyError(f"{source.what} was built, and left no wheel", hint="name another version of it")
+            metadata = read_left(f"{work}/out", "METADATA", limit=_MAX_TEXT_BYTES)
+            return self._keep(work, wheels[0], metadata)
+
+    def _keep(self, work: str, file: str, metadata: str) -> Wheel:
+        """Take the wheel of a step into the cache."""
+        os.makedirs(self._cache, mode=0o700, exist_ok=True)
+        os.utime(self._cache)  # for clean-up, which begins with what was not used for long
+        with translate_os_errors("keep a wheel"), open_trees(work, "out") as out:
+            with open(os.open(file, _FILE, dir_fd=out), "rb") as stream:
+                data = stream.read(MAX_WHEEL_BYTES + 1)
+            if len(data) > MAX_WHEEL_BYTES:
+                raise CarboyError(f"{file} is larger than {MAX_WHEEL_BYTES} bytes", hint="name another version of it")
+            sha256 = hashlib.sha256(data).hexdigest()
+            path = f"{self._cache}/{sha256}"
+            if not os.path.exists(path):
+                with open_durable(path) as target:
+                    target.write(data)
+        fields = _read_fields(metadata)
+        return Wheel(
+            file=file,
+            path=path,
+            sha256=sha256,
+            name=normalise(fields.get("name", [""])[0]),
+            version=fields.get("version", [""])[0],
+            requires=tuple(fields.get("requires-dist", [])),
+            tools=(),
+        )
+
+
+def _parse_needs(text: str, what: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(
+        isinstance(item, str) and re.match(r"[A-Za-z0-9]", item) for item in found
+    ):
+        raise CarboyError(f"the backend of {what} asks for what is no package", hint="name another version of it")
+    return [" ".join(item.split()) for item in found]
+
+
+def _read_fields(metadata: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in metadata.replace("\r\n", "\n").split("\n\n", 1)[0].splitlines():
+        key, colon, value = line.partition(":")
+        if colon and not key[:1].isspace():
+            found.setdefault(key.lower(), []).append(value.strip())
+    return found
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
