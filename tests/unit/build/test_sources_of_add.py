@@ -382,3 +382,35 @@ def test_a_kept_git_folder_tells_nothing_of_this_machine(tmp_path: Path, reposit
         files.append({str(path).partition("/.git/")[2]: data for path, data in found.items()})
         assert folder.time_s == int(git(repository, "show", "-s", "--format=%ct", "HEAD"))
     assert files[0] == files[1]
+
+
+@needs_git
+@pytest.mark.slow
+def test_a_history_has_what_leads_to_the_commit_and_nothing_of_the_clone(store: Store, repository: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    git(repository, "checkout", "--quiet", "-b", "side")
+    (repository / "aside").touch()
+    commit(repository)
+    git(repository, "tag", "beside")
+    git(repository, "checkout", "--quiet", "main")
+    (repository / "new").touch()
+    last = commit(repository)
+    url = f"file://{repository}"
+    look(store, Git(url=url, ref="main"))  # a shallow one, of which the rest is asked for then
+
+    def fetch(ref: str) -> Path:
+        found = fetch_checkout(
+            Git(url=url, ref=ref), store, BuildOptions(), say=lambda _: None, check=lambda: None, history=True
+        )
+        assert found.commit == git(repository, "rev-parse", ref)
+        return Path(found.folder)
+
+    folder = fetch("main")
+    assert git(folder, "describe", "--tags", "--long", "--dirty") == f"v1-1-g{last[:7]}"
+    assert git(folder, "for-each-ref", "--format=%(refname) %(objectname)") == f"refs/tags/v1 {first}"
+    assert {path.name for path in (folder / ".git").iterdir()} <= {
+        "HEAD", "config", "description", "index", "objects", "refs", "shallow",
+    }  # fmt: skip
+    assert str(store.home.path) not in (folder / ".git" / "config").read_text()
+    # The beginning of a commit's name will do.
+    assert fetch(last[:9]) == folder

@@ -130,9 +130,10 @@ def test_requirements_with_what_they_include() -> None:
         ("-e ../library", "outside of the folder"),
         ("file:///opt/own", "outside of the folder"),
         ("own @ file:///opt/own.whl", "outside of the folder"),
-        ("git+https://x.example/own", "a package of a repository"),
-        ("own @ git+https://x.example/own@abc", "a package of a repository"),
-        ("-e git+ssh://git@x.example/own#egg=own", "a package of a repository"),
+        ("own @ hg+https://x.example/own", "a package of a repository .*: hg is not git"),
+        ("-e svn+ssh://x.example/own#egg=own", "a package of a repository .*: svn is not git"),
+        ("own @ git+ext::sh%20-c%20x", "a package of a repository"),
+        ("-e https://x.example/own.zip", "to be edited"),
         ("--no-such-option", "an option that is not known"),
     ],
 )
@@ -198,20 +199,37 @@ def test_packages_of_the_folder_in_a_lock_of_pipenv() -> None:
     assert parse_lock("Pipfile.lock", text) == f"a @ file://{PLACE}/libs/a.folder.tar.gz\n"
 
 
+COMMIT = "c0ffee00" * 5
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("uv.lock", '[[package]]\nname = "a"\nversion = "1"\nsource = { git = "https://x.example/a?rev=1#abc" }\n'),
-        ("pylock.toml", '[[packages]]\nname = "a"\n[packages.vcs]\ntype = "git"\nurl = "https://x.example/a"\n'),
-        ("poetry.lock", '[[package]]\nname = "a"\nversion = "1"\n[package.source]\ntype = "git"\nurl = "u"\n'),
-        ("pdm.lock", '[[package]]\nname = "a"\nversion = "1"\ngit = "https://x.example/a"\n'),
-        ("Pipfile.lock", '{"default": {"a": {"git": "https://x.example/a", "ref": "abc"}}}'),
+        ("uv.lock", '[[package]]\nname = "a"\nversion = "1"\n'
+                    f'source = {{ git = "URL?subdirectory=x%2Fy#{COMMIT}" }}\n'),
+        ("pylock.toml", f'[[packages]]\nname = "a"\n[packages.vcs]\ntype = "git"\nurl = "URL"\ncommit-id = "{COMMIT}"\n'
+                        'requested-revision = "main"\nsubdirectory = "x/y"\n'),
+        ("poetry.lock", '[[package]]\nname = "a"\nversion = "1"\n[package.source]\ntype = "git"\nurl = "URL"\n'
+                        f'resolved_reference = "{COMMIT}"\nsubdirectory = "x/y"\n'),
+        ("pdm.lock", f'[[package]]\nname = "a"\nversion = "1"\ngit = "URL"\n'
+                     f'revision = "{COMMIT}"\nsubdirectory = "x/y"\n'),
+        ("Pipfile.lock", f'{{"default": {{"a": {{"git": "URL", "ref": "{COMMIT}", "subdirectory": "x/y"}}}}}}'),
     ],
-)
-def test_repositories_in_locks_are_refused_with_what_to_do(name: str, text: str) -> None:
-    with pytest.raises(CarboyError, match=f"{name} asks for a package of a repository") as caught:
-        parse_lock(name, text)
-    assert "an archive of that commit" in (caught.value.hint or "")
+)  # fmt: skip
+def test_repositories_in_locks_are_read_with_their_commit(name: str, text: str) -> None:
+    url = "https://x.example/a.git"
+    found = parse_lock(name, text.replace("URL", url))
+    assert found == f"a @ git+{url}@{COMMIT}#subdirectory=x/y\n"
+    with pytest.raises(CarboyError, match=f"{name} has no commit of a"):
+        parse_lock(name, text.replace("URL", url).replace(COMMIT, "abc"))
+    with pytest.raises(CarboyError, match="it is no address of a repository"):
+        parse_lock(name, text.replace("URL", "ext::sh -c x"))
+
+
+def test_a_lock_with_a_repository_of_another_kind_is_refused() -> None:
+    text = '[[packages]]\nname = "a"\n[packages.vcs]\ntype = "hg"\nurl = "https://x.example/a"\ncommit-id = "1"\n'
+    with pytest.raises(CarboyError, match="a repository of hg, and only git is known"):
+        parse_lock("pylock.toml", text)
 
 
 def test_places_of_uv_and_poetry_without_a_lock() -> None:
@@ -222,8 +240,11 @@ def test_places_of_uv_and_poetry_without_a_lock() -> None:
     declared = parse_pyproject('[tool.poetry.dependencies]\na = {path = "libs/a", develop = true}')
     assert declared is not None
     assert declared.requirements == (f"a @ file://{PLACE}/libs/a.folder.tar.gz",)
-    with pytest.raises(CarboyError, match="a package of a repository"):
-        parse_pyproject('[project]\ndependencies = ["b"]\n[tool.uv.sources]\nb = { git = "https://x.example/b" }\n')
+    declared = parse_pyproject(
+        '[project]\ndependencies = ["b[x]>=1 ; m"]\n[tool.uv.sources]\nb = { git = "https://x.example/b", tag = "v1" }\n'
+    )
+    assert declared is not None
+    assert declared.requirements == ("b[x] @ git+https://x.example/b@v1 ; m",)
 
 
 def test_what_only_code_knows_is_asked_of_the_folder_itself() -> None:
@@ -300,8 +321,11 @@ def test_tables_of_poetry() -> None:
         "d @ https://x.example/d.whl",
         "e",
     )
-    with pytest.raises(CarboyError, match="a package of a repository"):
-        parse_pyproject('[tool.poetry.dependencies]\na = {git = "https://x.example/a"}')
+    declared = parse_pyproject(
+        '[tool.poetry.dependencies]\na = {git = "git@x.example:o/a.git", branch = "b", extras = ["e"]}'
+    )
+    assert declared is not None
+    assert declared.requirements == ("a[e] @ git+ssh://git@x.example/o/a.git@b",)
     with pytest.raises(CarboyError, match="no form that pip knows"):
         parse_pyproject('[tool.poetry.dependencies]\na = "^1 || ^2"')
 

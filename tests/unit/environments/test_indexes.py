@@ -70,3 +70,11 @@ def test_the_callers_certificates_come_before_the_systems() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert redact("from https://ana:secret@a.example/simple and b") == "from https://***@a.example/simple and b"
+
+
+def test_no_index_is_said_in_the_way_that_uv_knows() -> None:
+    for value, there in (("1", False), ("true", False), ("0", True), ("", True)):
+        config = plan_indexes({"PIP_NO_INDEX": value}, [], existing=frozenset())
+        assert config.has_index == there
+        assert not config.env
+    assert not plan_indexes({}, ["[install]\nno-index = yes\n"], existing=frozenset()).has_index

@@ -12,13 +12,17 @@ from carboy.environments.lockfile import (
     LockFile,
     compare_versions,
     explain_drift,
+    keep_tools,
     keep_versions,
     parse_lockfile,
+    parse_tools,
     render_lockfile,
+    render_tools,
 )
 from carboy.errors import CarboyError
 
 A, B = "a" * 64, "b" * 64
+COMMIT = "c0ffee00" * 5
 LOCK = LockFile(
     inputs="sha256:1",
     base="debian:bookworm",
@@ -37,6 +41,17 @@ def test_what_is_written_is_read_again() -> None:
     assert parse_lockfile(text) == LOCK
     assert render_lockfile(parse_lockfile(text)) == text
     assert f'    "numpy==2.1.3 --hash=sha256:{A} --hash=sha256:{B}",' in text.splitlines()
+    tools = (("own", (f"setuptools==80.9.0 --hash=sha256:{A}",)), ("x", ()))
+    built = replace(LOCK, python=(f"own @ git+https://x.example/own@{COMMIT} --hash=sha256:{A}",), tools=tools)
+    assert parse_lockfile(render_lockfile(built)) == built
+    assert parse_tools(render_tools(tools)) == tools[:1]
+    assert keep_tools(built, upgrade=("Own",)) == tools[1:]
+    assert keep_versions(built, upgrade=()) == f"own @ git+https://x.example/own@{COMMIT}\n"
+    assert not keep_versions(built, upgrade=("own",))
+    other = tuple(line.replace(COMMIT, "b" * 40) for line in built.python)
+    assert compare_versions(built.python, other) == [("own", COMMIT[:12], "b" * 12)]
+    with pytest.raises(CarboyError, match="names no package"):
+        parse_lockfile(render_lockfile(replace(built, tools=(("own", ("setuptools",)),))))
     empty = replace(LOCK, python=(), base_packages=())
     assert parse_lockfile(render_lockfile(empty)) == empty
 

@@ -16,7 +16,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
@@ -62,7 +62,7 @@ _REASONS = (
         "git; for git+ssh have an agent, or a key without a passphrase, and the host in known_hosts",
     ),
     (
-        r"couldn't find remote ref|has no commit|unknown revision",
+        r"couldn't find remote ref|has no commit|unknown revision|Unable to find [0-9a-f]{40}|not our ref",
         "has no such branch, tag or commit",
         "correct what is behind the @",
     ),
@@ -187,8 +187,9 @@ class RepositoryPackages:
         if known is not None:
             path = f"{self._store.home.cache}/sources/{known.value['file']}"
             if os.path.exists(path):
-                system = {name: tuple(v) if isinstance(v, list) else v for name, v in known.value["system"].items()}
-                return Tree(commit=commit, sha256=known.value["sha256"], file=path, system=BuildSystem(**system))
+                return Tree(
+                    commit=commit, sha256=known.value["sha256"], file=path, system=_restore(known.value["system"])
+                )
         tree = self._fetch(replace(wanted, ref=commit or wanted.ref))
         cache.put(asked, "ref", {"commit": tree.commit}, [])
         value = {"sha256": tree.sha256, "file": os.path.basename(tree.file), "system": asdict(tree.system)}
@@ -276,6 +277,13 @@ def _point(line: str, built: Mapping[tuple[str, str], tuple[Wheel, Origin]]) -> 
         return f"{line}\n"
     wheel, origin = built[found.repository.identity]
     return f"{wheel.name}{found.extras} @ {origin.address}{f' {found.marker}' if found.marker else ''}\n"
+
+
+def _restore(value: Mapping[str, Any]) -> BuildSystem:
+    """Return what the cache has of a build system."""
+    return BuildSystem(
+        requires=tuple(value["requires"]), backend=value["backend"], backend_path=tuple(value["backend_path"])
+    )
 
 
 def _explain(error: CarboyError, shown: str, ref: str) -> CarboyError:

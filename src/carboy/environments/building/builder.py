@@ -169,9 +169,12 @@ class WheelBuilder:
         entry = self._store.cache.get(key)
         if entry is None:
             return None
-        value = {name: tuple(item) if isinstance(item, list) else item for name, item in entry.value.items()}
-        value["path"] = f"{self._cache}/{value['sha256']}"
-        return Wheel(**value) if os.path.exists(value["path"]) else None  # clean-up may have taken it
+        value = entry.value
+        path = f"{self._cache}/{value['sha256']}"
+        if not os.path.exists(path):
+            return None  # clean-up has taken it
+        lists = {name: tuple(value[name]) for name in ("requires", "tools")}
+        return Wheel(**{**value, **lists, "path": path})
 
     def _run(
         self, source: Source, layers: Sequence[MadeLayer], needs: Sequence[str], log: Callable[[str], None]
