@@ -81,7 +81,9 @@ def test_what_is_said_goes_with_the_image(builder: Builder, place: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "tier_carboy", ["root", *(pytest.param(tier, marks=pytest.mark.long) for tier in ("subuid", "single"))], indirect=True
+    "tier_carboy",
+    ["root", *(pytest.param(tier, marks=pytest.mark.long) for tier in ("subuid", "single"))],
+    indirect=True,
 )
 def test_every_build_says_how_and_of_what(builder: Builder, place: Path) -> None:
     """Without being asked to, beside the image, whose digest stays; the same in another home, and wherever the image goes."""

@@ -118,6 +118,26 @@ def test_what_is_said_of_a_built_image_goes_along(builder: Builder, place: Path,
     carboy("rmi", name, bare)
 
 
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+def test_a_registry_that_takes_no_artifacts_has_the_image_all_the_same(builder: Builder) -> None:
+    registry = Registry(referrers=True)
+    builder.build("FROM small:test\nRUN echo > /made\n", "-t", "said:7")
+    with serve(registry.answer) as server:
+        name = f"{server.host}/a/b:1"
+        builder.carboy("tag", "said:7", name)
+        builder.carboy("push", "-q", name)
+        assert registry.tags("a/b") == ["1"]  # it keeps the list of referrers itself
+        assert len(registry.manifests) == 6  # by tag and digest, and four that refer to it
+        registry.guard = lambda kind, _repository, seen: (
+            (400, {}, b"") if kind == "manifest" and b"artifactType" in seen.body else None
+        )
+        builder.carboy("tag", "said:7", name.replace(":1", ":2"))
+        done = builder.carboy("push", "-q", name.replace(":1", ":2"))
+        assert "note: SBOM, provenance and licences were not sent along" in done.stderr
+        assert registry.tags("a/b") == ["1", "2"]
+        builder.carboy("rmi", "said:7", name, name.replace(":1", ":2"))
+
+
 @pytest.mark.long
 def test_nothing_goes_or_comes_twice(mine: Carboy, plain: Distribution) -> None:
     name = f"{plain.host}/twice/{uuid.uuid4().hex[:8]}:1"

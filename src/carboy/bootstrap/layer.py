@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 # Part of every key: changed whenever the same packages become another layer.
-FORMAT = 1
+FORMAT = 2
 KIND = "bootstrap"
 
 

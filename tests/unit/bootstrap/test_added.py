@@ -15,6 +15,8 @@ from carboy.bootstrap.added.development import find_runtimes
 from carboy.bootstrap.added.installed import extend_status, only_brings_files, parse_interests, parse_status
 from carboy.bootstrap.added.layers import plan_batches, plan_install
 from carboy.bootstrap.archive import ArchiveSettings, read_archive_config
+from carboy.bootstrap.deb import configure
+from carboy.bootstrap.deb.database import Unpacked
 from carboy.bootstrap.deb.resolve import resolve_above
 from carboy.bootstrap.errors import NotFetchedError, ResolveError
 from carboy.bootstrap.layer import Making
@@ -132,6 +134,20 @@ def test_libraries_follow_from_what_is_compiled_with() -> None:
         "libxml2 2.9",
     )
     assert find_runtimes(index, ["libxml2-dev", "unknown-dev"]) == ("libxml2",)
+
+
+def test_keys_and_databases_of_nobodys_are_left_out() -> None:
+    """What scripts make by chance would be another in each build, and the same in all containers of an image."""
+
+    def plan(*names: str) -> str:
+        more = {"version": "1", "architecture": "all", "multi_arch": "", "control": {}, "names": (), "digests": {}}
+        return configure.plan_script([Unpacked(name=name, **more) for name in names])  # type: ignore[arg-type]
+
+    script = plan("dpkg", "ssl-cert", "postgresql-common")
+    assert script.index("create_main_cluster = false") < script.index("dpkg --force-unsafe-io")
+    assert "/etc/ssl/private/ssl-cert-snakeoil.key" in script
+    assert "/etc/ssh/ssh_host_*_key*" in script
+    assert "create_main_cluster" not in plan("dpkg", "ssl-cert")
 
 
 def test_an_archive_is_read_as_it_was(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from carboy.oci.digest import Digest
 
 # Part of every key: changed whenever the same packages become another layer.
-FORMAT = 1
+FORMAT = 2
 # Files that are made here, and not a package's, are of the first day that a zip file knows: they depend on nothing.
 _TIME_S = 315_532_800
 _ARCHIVES = "run/carboy/archives"

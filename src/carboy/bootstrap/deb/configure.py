@@ -37,11 +37,21 @@ preinst() {
 }
 """
 
+# A database of nobody's would have an identity of its own in each image, and the same in all of its containers: whoever runs
+# the server makes one (pg_createcluster(1), createcluster.conf).
+_DATABASES = "postgresql-common"
+_NO_CLUSTER = """\
+mkdir -p /etc/postgresql-common
+printf 'create_main_cluster = false\\n' > /etc/postgresql-common/createcluster.conf
+export UCF_FORCE_CONFFOLD=1
+"""
+
 _CONFIGURE = """\
 dpkg --force-unsafe-io --force-confold --configure --pending
 """
 
-# What differs from machine to machine or from run to run, and what only costs space. Directories stay.
+# What differs from machine to machine or from run to run (keys of a server, too: all who have the image would have them), and
+# what only costs space. Directories stay.
 CLEAN = """\
 rm -f /usr/sbin/policy-rc.d
 rm -f /etc/hostname /etc/resolv.conf /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid- \\
@@ -51,7 +61,9 @@ chmod 444 /etc/machine-id
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/cache/ldconfig/aux-cache \\
   /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/dpkg/lock* /var/lib/dpkg/triggers/Lock \\
   /var/lib/systemd/random-seed /var/lib/dbus/machine-id /var/backups/* /var/cache/man/* /var/cache/fontconfig/* \\
-  /tmp/* /tmp/.[!.]* /var/tmp/* /root/.cache /etc/ssh/ssh_host_*_key*
+  /tmp/* /tmp/.[!.]* /var/tmp/* /root/.cache /etc/ssh/ssh_host_*_key* \
+  /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem
+if [ -d /etc/ssl/certs ]; then find /etc/ssl/certs -lname ssl-cert-snakeoil.pem -delete; fi
 find /var/log /run -xdev ! -type d -delete
 """
 
@@ -71,6 +83,8 @@ def plan_script(packages: Sequence[Unpacked]) -> str:
     for package in order_scripts(packages):
         if "preinst" in package.control:
             lines.append(f"preinst {shlex.join((package.name, package.architecture, package.stem))}\n")
+    if any(package.name == _DATABASES for package in packages):
+        lines.append(_NO_CLUSTER)
     return "".join([*lines, _CONFIGURE, CLEAN])
 
 
