@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from carboy.base.web import read_web_settings
 from carboy.build.data import LABEL as DATA_LABEL
 from carboy.build.files import commit_files, fingerprint
+from carboy.build.folder.binder import PostBuildStep
 from carboy.build.plan import (
     BaseStep,
     CondaStep,
@@ -118,7 +119,16 @@ def check_covered(plan: Plan) -> None:
     """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
     for step in plan.steps:
         if not isinstance(
-            step, (BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep, DataStep, FilesStep, ConfigStep)
+            step,
+            BaseStep
+            | CondaStep
+            | EnvironmentStep
+            | RStep
+            | ToolsStep
+            | DataStep
+            | FilesStep
+            | PostBuildStep
+            | ConfigStep,
         ):
             raise CarboyError(
                 f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
@@ -185,6 +195,8 @@ class Execution:
                     cached = self._data(step)
                 case FilesStep():
                     cached = self._files(step)
+                case PostBuildStep():
+                    cached = self._post_build(step)
                 case ConfigStep():
                     cached = self._config(step)
             seconds = time.monotonic() - started_s
@@ -539,6 +551,20 @@ class Execution:
             )
 
         taken = take_layer(self._context.store, f"layer:{self._key}", make)
+        self._layers.append(BuiltLayer(layer=taken.layer, created_by=f"carboy: {step.what}"))
+        return taken.cached
+
+    def _post_build(self, step: PostBuildStep) -> bool:
+        from carboy.build.folder.scripts import ScriptRunner
+
+        base, context = self._ground, self._context
+        runner = ScriptRunner(
+            base.making,
+            runtime=context.runtime,
+            environ=context.environ,
+            is_offline=context.offline is not None,
+        )
+        taken = runner.run(step, [item.layer for item in self._layers], epoch_s=base.layer.epoch_s)
         self._layers.append(BuiltLayer(layer=taken.layer, created_by=f"carboy: {step.what}"))
         return taken.cached
 

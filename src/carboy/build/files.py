@@ -29,6 +29,12 @@ def is_ignored(path: str, patterns: tuple[str, ...]) -> bool:
     return ignored
 
 
+def is_left_out(path: str, patterns: tuple[str, ...]) -> bool:
+    """Return whether a path, or a folder above it, is left out: nothing of such a folder is looked at."""
+    parts = path.split("/")
+    return any(is_ignored("/".join(parts[: count + 1]), patterns) for count in range(len(parts)))
+
+
 def list_files(folder: str, patterns: tuple[str, ...], apart: tuple[str, ...] = ()) -> list[tuple[str, os.stat_result]]:
     """Return (relative path, status) of what goes into the image, in order; links are themselves, never followed.
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
-from carboy.build.folder.binder import explain_post_build, wrap_command
+from carboy.build.folder.binder import PostBuildStep, plan_post_build, wrap_command
 from carboy.build.r import (
     CORE,
     IGNORED,
@@ -191,7 +191,7 @@ class ConfigStep:
         return f"command {' '.join(self.command)}" if self.command else "no command"
 
 
-Step = BaseStep | CondaStep | EnvironmentStep | RStep | ToolsStep | DataStep | FilesStep | ConfigStep
+Step = BaseStep | CondaStep | EnvironmentStep | RStep | ToolsStep | DataStep | FilesStep | PostBuildStep | ConfigStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,8 +302,10 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     if conda is not None:
         env |= {"CONDA_PREFIX": PREFIX, **dict(conda.variables)}
     env |= settings.env
-    command = wrap_command(facts, command, app=APP)
+    command = wrap_command(facts, command, app=APP, ignore=ignore)
     variables = tuple(f"{k}={v}" for k, v in env.items())
+    if (script := plan_post_build(facts, env=variables, app=APP, ignore=ignore)) is not None:
+        steps.append(script)
     data = tuple(f"{APP}/{path}" for path in settings.data)
     steps.append(ConfigStep(command=command, env=variables, workdir=APP, reason=why, data=data))
     return Plan(
@@ -313,7 +315,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         inputs=inputs,
         locked_base=lock.base_packages if locked and lock is not None else (),
         locked_r=(*lock.r, *lock.r_sources) if locked and lock is not None else (),
-        notes=(*notes, *(explain_r(facts, r) if conda is None else ()), *explain_post_build(facts)),
+        notes=(*notes, *(explain_r(facts, r) if conda is None else ())),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.environments.conda.choose import FILES as CONDA_FILES
@@ -16,10 +17,14 @@ from carboy.environments.r.wants import CODE as R_CODE
 from carboy.environments.r.wants import DESCRIPTION, INSTALL, PACKRAT, RENV
 from carboy.errors import CarboyError
 
+if TYPE_CHECKING:
+    from carboy.build.settings import Settings
+
 MAX_FILE_BYTES = 2**20
 MAX_LOCK_BYTES = 16 * 2**20
 # As repo2docker: where one of these is, it has the files that decide, and those at the top do not count.
 BINDERS = (".binder", "binder")
+POST_BUILD = "postBuild"
 _AT_TOP = frozenset(
     {
         "carboy.toml",
@@ -33,7 +38,7 @@ _AT_TOP = frozenset(
     }
 )
 _DECIDING = frozenset(
-    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", "postBuild", "start", RENV, INSTALL}
+    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", POST_BUILD, "start", RENV, INSTALL}
     | {*LOCKS, *CONDA_FILES}
 )
 _LARGE = frozenset({RENV, PACKRAT, CONDA_LOCK, PIXI_LOCK, *LOCKS})
@@ -53,6 +58,7 @@ class ProjectFacts:
     texts: dict[str, str]
     scripts: dict[str, bool]
     binder: str = ""
+    post_build: tuple[str, str] | None = None
 
 
 def read_project(folder: str) -> ProjectFacts:
@@ -73,12 +79,21 @@ def read_project(folder: str) -> ProjectFacts:
             }
         packrat = [PACKRAT] if os.path.isfile(f"{place}/{PACKRAT}") else []
         texts |= _read_all(place, [*(name for name in inner if name in _DECIDING), *packrat])
-        named = _find_named(texts)
+        settings = _read_settings(texts)
+        named = os.path.normpath(settings.requirements or ".").removeprefix(".")
         if named and named not in texts and named not in code:
             texts |= _read_all(folder, [named] if os.path.isfile(f"{folder}/{named}") else [])
+        post_build = _read_post_build(folder, binder, texts, named=settings.post_build)
         _read_includes(place, texts, ["requirements.txt", *([named] if named.endswith((".txt", ".in")) else [])])
     python = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
-    return ProjectFacts(folder=folder, files=tuple(names), texts={**code, **texts}, scripts=python, binder=binder)
+    return ProjectFacts(
+        folder=folder,
+        files=tuple(names),
+        texts={**code, **texts},
+        scripts=python,
+        binder=binder,
+        post_build=post_build,
+    )
 
 
 def _find_binder(folder: str, names: list[str]) -> str:
@@ -88,13 +103,25 @@ def _find_binder(folder: str, names: list[str]) -> str:
     return found[0] if found else ""
 
 
-def _find_named(texts: dict[str, str]) -> str:
-    """Return the file that ``carboy.toml`` names for Python's packages."""
-    if "carboy.toml" not in texts:
-        return ""
-    from carboy.build.settings import parse_settings
+def _read_settings(texts: dict[str, str]) -> Settings:
+    from carboy.build.settings import Settings, parse_settings
 
-    return os.path.normpath(parse_settings(texts["carboy.toml"]).requirements or ".").removeprefix(".")
+    return parse_settings(texts["carboy.toml"]) if "carboy.toml" in texts else Settings()
+
+
+def _read_post_build(folder: str, binder: str, texts: dict[str, str], *, named: str | None) -> tuple[str, str] | None:
+    """Return the script that ends a build, its path and its text: what is ``named`` ("": by its name, None: nothing)."""
+    if named is None:
+        return None
+    if not named:
+        text = texts.get(POST_BUILD)
+        return None if text is None else ("/".join(filter(None, (binder, POST_BUILD))), text)
+    text = _read(folder, named, lenient=False) if os.path.exists(f"{folder}/{named}") else None
+    if text is None:
+        raise CarboyError(
+            f"carboy.toml: build.post-build names {named}, which is no file", hint="name one of the folder"
+        )
+    return named, text
 
 
 def _read_includes(place: str, texts: dict[str, str], names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "r": {"version": str, "requirements": str, "packages": list, "versions": str, "suggests": bool},
     "system": {"packages": list},
     "conda": {"skip-scripts": list},
-    "build": {"front": str},
+    "build": {"front": str, "post-build": (str, bool)},
     "data": {"paths": list},
 }
 _SHELL = ("/bin/sh", "-c")
@@ -24,7 +25,10 @@ _SHELL = ("/bin/sh", "-c")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What ``carboy.toml`` asks for; empty where it says nothing."""
+    """What ``carboy.toml`` asks for; empty where it says nothing.
+
+    ``post_build`` is the script that ends a build, by its path ("": the folder's postBuild, None: no script).
+    """
 
     command: tuple[str, ...] = ()
     network: str = ""
@@ -35,6 +39,7 @@ class Settings:
     groups: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     front: str = ""
+    post_build: str | None = ""
     data: tuple[str, ...] = ()
     has_r: bool = False
     r_version: str = ""
@@ -74,6 +79,7 @@ def parse_settings(text: str) -> Settings:
         )
     return Settings(
         front=front,
+        post_build=_post_build(value["build"]["post-build"]) if "post-build" in value.get("build", {}) else "",
         data=_data(value.get("data", {}).get("paths", [])),
         has_r="r" in value,
         r_version=r.get("version", ""),
@@ -106,6 +112,19 @@ def _command(value: str | list[Any]) -> tuple[str, ...]:
     if not value:
         raise CarboyError("carboy.toml: run.command is empty", hint='write command = ["python", "train.py"]')
     return _strings(value, "run.command")
+
+
+def _post_build(value: str | bool) -> str | None:
+    """Return the path of the script that ends a build, None for none. Raises ``CarboyError``."""
+    if value is False:
+        return None
+    path = posixpath.normpath(value) if isinstance(value, str) and value else ""
+    if value is True or value == "" or path.startswith(("/", "../")) or path in {".", ".."} or not path.isprintable():
+        raise CarboyError(
+            f"carboy.toml: build.post-build is {value!r}, which is no file of the folder",
+            hint='write post-build = "scripts/setup.sh", or post-build = false',
+        )
+    return path
 
 
 def _data(value: list[Any]) -> tuple[str, ...]:
