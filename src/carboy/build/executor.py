@@ -557,14 +557,9 @@ class Execution:
     def _post_build(self, step: PostBuildStep) -> bool:
         from carboy.build.folder.scripts import ScriptRunner
 
-        base, context = self._ground, self._context
-        runner = ScriptRunner(
-            base.making,
-            runtime=context.runtime,
-            environ=context.environ,
-            is_offline=context.offline is not None,
-        )
-        taken = runner.run(step, [item.layer for item in self._layers], epoch_s=base.layer.epoch_s)
+        below = [item.layer for item in self._layers]
+        runner = ScriptRunner(self._ground.making, self._context)
+        taken = runner.run(step, below, epoch_s=self._ground.layer.epoch_s)
         self._layers.append(BuiltLayer(layer=taken.layer, created_by=f"carboy: {step.what}"))
         return taken.cached
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carboy.build.folder.binder import PostBuildStep
 from carboy.build.plan import APP, CondaStep, ConfigStep, DataStep, FilesStep, Plan, ToolsStep, plan_project
 from carboy.errors import CarboyError
 
@@ -32,6 +33,7 @@ def plan_workbench(facts: ProjectFacts, *, tools: str, reason: str) -> Plan:
     # What runs is a notebook's affair, so that a folder need not say it.
     plan = plan_project(replace(facts, scripts={"notebook.py": True}))
     steps: list[Step] = []
+    notes = plan.notes
     for step in plan.steps:
         if isinstance(step, CondaStep):
             raise CarboyError(
@@ -40,11 +42,16 @@ def plan_workbench(facts: ProjectFacts, *, tools: str, reason: str) -> Plan:
             )
         if isinstance(step, DataStep):
             continue  # they lie in the folder, too
-        if isinstance(step, FilesStep):
+        if isinstance(step, PostBuildStep):
+            notes = (
+                *notes,
+                f"{step.script} is not run: its image has the folder's files in it, which this one has not",
+            )
+        elif isinstance(step, FilesStep):
             steps.append(ToolsStep(requirements=tools, reason=reason))
         elif isinstance(step, ConfigStep):
             env = (*step.env, *_ENV)
             steps.append(ConfigStep(command=("python3",), env=env, workdir=APP, reason="the folder is mounted there"))
         else:
             steps.append(step)
-    return replace(plan, steps=tuple(steps))
+    return replace(plan, steps=tuple(steps), notes=notes)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from carboy.build.folder.binder import PostBuildStep
 from carboy.build.plan import BaseStep, ConfigStep, DataStep, EnvironmentStep, ToolsStep, plan_project
 from carboy.build.project import ProjectFacts
 from carboy.build.workbench import EXECUTE, LAB, plan_workbench
@@ -65,3 +68,11 @@ def test_a_folder_of_conda_is_refused():
     folder = facts("environment.yml", environment_yml="dependencies:\n  - python=3.12\n")
     with pytest.raises(CarboyError, match="conda is its own"):
         plan_workbench(folder, tools=EXECUTE, reason="")
+
+
+def test_the_script_that_ends_a_build_is_not_run_without_the_folders_files():
+    folder = replace(facts("main.py"), scripts={"main.py": False}, post_build=("postBuild", "echo 1\n"))
+    assert any(isinstance(step, PostBuildStep) for step in plan_project(folder).steps)
+    bench = plan_workbench(folder, tools=EXECUTE, reason="")
+    assert not any(isinstance(step, PostBuildStep) for step in bench.steps)
+    assert "postBuild is not run" in bench.notes[-1]

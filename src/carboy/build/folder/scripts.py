@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from carboy.build.graph.ops import Network, Run, Scratch
 from carboy.build.graph.options import BuildOptions
@@ -38,17 +38,33 @@ _HINTS = (
 )
 
 
+class Surroundings(Protocol):
+    """What of a build's context (``executor.BuildContext``) scripts are run in."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What starts sandboxes."""
+        ...
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """How this host reaches the world."""
+        ...
+
+    @property
+    def offline(self) -> object | None:
+        """What a build without a network is made of; None for one that has it."""
+        ...
+
+
 class ScriptRunner:
-    """Runs scripts in the home and the tier of ``making``, as RUN steps are run (``build.running``).
+    """Runs scripts in the home and the tier of ``making``, as RUN steps are run (``build.running``)."""
 
-    ``environ`` says how this host reaches the world; offline, a script does not.
-    """
-
-    def __init__(self, making: Making, *, runtime: Runtime, environ: Mapping[str, str], is_offline: bool) -> None:
+    def __init__(self, making: Making, context: Surroundings) -> None:
         self._making = making
-        self._runtime = runtime
-        self._environ = environ
-        self._is_offline = is_offline
+        self._runtime = context.runtime
+        self._environ = context.environ
+        self._is_offline = context.offline is not None
 
     def run(self, step: PostBuildStep, below: Sequence[LayerResult], *, epoch_s: int) -> TakenLayer:
         """Run the script on the layers ``below``, lowest first, and return what it changed, durable in the store.
