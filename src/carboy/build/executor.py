@@ -115,26 +115,6 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFi
         return Execution(plan, context).resolve(fresh=fresh)
 
 
-def check_covered(plan: Plan) -> None:
-    """Raise ``CarboyError`` for a step that fetches something which neither a bundle nor a build without a network covers."""
-    for step in plan.steps:
-        if not isinstance(
-            step,
-            BaseStep
-            | CondaStep
-            | EnvironmentStep
-            | RStep
-            | ToolsStep
-            | DataStep
-            | FilesStep
-            | PostBuildStep
-            | ConfigStep,
-        ):
-            raise CarboyError(
-                f"this cannot be done without a network yet: {step.what}", hint="leave it to a build with a network"
-            )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Base:
     """The base that a plan begins with, and what it was made with, for what else is wanted of its archive."""
@@ -174,8 +154,6 @@ class Execution:
 
     def run(self) -> BuildResult:
         """Carry out each step; see :func:`execute`."""
-        if self._context.offline is not None:
-            check_covered(self._plan)
         for step in self._plan.steps:
             started_s = time.monotonic()
             self._context.progress.step_started(step.what)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carboy.build.bundles.kinds import BaseSource, CondaSource, RSource, pack_conda
 from carboy.build.bundles.offline import want_conda, want_r
-from carboy.build.executor import Execution, check_covered
+from carboy.build.executor import Execution
 from carboy.build.fetching.collected import Collected, describe_files
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep
 from carboy.errors import CarboyError
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 def collect(plan: Plan, context: BuildContext) -> Collected:
     """Fetch all that the plan's steps need, and return it for a bundle; what of it is a layer yet plays no part.
 
-    Hold a lease of the store until the bundle is written. Raises ``CarboyError``, also for a step that a bundle knows nothing of.
+    Hold a lease of the store until the bundle is written. Raises ``CarboyError``.
     """
-    check_covered(plan)
     return _Collection(plan, context).collect()
 
 
@@ -48,7 +47,7 @@ class _Collection(Execution):
                 case ToolsStep():
                     found += self._collect_packages(*self._tools_request(step))
                 case _:
-                    pass  # of the folder alone
+                    pass  # of the folder alone; what its postBuild fetches, only the script knows
         return found
 
     def _collect_base(self, step: BaseStep) -> Collected:

@@ -13,13 +13,14 @@ from carboy.build.running.step import StepFailedError, StepRunner
 from carboy.build.solver.state import Layer, StateResult, Trees
 from carboy.build.solver.steps import Step
 from carboy.errors import CarboyError
-from carboy.layers.apply import LayerResult, TakenLayer
+from carboy.layers.apply import TakenLayer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from carboy.bootstrap.layer import Making
     from carboy.build.folder.binder import PostBuildStep
+    from carboy.layers.batch import LayerResult
     from carboy.runtime.sandbox import Runtime
 
 NETWORKS: tuple[Network, Network] = ("default", "none")
