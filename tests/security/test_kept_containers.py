@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from containers import Containers, wait_for
 from sandboxes import make_busybox_root
-from small_image import SMALL, make_image
+from small_image import SMALL, has_image, make_image
 
 if TYPE_CHECKING:
     from conftest import Carboy, Leftovers
@@ -56,18 +56,23 @@ def add_python(root: Path) -> None:
             shutil.copy(path, root / path[1:])
 
 
-@pytest.fixture
-def facts(containers: Containers, tmp_path: Path) -> dict[str, Any]:
-    """Make the image of the probe, and return what the probe must know of the host."""
-    carboy = containers.carboy
-    source = carboy.temporary / f"probe-{os.getpid()}"
-    shutil.rmtree(source, ignore_errors=True)
+def make_probed(carboy: Carboy, source: Path) -> None:
+    """Make the image in a folder that is not needed any more then."""
     make_busybox_root(source)
     add_python(source)
     shutil.copy(PROBE, source / "probe.py")
     subprocess.run(["chmod", "-R", "go+rX", str(source)], check=True)
     (source / "setuid-id").chmod(0o6755)
     make_image(carboy, source, PROBED)
+    shutil.rmtree(source)
+
+
+@pytest.fixture
+def facts(containers: Containers, tmp_path: Path) -> dict[str, Any]:
+    """Make the image of the probe, and return what the probe must know of the host."""
+    carboy = containers.carboy
+    if not has_image(carboy, PROBED):
+        make_probed(carboy, carboy.temporary / f"probe-{os.getpid()}")
     canary = tmp_path / "canary"
     canary.write_text("host\n")
     script = "import json, os; from carboy.linux import seccomp as s; print(json.dumps(dict(s.find_numbers(os.uname().machine))))"
