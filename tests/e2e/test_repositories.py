@@ -141,6 +141,13 @@ def test_repositories_that_cannot_be_had_say_why(
         error = fail(line, WHO="someone", TOKEN="secret")
         assert f"is the package other, not {name}" in error
         assert "secret" not in error
+    # What a package does while it is built reaches nobody, not even this machine.
+    port = int(server.rpartition(":")[2])
+    code = f"import socket, sys\ntry:\n    socket.create_connection(('127.0.0.1', {port}))\n"
+    commit(place / "lone", setup_py=f"{code}except OSError as error:\n    sys.exit(f'no way out: {{error}}')\n")
+    error = fail(f"{name} @ git+{server}/lone/.git")
+    assert "no way out: [Errno 111] Connection refused" in error
+    assert "it has no network" in error
     assert not os.path.exists(folder / "carboy.lock")
 
 
@@ -166,3 +173,19 @@ def test_a_version_is_read_from_the_history_where_the_image_has_git(
     else:
         error = builder("build", str(folder), expect=1).stderr
         assert "put git into apt.txt" in error
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.timeout(400)
+@pytest.mark.xdist_group("tiers")
+def test_a_package_of_a_repository_in_every_tier(tier_carboy: Carboy, name: str) -> None:
+    person, place = tier_carboy.person, tier_carboy.temporary / name
+    commit(place / "own", pyproject_toml=PROJECT.format(name=name, requires="[]"), own_py="ANSWER = 42\n")
+    code = "import own\nprint('answer ', own.ANSWER)\n"
+    make_project(place / "project", f"{name} @ git+file://{place}/own\n", code)
+    for above, _, names in os.walk(place):
+        for path in (above, *(f"{above}/{inner}" for inner in names)):
+            os.chown(path, person.uid, person.gid)
+    done = tier_carboy("run", "--rm", "--network", "none", str(place / "project"), timeout_s=390)
+    assert "answer  42" in done.stdout
