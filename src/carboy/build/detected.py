@@ -53,7 +53,7 @@ class Detected:
 
 def detect_folder(folder: str) -> Detected:
     """Return what is found in ``folder``; runs and writes nothing. Raises ``CarboyError`` when it cannot be read."""
-    from carboy.build.plan import choose_command, choose_conda_packages, choose_packages, parse_apt
+    from carboy.build.plan import check_packagers, choose_command, choose_conda_packages, choose_packages, parse_apt
     from carboy.build.project import read_project
     from carboy.build.r import choose_r_packages
     from carboy.build.settings import parse_settings
@@ -67,6 +67,7 @@ def detect_folder(folder: str) -> Detected:
     wants, conda, r, python, why, r_version = None, None, None, "", "", ""
     command: tuple[str, ...] = ()
     try:
+        check_packagers(facts, settings)
         conda = choose_conda_packages(facts, settings)
         wants = choose_packages(facts, settings) if conda is None else conda.pip
     except CarboyError as error:

@@ -11,6 +11,8 @@ Front: TypeAlias = Literal["dockerfile", "python"]
 SETTINGS = "carboy.toml"
 # In the order in which they are looked for where none is named (trap 67).
 DOCKERFILES = ("Dockerfile", "dockerfile", "Containerfile")
+# repo2docker's: looked at where the folder's top has none.
+BINDER_DOCKERFILES = (".binder/Dockerfile", "binder/Dockerfile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +25,14 @@ class Choice:
 
 
 def choose_front(names: Collection[str], *, settings_front: str = "", file: str = "") -> Choice:
-    """Return how a folder with these ``names`` is built.
+    """Return how a folder with these ``names`` is built, :data:`BINDER_DOCKERFILES` among them where they are there.
 
     ``file`` is what -f names; ``settings_front`` is ``[build] front`` of a carboy.toml. Else a carboy.toml speaks for Python,
     which is why somebody wrote it; else a Dockerfile is what people expect to be built where there is one.
     """
     if file:
         return Choice(front="dockerfile", file=file, reason="-f names it")
-    found = next((name for name in DOCKERFILES if name in names), "")
+    found = next((name for name in (*DOCKERFILES, *BINDER_DOCKERFILES) if name in names), "")
     if settings_front == "dockerfile":
         return Choice(front="dockerfile", file=found or DOCKERFILES[0], reason=f"{SETTINGS} says so")
     if settings_front == "python":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from carboy.bootstrap.distributions import find_distribution
 from carboy.build.folder.binder import PostBuildStep, plan_post_build, wrap_command
+from carboy.build.folder.pythons import fits_python, list_asked
 from carboy.build.r import (
     CORE,
     IGNORED,
@@ -261,6 +262,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     ``CarboyError`` for that, when nothing says what to run, and when what is asked for cannot be had.
     """
     settings = parse_settings(facts.texts.get("carboy.toml", ""))
+    check_packagers(facts, settings)
     command, why = choose_command(facts, settings)
     conda = choose_conda_packages(facts, settings)
     wants = choose_packages(facts, settings) if conda is None else conda.pip
@@ -458,11 +460,20 @@ def choose_suite(
 ) -> tuple[str, str]:
     """Return the Debian suite whose Python and R the folder asks for, and why; any suite does for conda's Python."""
     have_r, r_why = find_r_suites(facts, settings, r) if r is not None else (tuple(PYTHONS), "")
-    for wanted, where in _asked_pythons(facts, settings, wants) if conda is None else ():
-        fits = [suite for suite, version in PYTHONS.items() if _fits(version, wanted)]
+    asked = list_asked(facts, settings, wants) if conda is None else []
+    for wanted, where in asked:
+        fits = [suite for suite, version in PYTHONS.items() if fits_python(version, wanted)]
         if not fits:
             have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
             raise CarboyError(f"{where} asks for Python {wanted}, which no base has", hint=f"these can be had: {have}")
+        for other, other_where in asked[1:]:
+            fits_both = [suite for suite in fits if fits_python(PYTHONS[suite], other)]
+            if not fits_both and any(fits_python(version, other) for version in PYTHONS.values()):
+                raise CarboyError(
+                    f"{where} asks for Python {wanted}, and {other_where} for {other}",
+                    hint='change one of them, or say which counts in carboy.toml: [python] version = "3.11"',
+                )
+            fits = fits_both or fits
         both = [suite for suite in fits if suite in have_r]
         if not both:
             raise CarboyError(
@@ -478,37 +489,6 @@ def choose_suite(
     if conda is not None:
         return suite, f"{conda.source} says which Python there is, on any system"
     return suite, f"Python {PYTHONS[suite]}: no version is asked for"
-
-
-def _asked_pythons(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> list[tuple[str, str]]:
-    asked = [(settings.python, "carboy.toml")]
-    asked.append((facts.texts.get(".python-version", "").strip().removeprefix("python-"), ".python-version"))
-    runtime = facts.texts.get("runtime.txt", "").strip()
-    asked.append((runtime.removeprefix("python-") if runtime.startswith("python-") else "", "runtime.txt"))
-    if wants is not None:
-        asked.append((wants.python, wants.source))
-    return [(wanted, where) for wanted, where in asked if wanted]
-
-
-def _fits(version: str, wanted: str) -> bool:
-    """Return whether Python ``version`` (X.Y) meets "3.11", "3.11.4", or ">=3.10,<3.13"."""
-    have = tuple(map(int, version.split(".")))
-    for clause in wanted.split(","):
-        match = re.fullmatch(r"\s*(~=|==|!=|>=|<=|>|<|)\s*(\d+(?:\.\d+)*)(\.\*)?\s*", clause)
-        if match is None:
-            raise CarboyError(f"{wanted!r} is not a Python version", hint="write 3.11, or >=3.10,<3.13")
-        operator, number = match.group(1), tuple(map(int, match.group(2).split(".")))[:2]
-        other = (*number, 0)[:2] if len(number) == 1 and operator not in {"", "=="} else number
-        # Only the first two numbers count: a distribution's Python gets its fixes without a new number.
-        same = have[: len(other)] == other
-        ok = {
-            "": same, "==": same, "!=": not same or match.group(2).count(".") > 1, ">=": have >= other, "<=": have <= other,
-            ">": have > other or (have == other and match.group(2).count(".") > 1),
-            "<": have < other or (have == other and match.group(2).count(".") > 1), "~=": have[0] == other[0] and have >= other,
-        }[operator]  # fmt: skip
-        if not ok:
-            return False
-    return True
 
 
 def choose_conda_packages(facts: ProjectFacts, settings: Settings) -> CondaWants | None:
@@ -532,7 +512,7 @@ def choose_packages(facts: ProjectFacts, settings: Settings) -> Wants | None:
     wants = choose_wants(facts.texts, named=settings.requirements, extras=settings.extras, groups=settings.groups)
     if wants is not None:
         return wants
-    unread = find_unread(facts.files)
+    unread = find_unread(facts.deciding or facts.files)
     if unread is not None:
         name, meaning = unread
         raise CarboyError(
@@ -548,19 +528,35 @@ def choose_packages(facts: ProjectFacts, settings: Settings) -> Wants | None:
     return None
 
 
+def check_packagers(facts: ProjectFacts, settings: Settings) -> None:
+    """Raise ``CarboyError`` for a file of Julia's or Nix's packages, unless carboy.toml decides."""
+    from carboy.environments.detect.choose import FOREIGN
+
+    found = next((name for name in FOREIGN if name in facts.deciding), None)
+    if found is None or settings.requirements or settings.has_r:
+        return
+    path = "/".join(filter(None, (facts.binder, found)))
+    raise CarboyError(
+        f"{path} has {FOREIGN[found]}, which carboy does not install",
+        hint="build with a Dockerfile; or say in carboy.toml what counts in its place: "
+        '[python] requirements = "requirements.txt"',
+    )
+
+
 def parse_apt(text: str) -> tuple[str, ...]:
-    """Return the packages of an ``apt.txt``: a name in each line. Raises ``CarboyError`` for what is no name."""
-    names = [line.partition("#")[0].strip() for line in text.splitlines()]
-    for name in filter(None, names):
+    """Return the packages of an ``apt.txt``: names in lines, or beside each other. Raises ``CarboyError`` for what is no name."""
+    names = [name for line in text.splitlines() for name in line.partition("#")[0].split()]
+    for name in names:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
             raise CarboyError(
                 f"apt.txt: {name!r} is no name of a package", hint="write one name in each line, without a version"
             )
-    return tuple(sorted(set(filter(None, names))))
+    return tuple(sorted(set(names)))
 
 
 def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:
-    text = facts.texts.get(".carboyignore", facts.texts.get(".dockerignore", ""))
+    names = (".carboyignore", ".containerignore", ".dockerignore")
+    text = next((facts.texts[name] for name in names if name in facts.texts), "")
     lines = [line.strip() for line in text.splitlines()]
     return (
         *_ALWAYS_IGNORED,

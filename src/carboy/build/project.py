@@ -30,6 +30,7 @@ _AT_TOP = frozenset(
         "carboy.toml",
         "Procfile",
         ".dockerignore",
+        ".containerignore",
         ".carboyignore",
         "carboy.lock",
         "pyproject.toml",
@@ -50,7 +51,8 @@ class ProjectFacts:
 
     ``texts`` has scripts and notebooks at the top as well, and files that requirements include, by their paths.
     ``scripts`` are the Python files at the top, with whether each has a ``__main__`` guard. ``binder`` is the folder that
-    has the files that decide ("": they are at the top), whose names stand in ``texts`` without it.
+    has the files that decide ("": they are at the top), whose names stand in ``texts`` without it; ``deciding`` are the
+    names in it. ``post_build`` is the script that ends a build, its path from the top and its text.
     """
 
     folder: str
@@ -58,6 +60,7 @@ class ProjectFacts:
     texts: dict[str, str]
     scripts: dict[str, bool]
     binder: str = ""
+    deciding: tuple[str, ...] = ()
     post_build: tuple[str, str] | None = None
 
 
@@ -71,9 +74,11 @@ def read_project(folder: str) -> ProjectFacts:
         texts = _read_all(folder, [name for name in names if name in _AT_TOP])
         scripts = [name for name in names if name.endswith((*CODE, *R_CODE)) and name != INSTALL]
         code = _read_all(folder, [name for name in scripts if os.path.isfile(f"{folder}/{name}")], lenient=True)
+        python = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
         place = f"{folder}/{binder}" if binder else folder
         inner = sorted(os.listdir(place)) if binder else names
         if binder:
+            code.pop("setup.py", None)
             texts = {
                 name: text for name, text in texts.items() if name not in {"pyproject.toml", "setup.cfg", DESCRIPTION}
             }
@@ -85,13 +90,13 @@ def read_project(folder: str) -> ProjectFacts:
             texts |= _read_all(folder, [named] if os.path.isfile(f"{folder}/{named}") else [])
         post_build = _read_post_build(folder, binder, texts, named=settings.post_build)
         _read_includes(place, texts, ["requirements.txt", *([named] if named.endswith((".txt", ".in")) else [])])
-    python = {name: "__main__" in text for name, text in code.items() if name.endswith(".py")}
     return ProjectFacts(
         folder=folder,
         files=tuple(names),
         texts={**code, **texts},
         scripts=python,
         binder=binder,
+        deciding=tuple(inner),
         post_build=post_build,
     )
 

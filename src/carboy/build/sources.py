@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 
 from carboy.base.fs import translate_os_errors
-from carboy.build.front import DOCKERFILES, SETTINGS, Choice, choose_front
+from carboy.build.front import BINDER_DOCKERFILES, DOCKERFILES, SETTINGS, Choice, choose_front
 from carboy.errors import CarboyError
 
 MAX_BYTES = 16 * 2**20
@@ -32,6 +32,7 @@ def read_front(folder: str, *, file: str | None) -> Choice:
         if not os.path.isdir(folder):
             raise CarboyError(f"there is no folder {folder}", hint="name the folder that holds your code")
         names = os.listdir(folder)
+        names += [path for path in BINDER_DOCKERFILES if os.path.isfile(f"{folder}/{path}")]
         front = ""
         if SETTINGS in names:
             from carboy.build.settings import parse_settings

@@ -23,6 +23,9 @@ from carboy.errors import CarboyError
         (["Dockerfile", "carboy.toml"], "dockerfile", "", "dockerfile", "Dockerfile"),
         (["Dockerfile", "carboy.toml"], "python", "", "python", ""),
         (["carboy.toml"], "dockerfile", "", "dockerfile", "Dockerfile"),
+        (["Dockerfile", "binder/Dockerfile"], "", "", "dockerfile", "Dockerfile"),
+        (["binder", "binder/Dockerfile"], "", "", "dockerfile", "binder/Dockerfile"),
+        (["binder/Dockerfile", "carboy.toml"], "", "", "python", ""),
         (["main.py", "carboy.toml"], "", "x/y", "dockerfile", "x/y"),
     ],
 )
@@ -45,6 +48,14 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
     assert (choice.front, choice.file) == ("dockerfile", "Dockerfile")
     text = read_dockerfile(str(tmp_path), file=f"{tmp_path}/Dockerfile")
     assert (text.name, text.data, text.ignore, text.ignore_name) == ("Dockerfile", b"FROM scratch\n", "", "")
+
+
+def test_a_Dockerfile_of_binder_is_built_with_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "binder").mkdir()
+    assert read_front(str(tmp_path), file=None).front == "python"
+    (tmp_path / "binder" / "Dockerfile").write_text("FROM scratch\n")
+    choice = read_front(str(tmp_path), file=None)
+    assert (choice.front, choice.file) == ("dockerfile", "binder/Dockerfile")
 
 
 def test_the_files_own_ignore_file_comes_first(tmp_path: Path) -> None:

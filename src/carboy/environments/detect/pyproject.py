@@ -18,10 +18,14 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What a project declares: ``requirements`` in pip's format, and ``python``, the interpreters that it is for."""
+    """What a project declares: ``requirements`` in pip's format, and ``python``, the interpreters that it is for.
+
+    ``members`` are those of its requirements that uv's workspace has, at a place which its lock names.
+    """
 
     requirements: tuple[str, ...]
     python: str = ""
+    members: tuple[str, ...] = ()
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
@@ -63,14 +67,25 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
     if not project and not poetry.get("dependencies") and not found:
         return None
     places = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
-    return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python)
+    members = tuple(name for name in map(_find_name, found) if _find_place(name, places).get("workspace") is True)
+    return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python, members=members)
+
+
+def _find_name(line: str) -> str:
+    """Return the normalised name of a requirement."""
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*)", line)
+    return _normalise(match.group(1)) if match is not None else ""
+
+
+def _find_place(name: str, places: Mapping[str, Any]) -> dict[str, Any]:
+    return _table({_normalise(key): item for key, item in places.items()}.get(name))
 
 
 def _from_place(line: str, places: Mapping[str, Any]) -> str:
     """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package: in the folder, or a repository."""
     match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?[^;]*(;.*)?$", line)
-    name = _normalise(match.group(1)) if match is not None else ""
-    place = _table({_normalise(key): item for key, item in places.items()}.get(name))
+    name = _find_name(line)
+    place = _find_place(name, places)
     if match is None or not place:
         return line
     if "git" in place:
