@@ -60,7 +60,8 @@ def read_packages(environment: str) -> dict[str, set[str]]:
                 name = next(line[5:].strip() for line in file if line.lower().startswith("name:"))
             paths = found.setdefault(normalise(name), set())
             forget_notes(os.path.join(site, info, "RECORD"))
-            restore_address(os.path.join(site, info))
+            if os.stat("addresses.json").st_size > len("{}"):
+                restore_apart(os.path.join(site, info))
             with open(os.path.join(site, info, "RECORD"), encoding="utf-8", newline="") as file:
                 for row in csv.reader(file):
                     path = os.path.normpath(os.path.join(below, row[0])) if row else ""
@@ -82,12 +83,22 @@ def forget_notes(record: str) -> None:
             file.writelines(kept)
 
 
+def restore_apart(info: str) -> None:
+    """Do as :func:`restore_address` in a process of its own: so what is compiled later begins with the same state always."""
+    child = os.fork()
+    if child == 0:
+        restore_address(info)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit("the address of a package cannot be noted")
+
+
 def restore_address(info: str) -> None:
     """Note of a package the address that it is from, or the note itself, where a file stood in for that; its RECORD with it."""
     note, record = os.path.join(info, "direct_url.json"), os.path.join(info, "RECORD")
     with open("addresses.json", encoding="utf-8") as file:
         addresses = json.load(file)
-    if not addresses or not os.path.exists(note):
+    if not os.path.exists(note):
         return
     with open(note, encoding="utf-8") as file:
         value = json.load(file)
