@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LARGE_BYTES = 4 * 2**20
-MAX_OWN = 24
+MAX_OWN = 16
 BINS = 4
 DATA_TIME_S = 315_532_800
 """All data are of 1980-01-01, as packages are: their layers depend on no base."""

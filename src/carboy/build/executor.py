@@ -350,6 +350,7 @@ class Execution:
         self._layers += [BuiltLayer(layer=item.layer, created_by=f"carboy: {kind} {item.content}") for item in layers]
 
     def _request(self, step: EnvironmentStep, *, fresh: bool = False) -> tuple[PackageAssembler, EnvironmentRequest]:
+        from carboy.environments.groups import MAX_OWN, MAX_OWN_BESIDE
         from carboy.environments.host import read_index_config
         from carboy.environments.install import PYTHON, EnvironmentRequest, PackageAssembler, installer_version
 
@@ -368,6 +369,7 @@ class Execution:
             indexes=read_index_config(context.environ),
             python=f"{PREFIX}/bin/python" if step.above_conda else PYTHON,
             has_packages=step.above_conda,
+            own=MAX_OWN_BESIDE if step.beside else MAX_OWN,
             sources=sources,
         )
         assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)

@@ -96,8 +96,8 @@ class CondaStep:
 class EnvironmentStep:
     """Resolve and install Python packages: see ``environments.detect.wants.Wants``.
 
-    ``above_conda`` says that they are for conda's Python, which has packages of its own. ``tools`` are, by package, lines of a
-    carboy.lock: what is built with what.
+    ``above_conda`` says that they are for conda's Python, which has packages of its own; ``beside``, that the image has packages
+    of another kind, too. ``tools`` are, by package, lines of a carboy.lock: what is built with what.
     """
 
     requirements: str
@@ -105,6 +105,7 @@ class EnvironmentStep:
     allowed: str
     reason: str
     above_conda: bool = False
+    beside: bool = False
     tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
@@ -350,6 +351,7 @@ def _plan_environments(
                 allowed=wants.allowed,
                 reason=wants.source,
                 above_conda=above_conda,
+                beside=above_conda or (r is not None and bool(r.packages)),
                 tools=lock.tools if lock is not None else (),
             )
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
 TOOLS = ("r-base-dev",)
-OWN_LAYERS, BINS = 32, 8
+OWN_LAYERS, BINS = 24, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

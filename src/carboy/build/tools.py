@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import carboy.environments.jupyter as programs
 from carboy.build.files import commit_files, fingerprint
 from carboy.build.workbench import SCRIPTS
-from carboy.environments.groups import MadeLayer
+from carboy.environments.groups import MAX_OWN_BESIDE, MadeLayer
 from carboy.environments.host import read_index_config
 from carboy.environments.install import (
     TOOLS,
@@ -44,6 +44,7 @@ def plan_tools(
         epoch_s=epoch_s,
         indexes=read_index_config(environ),
         root=TOOLS,
+        own=MAX_OWN_BESIDE,
     )
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FORMAT = 2
 LARGE_BYTES = 1_000_000
 MAX_OWN = 60
+MAX_OWN_BESIDE = 20
+"""Where packages of another language are in the image as well: all layers of an image together are at most 100."""
 BINS = 8
 
 

@@ -21,7 +21,7 @@ from carboy.environments.addresses import NO_STAND_INS, STAND_INS, StandIns
 from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.detect.sources import PLACE
 from carboy.environments.failures import explain_build, explain_failure
-from carboy.environments.groups import Group, MadeLayer, name_layers, plan_groups
+from carboy.environments.groups import MAX_OWN, Group, MadeLayer, name_layers, plan_groups
 from carboy.environments.indexes import find_local_path
 from carboy.environments.lock import Package, normalise, parse_pylock, render_lock, settle_chosen
 from carboy.environments.reach import CLOSED, find_network
@@ -106,7 +106,8 @@ class EnvironmentRequest:
     versions that a bundle brings: they must be what uv chooses of its files, and are not kept as an answer to anybody else.
     ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
     are and are not installed again. ``sources`` are what requirements
-    name of the folder itself. ``stand_ins`` are files in place of what packages' addresses lead to;
+    name of the folder itself. ``own`` is how many packages at
+    most have layers of their own. ``stand_ins`` are files in place of what packages' addresses lead to;
     ``origins`` tell of those ``sources`` that were built of something else.
     """
 
@@ -123,6 +124,7 @@ class EnvironmentRequest:
     python: str = PYTHON
     has_packages: bool = False
     sources: tuple[SourceArchive, ...] = ()
+    own: int = MAX_OWN
     stand_ins: StandIns = NO_STAND_INS
     origins: tuple[Origin, ...] = ()
 
@@ -183,7 +185,7 @@ class PackageAssembler:
         if request.root != ENVIRONMENT:  # scripts begin with the path of their Python
             interpreter += f" {request.root}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
-        groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base))
+        groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base, own=request.own))
         return groups, {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
 
     def list_missing(self, request: EnvironmentRequest) -> list[str]:

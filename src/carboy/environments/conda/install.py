@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 FORMAT = 1
+OWN_LAYERS = 36
 """Part of each layer's key: changed whenever the same packages become other bytes."""
 _LAYERS = "/opt/layers"
 _WORK = "/run/carboy/work"
@@ -156,7 +157,9 @@ class CondaAssembler:
         python = next((package for package in packages if package.name == "python"), None)
         interpreter = f"conda {FORMAT} {PREFIX} {python.sha256 if python is not None else ''}"
         by_identity = {package.identity: package for package in packages}
-        groups = plan_groups([_as_package(package) for package in packages], interpreter=interpreter, base="")
+        groups = plan_groups(
+            [_as_package(package) for package in packages], interpreter=interpreter, base="", own=OWN_LAYERS
+        )
         found = {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}
         missing = [group for group in groups if not found[group.key]]
         if missing:
