@@ -6,6 +6,10 @@ Rooms subclass it in their own ``errors.py`` where a caller must tell two failur
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class CarboyError(Exception):
     """A failure that a person can act on.
@@ -20,3 +24,9 @@ class CarboyError(Exception):
         self.details = details
         self.hint = hint
         self.code = code
+
+
+def list_first(items: Sequence[object], limit: int) -> list[str]:
+    """Return the first of many for ``details``, a line each, and how many more there are."""
+    more = [f"and {len(items) - limit} more"] if len(items) > limit else []
+    return [*map(str, items[:limit]), *more]

@@ -5,11 +5,11 @@ Sources: in-toto attestation, spec/v0.1 and spec/v1; BuildKit, docs/attestations
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carboy.attest.slsa import image_purl
+from carboy.base.canonical import encode_json
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig, make_config
 from carboy.oci.descriptor import Descriptor
@@ -54,7 +54,7 @@ def make_statement(
         "subject": [{"name": name, "digest": {image.algorithm: image.hex}} for name in subjects],
         "predicate": predicate,
     }
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return encode_json(value)
 
 
 def retarget_statement(data: bytes, *, image: Digest) -> bytes:
@@ -67,7 +67,7 @@ def retarget_statement(data: bytes, *, image: Digest) -> bytes:
     if not isinstance(subjects, list) or not all(isinstance(one, dict) for one in subjects):
         raise InvalidDocumentError("the statement has no subjects")
     value["subject"] = [{**one, "digest": {image.algorithm: image.hex}} for one in subjects]
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return encode_json(value)
 
 
 def make_documents(statements: Sequence[tuple[str, bytes]]) -> AttestationDocuments:

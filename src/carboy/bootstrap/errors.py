@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, list_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,10 +40,9 @@ class NotFetchedError(BootstrapError):
     """Without a network: files that a base needs are not in the cache; ``files`` says which."""
 
     def __init__(self, brief: str, files: Sequence[str]) -> None:
-        shown = [*files[:20], *([f"and {len(files) - 20} more"] if len(files) > 20 else [])]
         super().__init__(
             brief,
-            details="\n".join(shown),
+            details="\n".join(list_first(files, 20)),
             hint="`carboy fetch FOLDER -o bundle.tar`, where there is a network, takes along all that is needed",
         )
         self.files = tuple(files)

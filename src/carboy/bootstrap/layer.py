@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from carboy.base.canonical import digest_json
 from carboy.base.fs import translate_os_errors
 from carboy.oci.digest import Digest
 
@@ -99,8 +98,7 @@ def _ask(recipe: Recipe, archive: ArchiveConfig) -> dict[str, Any]:
 
 
 def _hash(kind: str, value: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-    return f"{KIND}-{kind}:{digest}"
+    return f"{KIND}-{kind}:{digest_json(value)}"
 
 
 def read_cached(store: Store, key: str) -> BaseLayer | None:

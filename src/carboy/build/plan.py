@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.base.canonical import digest_json
 from carboy.bootstrap.distributions import find_distribution
 from carboy.build.folder.binder import PostBuildStep, plan_post_build, wrap_command
 from carboy.build.folder.pythons import fits_python, list_asked
@@ -239,7 +240,7 @@ def step_key(step: Step, *, parent: str, inputs: tuple[str, ...] = ()) -> str:
     """Return the cache key of a step: its definition without the reason, what it stands on, and its inputs' digests."""
     definition = {name: value for name, value in asdict(step).items() if name != "reason"}
     value = [FORMAT, type(step).__name__, definition, parent, inputs]
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return digest_json(value)
 
 
 def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, list_first
 
 # A file with more mistakes than this is another kind of file.
 MAX_SHOWN = 50
@@ -28,10 +28,7 @@ class ComposeError(CarboyError):
     """A project that cannot be used; ``issues`` holds every reason."""
 
     def __init__(self, brief: str, *, issues: tuple[Issue, ...] = (), hint: str = "", code: int = 1) -> None:
-        shown = [str(issue) for issue in issues[:MAX_SHOWN]]
-        if len(issues) > MAX_SHOWN:
-            shown.append(f"and {len(issues) - MAX_SHOWN} more")
-        super().__init__(brief, details="\n".join(shown), hint=hint, code=code)
+        super().__init__(brief, details="\n".join(list_first(issues, MAX_SHOWN)), hint=hint, code=code)
         self.issues = issues
 
 

@@ -30,7 +30,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, list_first
 
 NAME = "carboy.lock"
 # The same in an image: labels of its configuration.
@@ -147,7 +147,7 @@ def explain_drift(locked: Sequence[str], now: Sequence[str], *, limit: int = 10)
             versions = [line.split(" ")[1] for line in (old, new)]
             same = versions[0] == versions[1]
             found.append(f"{name} {versions[0]} {'has other bytes' if same else f'is {versions[1]} now'}")
-    return found if len(found) <= limit else [*found[:limit], f"and {len(found) - limit} more"]
+    return list_first(found, limit)
 
 
 def keep_versions(lock: LockFile, *, upgrade: Sequence[str]) -> str:

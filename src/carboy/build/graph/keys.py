@@ -8,9 +8,9 @@ and sharing of caches, secrets and agents (trap 62), and what only people see.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
+from carboy.base.canonical import digest_json
 from carboy.build.graph.ops import (
     BindMount,
     CacheMount,
@@ -42,7 +42,7 @@ def step_key(
             definition = describe_folder(op)
     below = () if isinstance(op, Copy) and is_linked(op) else parent
     value = [FORMAT, type(op).__name__, definition, below, epoch_s, inputs]
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return digest_json(value)
 
 
 def describe_run(op: Run) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from carboy.base.canonical import digest_json
 from carboy.compose.model import Grant, Healthcheck, Material, Mount, Pairs, Project, Service
 
 # Docker Compose's own labels, so that its tools and carboy's see the same projects.
@@ -286,14 +285,9 @@ def _configuration(container: ServiceContainer) -> dict[str, object]:
     return found
 
 
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def config_hash(container: ServiceContainer) -> str:
     """Return the SHA-256 of what a container is, the same for every number, whatever order a file lists things in."""
-    return _digest(_configuration(replace(container, label=_foreign_labels(container))))
+    return digest_json(_configuration(replace(container, label=_foreign_labels(container))))
 
 
 def _foreign_labels(container: ServiceContainer) -> tuple[str, ...]:
@@ -302,7 +296,7 @@ def _foreign_labels(container: ServiceContainer) -> tuple[str, ...]:
 
 def _field_hashes(container: ServiceContainer) -> str:
     configuration = _configuration(replace(container, label=_foreign_labels(container)))
-    return " ".join(f"{name}={_digest(value)[:8]}" for name, value in sorted(configuration.items()))
+    return " ".join(f"{name}={digest_json(value)[:8]}" for name, value in sorted(configuration.items()))
 
 
 def changed_fields(before: str, container: ServiceContainer) -> tuple[str, ...]:

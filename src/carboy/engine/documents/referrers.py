@@ -6,7 +6,6 @@ noted (``making``) and of its files; the same image gives the same ones on every
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from carboy.attest.kept import Document, keep_documents
 from carboy.attest.packages import Package, System, make_purl, quote
 from carboy.attest.slsa import BuildFacts
 from carboy.attest.statement import STATEMENT_1, make_statement
+from carboy.base.canonical import digest_json, encode_json
 from carboy.bootstrap.snapshot import list_texts
 from carboy.engine.documents.inventory import scan_image
 from carboy.engine.documents.making import Making, find_making
@@ -71,7 +71,7 @@ def _find(engine: Engine, image: Descriptor, ready: Descriptor) -> Referrers:
         return there
     config = read_config(engine, image)
     provenance = make_provenance(making, config)
-    source = sha256(json.dumps([FORMAT, carboy.__version__, provenance], sort_keys=True).encode()).hexdigest()
+    source = digest_json([FORMAT, carboy.__version__, provenance])
     if there.source == source:
         return there
     inventory = scan_image(engine, image, name=str(ready.digest), leaves_as=ready.digest)
@@ -85,17 +85,13 @@ def _find(engine: Engine, image: Descriptor, ready: Descriptor) -> Referrers:
     )
     documents = [
         Document(media_type=mediatypes.IN_TOTO, data=statement, predicate_type=slsa.PREDICATE),
-        Document(media_type=mediatypes.SPDX, data=_encode(inventory.as_spdx())),
-        Document(media_type=mediatypes.CYCLONEDX, data=_encode(inventory.as_cyclonedx())),
-        Document(media_type=mediatypes.LICENCES, data=_encode(inventory.as_licences())),
+        Document(media_type=mediatypes.SPDX, data=encode_json(inventory.as_spdx())),
+        Document(media_type=mediatypes.CYCLONEDX, data=encode_json(inventory.as_cyclonedx())),
+        Document(media_type=mediatypes.LICENCES, data=encode_json(inventory.as_licences())),
     ]
     if making.lock:
         documents.append(Document(media_type=mediatypes.LOCK, data=making.lock.encode()))
     return keep_documents(store, ready, documents, created=config.created, source=source)
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def make_provenance(making: Making, config: ImageConfig) -> dict[str, Any]:
@@ -131,9 +127,8 @@ def _list_packages(lock: LockFile, system: System) -> Iterator[tuple[str, str]]:
     for line in lock.python:
         pin, *hashes = line.split(" --hash=sha256:")
         name, _, version = pin.partition("==")
-        if (
-            version
-        ):  # one of several files, which each processor and Python has of its own, has no hash here: the lock has all
+        if version:
+            # Of several files (each processor and Python has its own) none is named by its hash: the lock has all.
             uri = make_purl(Package(kind="pypi", name=name, version=version), system)
             yield uri, hashes[0] if len(hashes) == 1 else ""
 

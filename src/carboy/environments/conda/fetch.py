@@ -17,7 +17,7 @@ from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.base.locks import open_locked
 from carboy.base.web import make_client
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, list_first
 from carboy.layers.compression import open_decompressed
 
 if TYPE_CHECKING:
@@ -182,10 +182,9 @@ class ChannelFetcher:
 
 def explain_missing(names: Sequence[str]) -> CarboyError:
     """Return the error of a build without a network that has not all of conda's packages."""
-    more = [f"and {len(names) - 20} more"] if len(names) > 20 else []
     return CarboyError(
         "conda's packages are not here, and --offline asks nobody for them",
-        details="\n".join([*names[:20], *more]),
+        details="\n".join(list_first(names, 20)),
         hint="`carboy fetch FOLDER -o bundle.tar`, where there is a network, takes along all that is needed",
     )
 
