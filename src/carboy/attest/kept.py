@@ -82,14 +82,8 @@ def keep_documents(
         contents.append(digest)
         layer = Descriptor(media_type=document.media_type, digest=digest, size=len(document.data), annotations=about)
         artifact = make_artifact(document.media_type, layer, subject=image, annotations={**annotations, **about})
-        manifests.append(
-            Descriptor(
-                media_type=mediatypes.MANIFEST,
-                digest=store.blobs.put(artifact.raw),
-                size=len(artifact.raw),
-                artifact_type=document.media_type,
-            )
-        )
+        store.blobs.put(artifact.raw)
+        manifests.append(artifact.descriptor)
     kept = Referrers(manifests=tuple(manifests), source=source)
     keep_referrers(store, image.digest, kept, contents)
     return kept

@@ -357,14 +357,8 @@ def _find_referrers(store: Store, content: _Content) -> dict[Digest, list[tuple[
         if entry.artifact_type not in mediatypes.DOCUMENTS or _find_missing(store, content, entry) is not None:
             continue
         artifact = parse_artifact(store.blobs.read(entry.digest, limit=MAX_DOCUMENT_BYTES))
-        plain = Descriptor(
-            media_type=mediatypes.MANIFEST,
-            digest=entry.digest,
-            size=len(artifact.raw),
-            artifact_type=artifact.artifact_type,
-        )
-        parts = [artifact.config.digest, *(layer.digest for layer in artifact.layers)]
-        found.setdefault(artifact.subject.digest, []).append((plain, parts))
+        parts = [part.digest for part in artifact.contents]
+        found.setdefault(artifact.subject.digest, []).append((artifact.descriptor, parts))
     return found
 
 

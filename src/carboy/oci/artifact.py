@@ -34,6 +34,21 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[Descriptor, ...]
     raw: bytes
 
+    @property
+    def descriptor(self) -> Descriptor:
+        """The artifact as a list of referrers names it."""
+        return Descriptor(
+            media_type=mediatypes.MANIFEST,
+            digest=Digest.of(self.raw),
+            size=len(self.raw),
+            artifact_type=self.artifact_type,
+        )
+
+    @property
+    def contents(self) -> tuple[Descriptor, ...]:
+        """What it stands on: its configuration and its layers."""
+        return (self.config, *self.layers)
+
 
 def parse_artifact(data: bytes) -> Artifact:
     """Return the artifact in ``data``. Raises ``InvalidDocumentError``, also for a manifest that refers to nothing."""

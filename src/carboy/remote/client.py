@@ -289,6 +289,14 @@ class RegistryClient:
 
     def send_manifest(self, repository: str, reference: str, raw: bytes, *, media_type: str) -> Digest:
         """Put a manifest or an index under a tag, or under its own digest, and return the digest."""
+        self._put_manifest(repository, reference, raw, media_type)
+        return Digest.of(raw)
+
+    def send_artifact(self, repository: str, raw: bytes) -> bool:
+        """Put a manifest that refers to another under its digest, and return whether the registry lists it as a referrer."""
+        return "oci-subject" in self._put_manifest(repository, str(Digest.of(raw)), raw, MANIFEST)
+
+    def _put_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> httpx.Headers:
         request = Request(
             method="PUT",
             target=f"v2/{self._prefix}{repository}/manifests/{reference}",
@@ -297,32 +305,13 @@ class RegistryClient:
             body=lambda: (raw,),
             answers=(201, 200, 202),
         )
-        digest = Digest.of(raw)
 
-        def once() -> Digest:
+        def once() -> httpx.Headers:
             with self._transport.open(request) as response:
                 told = _parse_digest(response.headers.get("docker-content-digest", ""))
                 if told is not None and not _fits(told, raw):
-                    self._wrong(f"that it has {told}, when {digest} was sent")
-            return digest
-
-        return self._transport.retry(once)
-
-    def send_artifact(self, repository: str, raw: bytes) -> bool:
-        """Put a manifest that refers to another under its digest, and return whether the registry lists it as a referrer."""
-        digest = Digest.of(raw)
-        request = Request(
-            method="PUT",
-            target=f"v2/{self._prefix}{repository}/manifests/{digest}",
-            scopes=self._scopes(repository, "pull", "push"),
-            headers={"Content-Type": MANIFEST, "Content-Length": str(len(raw))},
-            body=lambda: (raw,),
-            answers=(201, 200, 202),
-        )
-
-        def once() -> bool:
-            with self._transport.open(request) as response:
-                return "oci-subject" in response.headers
+                    self._wrong(f"that it has {told}, when {Digest.of(raw)} was sent")
+                return response.headers
 
         return self._transport.retry(once)
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from carboy.images.transport.progress import SilentTransfer
 from carboy.images.transport.push import push_blobs
 from carboy.oci import mediatypes
@@ -50,7 +48,7 @@ def push_referrers(repository: Repository, store: Store, image: Descriptor, refe
     listed = True
     for one in referrers:
         artifact = parse_artifact(store.blobs.read(one.digest))
-        push_blobs(repository, store, (artifact.config, *artifact.layers), elsewhere={}, progress=SilentTransfer())
+        push_blobs(repository, store, artifact.contents, elsewhere={}, progress=SilentTransfer())
         listed &= repository.send_artifact(artifact.raw)
     if listed or not referrers:
         return
@@ -98,17 +96,15 @@ def _pull(
     size = 0
     for entry in entries:
         artifact = parse_artifact(repository.fetch_manifest(str(entry.digest)).raw)
-        parts = (artifact.config, *artifact.layers)
-        size += sum(part.size for part in parts)
+        size += sum(part.size for part in artifact.contents)
         if artifact.subject.digest != image.digest or artifact.artifact_type != entry.artifact_type:
             continue
         if size > MAX_BYTES:
             break
-        for part in parts:
+        for part in artifact.contents:
             if not store.blobs.has(part.digest):
                 repository.fetch_blob(part, store.blobs)
-        digest = store.blobs.put(artifact.raw)
-        contents += [part.digest for part in parts]
-        plain = Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(artifact.raw))
-        kept.append(msgspec.structs.replace(plain, artifact_type=artifact.artifact_type))
+        store.blobs.put(artifact.raw)
+        contents += [part.digest for part in artifact.contents]
+        kept.append(artifact.descriptor)
     return kept, contents
