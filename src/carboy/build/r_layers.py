@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carboy.bootstrap.added.archive import open_archive
 from carboy.bootstrap.added.installed import parse_status
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from carboy.build.plan import RStep
     from carboy.environments.r.repository import SourceRepository
 
+T = TypeVar("T")
 CORE = "r-base-core"
 # What R's own headers and compilers are in: for packages with code that is compiled.
 TOOLS = ("r-base-dev",)
@@ -62,10 +63,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
-    """What a bundle brings for R: a state of the archive, and the SHA-256 of each source by "NAME VERSION"."""
+    """What a bundle brings for R: a state of the archive, and the line of each source, as a lock has it."""
 
     snapshot: Snapshot
-    sources: Mapping[str, str]
+    sources: tuple[str, ...]
 
 
 class RAssembler:
@@ -99,17 +100,29 @@ class RAssembler:
 
         ``check`` raises for a result that is to be refused. What an archive has no more is chosen anew. Raises ``CarboyError``.
         """
+
+        def assemble(resolved: Resolved) -> list[MadeLayer]:
+            check(resolved)
+            return self.assemble(step, resolved)
+
+        resolved, known, layers = self._carry_out(step, assemble, key=key, fresh=fresh)
+        return resolved, layers, known and all(item.cached for item in layers)
+
+    def _carry_out(
+        self, step: RStep, act: Callable[[Resolved], T], *, key: str, fresh: bool
+    ) -> tuple[Resolved, bool, T]:
+        """Return what the packages come to, whether that was known, and what ``act`` makes of it.
+
+        Where something of it is not to be had any more, it is chosen of the archive as it is now, and done again.
+        """
         resolved, known = self.resolve(step, key=key, fresh=fresh)
-        check(resolved)
         try:
-            layers = self.assemble(step, resolved)
+            return resolved, known, act(resolved)
         except (ArchiveUnreachableError, NotFetchedError) as error:
             if self._offline or not _is_gone(error):
                 raise
-            resolved, known = self.resolve(step, key=key, fresh=True, today=True)
-            check(resolved)
-            layers = self.assemble(step, resolved)
-        return resolved, layers, known and all(item.cached for item in layers)
+        resolved, known = self.resolve(step, key=key, fresh=True, today=True)
+        return resolved, known, act(resolved)
 
     def resolve(self, step: RStep, *, key: str, fresh: bool = False, today: bool = False) -> tuple[Resolved, bool]:
         """Return what the packages come to, and whether that was known; ``fresh`` chooses anew.
@@ -138,14 +151,8 @@ class RAssembler:
 
         What a state of the archive or a repository has no more is chosen anew. Raises ``CarboyError``.
         """
-        resolved, _ = self.resolve(step, key=key, fresh=fresh)
-        try:
-            return resolved, self._fetch(step, resolved)
-        except (ArchiveUnreachableError, NotFetchedError) as error:
-            if not _is_gone(error):
-                raise
-        resolved, _ = self.resolve(step, key=key, fresh=True, today=True)
-        return resolved, self._fetch(step, resolved)
+        resolved, _, paths = self._carry_out(step, lambda found: self._fetch(step, found), key=key, fresh=fresh)
+        return resolved, paths
 
     def _fetch(self, step: RStep, resolved: Resolved) -> dict[str, str]:
         making = replace(self._making, snapshot=Snapshot(texts=resolved.texts))
@@ -213,11 +220,8 @@ class RAssembler:
         from carboy.environments.r.settings import read_repositories
 
         home = self._making.home
-        hashes = {
-            f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in map(str.split, step.hashes)
-        }
-        if self._brought is not None:
-            hashes = {**self._brought.sources, **hashes}
+        lines = (*(self._brought.sources if self._brought is not None else ()), *step.hashes)
+        hashes = {f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in map(str.split, lines)}
         return SourceRepository(
             () if self._offline else read_repositories(self._environ, home=home.path),
             web=read_web_settings(self._environ),

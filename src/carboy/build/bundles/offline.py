@@ -99,9 +99,7 @@ class Offline:
             return None
         from carboy.build.r_layers import Brought
 
-        lines = (line.split(" ") for line in source.sources)
-        sources = {f"{name} {version}": mark.removeprefix("sha256:") for name, version, mark in lines}
-        return Brought(snapshot=Snapshot(texts=source.texts), sources=sources)
+        return Brought(snapshot=Snapshot(texts=source.texts), sources=source.sources)
 
     def find_conda(self, step: CondaStep) -> tuple[CondaPackage, ...] | None:
         """Return the packages that the bundle has for those of conda's, None without a bundle. Raises ``CarboyError``."""
