@@ -15,6 +15,7 @@ from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import BufferedReader
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A fifo would wait for somebody to write.
@@ -26,10 +27,17 @@ def read_left(folder: str, name: str, *, limit: int) -> str:
 
     Raises ``CarboyError`` for what is no file, ``OSError``.
     """
+    with open_left(folder, name) as file:
+        return file.read(limit).decode("utf-8", "replace")
+
+
+@contextmanager
+def open_left(folder: str, name: str) -> Iterator[BufferedReader]:
+    """Give a file that a step left in ``folder``. Raises ``CarboyError`` for what is no file, ``OSError``."""
     with open(os.open(f"{folder}/{name}", _FILE), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise _explain(name, "it is no file")
-        return file.read(limit).decode("utf-8", "replace")
+        yield file
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from carboy.base.canonical import digest_json
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
 from carboy.build.files import list_files
@@ -34,7 +35,8 @@ from carboy.environments.detect.repositories import (
     parse_line,
 )
 from carboy.environments.detect.sources import PLACE
-from carboy.environments.install import Origin, SourceArchive
+from carboy.environments.install import PACKAGE_TIME_S, Origin, SourceArchive
+from carboy.environments.lock import normalise
 from carboy.environments.reach import OFFLINE
 from carboy.errors import CarboyError
 from carboy.layers.tarread import REGULAR, SYMLINK, Member
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31
 _MAX_TEXT_BYTES = 2**20
-_TIME_S = 315_532_800  # 1980-01-01: the first day that a zip file knows, and a wheel is one
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What git's lines have, what that means, and what to do about it; the first that fits counts.
@@ -167,10 +168,10 @@ class RepositoryPackages:
             sha256=tree.sha256,
             system=tree.system,
             folder=wanted.subdirectory,
-            tools=self._tools.get(_normalise(name), ()),
+            tools=self._tools.get(normalise(name), ()),
         )
         wheel = self._builder.build(source, log=self._log, fresh=self._fresh)
-        if line.name and wheel.name != _normalise(line.name):
+        if line.name and wheel.name != normalise(line.name):
             raise CarboyError(
                 f"{what} is the package {wheel.name}, not {line.name}",
                 hint=f"name it as {wheel.name} @ {line.repository.address}",
@@ -180,7 +181,7 @@ class RepositoryPackages:
     def _find_tree(self, wanted: Repository) -> Tree:
         """Return the tree of a repository at a ref, from the cache where its commit is known."""
         cache = self._store.cache
-        asked = f"ref:{_digest([wanted.identity[0], wanted.ref])}"
+        asked = f"ref:{digest_json([wanted.identity[0], wanted.ref])}"
         entry = None if self._fresh or wanted.is_pinned else cache.get(asked)
         commit = wanted.ref if wanted.is_pinned else "" if entry is None else str(entry.value["commit"])
         known = cache.get(self._name_tree(wanted, commit)) if commit else None
@@ -197,7 +198,7 @@ class RepositoryPackages:
         return tree
 
     def _name_tree(self, wanted: Repository, commit: str) -> str:
-        return f"tree:{_digest([wanted.identity, commit, self._history])}"
+        return f"tree:{digest_json([wanted.identity, commit, self._history])}"
 
     def _fetch(self, wanted: Repository) -> Tree:
         from carboy.build.solver.checkouts import fetch_checkout
@@ -223,7 +224,7 @@ class RepositoryPackages:
         system = _read_system(found.folder, wanted.subdirectory, shown)
         sha256, path = _pack(self._store, found.folder, shown)
         if self._history:
-            sha256 = _digest([sha256, _list_tags(found.folder)])
+            sha256 = digest_json([sha256, _list_tags(found.folder)])
             _, path = _pack(self._store, found.folder, shown, apart=())
         return Tree(commit=found.commit, sha256=sha256, file=path, system=system)
 
@@ -249,7 +250,7 @@ def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
     note: dict[str, object] = {"url": place.url, "vcs_info": about}
     if place.subdirectory:
         note["subdirectory"] = place.subdirectory
-    mark = _digest([note, wheel.sha256])[:16]
+    mark = digest_json([note, wheel.sha256])[:16]
     return Origin(
         address=f"file://{PLACE}/git/{mark}/{wheel.file}",
         line=f"{wheel.name} @ {place.address} --hash=sha256:{tree.sha256}",
@@ -260,12 +261,12 @@ def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
 
 def _find_inner(wheel: Wheel, extras: str) -> list[RepositoryLine]:
     """Return what a package itself asks for of repositories, with the extras that are wanted of it."""
-    wanted = {_normalise(word.strip()) for word in extras.strip("[]").split(",")}
+    wanted = {normalise(word.strip()) for word in extras.strip("[]").split(",")}
     found = []
     for text in wheel.requires:
         line = parse_line(text, wheel.name) if is_repository(text) else None
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line.marker) if line is not None else None
-        if line is not None and (extra is None or _normalise(extra.group(1)) in wanted):
+        if line is not None and (extra is None or normalise(extra.group(1)) in wanted):
             found.append(replace(line, marker=""))
     return found
 
@@ -362,7 +363,9 @@ def _write_tree(writer: TarWriter, folder: str, shown: str, apart: tuple[str, ..
         path, member = f"{folder}/{name}", os.fsencode(f"source/{name}")
         if os.path.islink(path):
             writer.add(
-                Member(name=member, kind=SYMLINK, mode=0o777, mtime=_TIME_S, linkname=os.fsencode(os.readlink(path)))
+                Member(
+                    name=member, kind=SYMLINK, mode=0o777, mtime=PACKAGE_TIME_S, linkname=os.fsencode(os.readlink(path))
+                )
             )
         elif os.path.isfile(path):
             left -= status.st_size
@@ -373,18 +376,10 @@ def _write_tree(writer: TarWriter, folder: str, shown: str, apart: tuple[str, ..
             mode = 0o755 if status.st_mode & 0o111 else 0o644
             with open(os.open(path, _FILE), "rb") as file:
                 writer.add_stream(
-                    Member(name=member, kind=REGULAR, mode=mode, mtime=_TIME_S, size=status.st_size), file.read
+                    Member(name=member, kind=REGULAR, mode=mode, mtime=PACKAGE_TIME_S, size=status.st_size), file.read
                 )
     writer.finish()
 
 
-def _normalise(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _go_on() -> None:
     """Somebody waits for the checkout: the build itself."""
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

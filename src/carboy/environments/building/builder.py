@@ -11,15 +11,17 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.base.canonical import digest_json
 from carboy.base.fs import open_durable, translate_os_errors
 from carboy.environments.addresses import NO_STAND_INS, is_file_name
 from carboy.environments.detect.requirements import strip_hashes
 from carboy.environments.install import SourceArchive, installer_version, read_step
 from carboy.environments.lock import normalise
-from carboy.environments.trees import open_trees, read_left
+from carboy.environments.trees import open_left, open_trees, read_left
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -42,7 +44,6 @@ umask 022
 cd {_WORK}
 exec {ROOT}/bin/python -I build_step.py sources/source.tar "$1"
 """
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class WheelBuilder:
 
         Raises ``CarboyError`` with the last lines of what fails.
         """
-        asked = f"needs:{_digest([source.sha256, source.folder, asdict(source.system), self._request.interpreter])}"
+        asked = f"needs:{digest_json([source.sha256, source.folder, asdict(source.system), self._request.interpreter])}"
         entry = self._store.cache.get(asked)
         needs: tuple[str, ...] = tuple(entry.value["needs"]) if entry is not None else ()
         for _ in range(_MAX_ROUNDS):
@@ -137,7 +138,7 @@ class WheelBuilder:
     def _key(self, source: Source, tools: Sequence[str]) -> str:
         request = self._request
         where = [request.interpreter, installer_version(), request.epoch_s, [str(digest) for digest in request.base]]
-        return f"wheel:{_digest([FORMAT, source.sha256, source.folder, asdict(source.system), list(tools), where])}"
+        return f"wheel:{digest_json([FORMAT, source.sha256, source.folder, asdict(source.system), list(tools), where])}"
 
     def _make_tools(
         self, source: Source, needs: Sequence[str], *, log: Callable[[str], None], fresh: bool
@@ -153,7 +154,7 @@ class WheelBuilder:
             allowed=locked,
         )
         key = [FORMAT, request.requirements, locked, request.interpreter, [str(digest) for digest in request.base]]
-        request = replace(request, key=_digest(key))
+        request = replace(request, key=digest_json(key))
         try:
             if fresh and not locked:
                 self._assembler.resolve(request, log=log, fresh=True)
@@ -205,16 +206,15 @@ class WheelBuilder:
         """Take the wheel of a step into the cache."""
         os.makedirs(self._cache, mode=0o700, exist_ok=True)
         os.utime(self._cache)  # for clean-up, which begins with what was not used for long
-        with translate_os_errors("keep a wheel"), open_trees(work, "out") as out:
-            with open(os.open(file, _FILE, dir_fd=out), "rb") as stream:
-                data = stream.read(MAX_WHEEL_BYTES + 1)
-            if len(data) > MAX_WHEEL_BYTES:
+        with translate_os_errors("keep a wheel"), open_left(f"{work}/out", file) as stream:
+            if os.fstat(stream.fileno()).st_size > MAX_WHEEL_BYTES:
                 raise CarboyError(f"{file} is larger than {MAX_WHEEL_BYTES} bytes", hint="name another version of it")
-            sha256 = hashlib.sha256(data).hexdigest()
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             path = f"{self._cache}/{sha256}"
             if not os.path.exists(path):
+                stream.seek(0)
                 with open_durable(path) as target:
-                    target.write(data)
+                    shutil.copyfileobj(stream, target)
         fields = _read_fields(metadata)
         return Wheel(
             file=file,
@@ -246,7 +246,3 @@ def _read_fields(metadata: str) -> dict[str, list[str]]:
         if colon and not key[:1].isspace():
             found.setdefault(key.lower(), []).append(value.strip())
     return found
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
