@@ -6,7 +6,6 @@ was started by hand (xdist's controller) when the run ends.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from warm_interpreters import WARM, Kind, is_warm
+from warm_interpreters import WARM, Kind, become_subreaper, is_warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +70,6 @@ ROOMS = (
 # Commands that import so little that a fork of a large process costs as much.
 LIGHT = {(), ("run",), ("exec",), ("version",)}
 PROGRAM = "from carboy.cli.main import program; program()"
-PR_SET_CHILD_SUBREAPER = 36
 
 
 # --- the place of one run -----------------------------------------------------------------------------------------
@@ -486,8 +484,7 @@ def _list_namespaces() -> set[str]:
 @pytest.fixture
 def leftovers(run_base: Path, tmp_path: Path) -> Leftovers:
     """Return a :class:`Leftovers`; orphans of processes that the test starts become children of the test's process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    become_subreaper()
     return Leftovers(
         places=(str(run_base), str(tmp_path)),
         children=_list_children(),

@@ -162,8 +162,7 @@ class WarmInterpreters:
 
     def _find(self, kind: Kind) -> Warm:
         if kind not in self.made:
-            # What loses its parent becomes a child of this process.
-            assert ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+            become_subreaper()
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             options: dict[str, Any] = {}
             if kind.uid != os.getuid():
@@ -181,6 +180,11 @@ class WarmInterpreters:
 
 
 WARM = WarmInterpreters()
+
+
+def become_subreaper() -> None:
+    """Have processes that lose their parent become children of this process."""
+    assert ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
 def is_warm(environ: Mapping[str, str], args: Sequence[str]) -> bool:

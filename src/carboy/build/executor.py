@@ -380,9 +380,7 @@ class Execution:
     ) -> EnvironmentRequest:
         """Return the request with the packages of repositories built, where it names any."""
         if "git+" not in step.requirements:
-            return (
-                replace(request, constraints=drop_lines(request.constraints)) if "git+" in step.constraints else request
-            )
+            return replace(request, constraints=drop_lines(request.constraints))
         from carboy.build.folder.repositories import RepositoryPackages, list_tools
 
         context = self._context

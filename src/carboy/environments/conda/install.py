@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from carboy.store.store import Store
 
 FORMAT = 1
-OWN_LAYERS = 36
 """Part of each layer's key: changed whenever the same packages become other bytes."""
+OWN_LAYERS = 36
 _LAYERS = "/opt/layers"
 _WORK = "/run/carboy/work"
 _TAIL_LINES = 30

@@ -66,8 +66,9 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
         found.append(name_source(".", "pyproject.toml"))  # only its own code knows them
     if not project and not poetry.get("dependencies") and not found:
         return None
-    places = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
-    members = tuple(name for name in map(_find_name, found) if _find_place(name, places).get("workspace") is True)
+    sources = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
+    places = {_normalise(name): _table(place) for name, place in sources.items()}
+    members = tuple(name for name in map(_find_name, found) if places.get(name, {}).get("workspace") is True)
     return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python, members=members)
 
 
@@ -77,15 +78,11 @@ def _find_name(line: str) -> str:
     return _normalise(match.group(1)) if match is not None else ""
 
 
-def _find_place(name: str, places: Mapping[str, Any]) -> dict[str, Any]:
-    return _table({_normalise(key): item for key, item in places.items()}.get(name))
-
-
-def _from_place(line: str, places: Mapping[str, Any]) -> str:
+def _from_place(line: str, places: Mapping[str, dict[str, Any]]) -> str:
     """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package: in the folder, or a repository."""
     match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?[^;]*(;.*)?$", line)
     name = _find_name(line)
-    place = _find_place(name, places)
+    place = places.get(name)
     if match is None or not place:
         return line
     if "git" in place:

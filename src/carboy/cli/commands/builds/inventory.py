@@ -71,7 +71,7 @@ def provenance(words: list[str]) -> int:
 
     kind = mediatypes.LOCK if options.lock else mediatypes.IN_TOTO
     data = read_document(Engine.open(os.environ), options.image, kind, platform=options.platform).decode()
-    print(data, end="") if options.lock else print(json.dumps(json.loads(data), indent=2, ensure_ascii=False))
+    print(data.rstrip("\n") if options.lock else json.dumps(json.loads(data), indent=2, ensure_ascii=False))
     return 0
 
 
