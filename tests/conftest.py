@@ -6,7 +6,6 @@ was started by hand (xdist's controller) when the run ends.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pwd
@@ -17,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from once import made_once
 from warm_interpreters import WARM, Kind, become_subreaper, is_warm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 pytest_plugins = [
     "older_kernel",
@@ -118,14 +117,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def run_base() -> Path:
     """Return the folder that all workers of this run share."""
     return Path(os.environ[BASE_VARIABLE])
-
-
-@contextmanager
-def made_once(base: Path, name: str) -> Iterator[Path]:
-    """Hold the lock of ``name`` and give the path of its record, which is there when another worker made the thing."""
-    with (base / f"{name}.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield base / f"{name}.json"
 
 
 @pytest.hookimpl(tryfirst=True)

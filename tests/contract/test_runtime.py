@@ -403,7 +403,9 @@ def test_exec(box: Box) -> None:
 
 
 def test_exec_joins_the_container(box: Box) -> None:
-    output, _ = enter(box, {"args": ["sh", "-c", "hostname; ps | grep -c '[ ]sleep 60$'; grep -c . /proc/net/dev"]})
+    # It may be there before the container's own command has started the other one.
+    script = "hostname; until ps | grep -q '[ ]sleep 60$'; do sleep 0.1; done; ps | grep -c '[ ]sleep 60$'"
+    output, _ = enter(box, {"args": ["sh", "-c", f"{script}; grep -c . /proc/net/dev"]})
     assert output == "carboy\n1\n3\n"
 
 

@@ -6,7 +6,6 @@ the package which every user may read.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import older_kernel
 import pytest
+from once import made_once
 from warm_interpreters import WARM, Kind, is_warm
 
 if TYPE_CHECKING:
@@ -308,13 +308,12 @@ def make_sandboxes(person: Any, base: Path, *, package: Path) -> Sandboxes:
 def copy_package(base: Path) -> Path:
     """Return a folder with a copy of the package, compiled, that every user may read; all workers of a run share it."""
     place = base / "package"
-    with (base / "package.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not lock.tell():
+    with made_once(base, "package") as record:
+        if not record.exists():
             shutil.copytree(CHECKOUT / "src" / "carboy", place / "carboy", ignore=shutil.ignore_patterns("__pycache__"))
             subprocess.run([find_python(), "-m", "compileall", "-q", str(place)], check=True)
             subprocess.run(["chmod", "-R", "go+rX", str(place)], check=True)
-            lock.write("made\n")
+            record.write_text("{}")
     return place
 
 
