@@ -25,7 +25,7 @@ from once import made_once
 from warm_interpreters import WARM, Kind, become_subreaper, is_warm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 pytest_plugins = [
     "older_kernel",
@@ -318,6 +318,27 @@ def public_program(own_program: tuple[str, ...], run_base: Path, tier_users: dic
     return (str(place / "bin" / "carboy"),)
 
 
+# The lasting homes that this process's tests have used, and what they may hold together when a module has ended.
+LASTING_HOMES: set[Path] = set()
+BOUND_MB = 4_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_homes() -> Iterator[None]:
+    """Remove the largest lasting homes when a module ends: what all tests build together fills a disk of 50 GB."""
+    yield
+    sizes = {home: _measure_mb(home) for home in LASTING_HOMES if home.exists()}
+    for home in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if sum(sizes.values()) > BOUND_MB and not any(home.glob("containers/*")):
+            subprocess.run(["chmod", "-R", "u+rwX", str(home)], capture_output=True, check=False)
+            shutil.rmtree(home)
+            sizes[home] = 0
+
+
+def _measure_mb(folder: Path) -> int:
+    return int(subprocess.run(["du", "-sm", str(folder)], capture_output=True, text=True, check=False).stdout.split()[0])
+
+
 def _runner(person: Person, program: tuple[str, ...], home: Path) -> Carboy:
     temporary = home.with_name(home.name + "-tmp")
     for folder in (home.parent, temporary):
@@ -350,9 +371,10 @@ def tier_carboy(
     Each worker has its own, for tests list, prune and remove what is in it.
     """
     person = tier_users[request.param]
-    if person.tier == "root":
-        return _runner(person, own_program, run_base / worker_id / "carboy")
-    return _runner(person, public_program, person.home / worker_id / "carboy")
+    is_root = person.tier == "root"
+    home = (run_base if is_root else person.home) / worker_id / "carboy"
+    LASTING_HOMES.add(home)
+    return _runner(person, own_program if is_root else public_program, home)
 
 
 @pytest.fixture(scope="session")
@@ -372,7 +394,7 @@ def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
     return runner
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def folders_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
     """Return a runner with a second warm home, for folders that only need the base with Python, beside the first one."""
     entry = pwd.getpwuid(os.getuid())
@@ -383,7 +405,9 @@ def folders_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
         gid=entry.pw_gid,
         home=run_base,
     )
-    return _runner(person, own_program, run_base / "folders" / "carboy")
+    home = run_base / "folders" / "carboy"
+    LASTING_HOMES.add(home)
+    return _runner(person, own_program, home)
 
 
 @pytest.fixture
