@@ -336,7 +336,9 @@ def bounded_homes() -> Iterator[None]:
 
 
 def _measure_mb(folder: Path) -> int:
-    return int(subprocess.run(["du", "-sm", str(folder)], capture_output=True, text=True, check=False).stdout.split()[0])
+    return int(
+        subprocess.run(["du", "-sm", str(folder)], capture_output=True, text=True, check=False).stdout.split()[0]
+    )
 
 
 def _runner(person: Person, program: tuple[str, ...], home: Path) -> Carboy:
