@@ -79,9 +79,10 @@ def test_a_package_of_a_repository_is_locked_by_its_commit(
         sub__own_py="import inner\nANSWER = 41 + inner.X\n",
     )
     origin = f"{server}/{name}/.git"
+    # The second one is for another system, and not there at all: nobody asks for it.
     folder = make_project(
         tmp_path / "project",
-        f"{name} @ git+{origin}@main#subdirectory=sub\n",
+        f"{name} @ git+{origin}@main#subdirectory=sub\ngone @ git+{server}/gone/.git ; sys_platform == 'win32'\n",
         f"import importlib.metadata as m\nimport own\nprint(m.distribution('{name}').read_text('direct_url.json'))\n"
         "print('answer ', own.ANSWER)\n",
     )

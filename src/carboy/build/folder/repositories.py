@@ -25,6 +25,7 @@ from carboy.build.files import list_files
 from carboy.build.graph.ops import Git
 from carboy.build.graph.options import BuildOptions
 from carboy.environments.building.builder import BuildSystem, Source, WheelBuilder, parse_build_system
+from carboy.environments.detect.markers import fits
 from carboy.environments.detect.repositories import (
     Repository,
     RepositoryLine,
@@ -43,7 +44,7 @@ from carboy.layers.tarread import REGULAR, SYMLINK, Member
 from carboy.layers.tarwrite import TarWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from carboy.environments.building.builder import Wheel
     from carboy.environments.install import EnvironmentRequest, PackageAssembler
@@ -127,13 +128,13 @@ class RepositoryPackages:
         Raises ``CarboyError`` for what cannot be fetched or built.
         """
         built: dict[tuple[str, str], tuple[RepositoryLine, Wheel, Origin]] = {}
-        waiting = list(find_lines(self._request.requirements))
+        waiting = [line for line in find_lines(self._request.requirements) if self._fits(line)]
         while waiting:
             line = waiting.pop(0)
             if line.repository.identity not in built:
                 wheel, origin = self._make(line)
                 built[line.repository.identity] = (line, wheel, origin)
-                waiting += _find_inner(wheel, line.extras)
+                waiting += self._find_inner(wheel, line.extras)
         origins = tuple(origin for _, _, origin in built.values())
         by_identity = {identity: (wheel, origin) for identity, (_, wheel, origin) in built.items()}
         overrides = (f"{wheel.name}{line.extras} @ {origin.address}\n" for line, wheel, origin in built.values())
@@ -149,6 +150,16 @@ class RepositoryPackages:
             origins=origins,
             stand_ins=replace(self._request.stand_ins, overrides="".join(sorted(overrides))),
         )
+
+    def _fits(self, line: RepositoryLine, extras: Collection[str] = ()) -> bool:
+        """Return whether a line counts for the Python of the image: what does not is neither fetched nor built."""
+        return fits(line.marker, interpreter=self._request.interpreter, machine=os.uname().machine, extras=extras)
+
+    def _find_inner(self, wheel: Wheel, extras: str) -> list[RepositoryLine]:
+        """Return what a package itself asks for of repositories, with the extras that are wanted of it."""
+        wanted = [normalise(word.strip()) for word in extras.strip("[]").split(",")]
+        lines = find_lines("\n".join(text for text in wheel.requires if is_repository(text)), where=wheel.name)
+        return [replace(line, marker="") for line in lines if self._fits(line, wanted)]
 
     def _make(self, line: RepositoryLine) -> tuple[Wheel, Origin]:
         pin = self._pins.get(line.repository.identity)
@@ -259,23 +270,13 @@ def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
     )
 
 
-def _find_inner(wheel: Wheel, extras: str) -> list[RepositoryLine]:
-    """Return what a package itself asks for of repositories, with the extras that are wanted of it."""
-    wanted = {normalise(word.strip()) for word in extras.strip("[]").split(",")}
-    found = []
-    for text in wheel.requires:
-        line = parse_line(text, wheel.name) if is_repository(text) else None
-        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line.marker) if line is not None else None
-        if line is not None and (extra is None or normalise(extra.group(1)) in wanted):
-            found.append(replace(line, marker=""))
-    return found
-
-
 def _point(line: str, built: Mapping[tuple[str, str], tuple[Wheel, Origin]]) -> str:
-    """Return a requirement with the place of a wheel, where it names a repository."""
+    """Return a requirement with the place of a wheel, where it names a repository; "" where none was made for it."""
     found = parse_line(line, "requirements") if is_repository(line) else None
     if found is None:
         return f"{line}\n"
+    if found.repository.identity not in built:
+        return ""
     wheel, origin = built[found.repository.identity]
     return f"{wheel.name}{found.extras} @ {origin.address}{f' {found.marker}' if found.marker else ''}\n"
 
