@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.userns]
 PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 EVERYDAY = ("uv", "poetry", "includes", "editable", "local")
 OTHERS = (
-    "pylock", "pdm", "pipenv", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder", "runtime", "python-version",
-    "markers", "sdist", "setup-py", "start",
+    "pylock", "pdm", "pipenv", "pipfile", "hashes", "pyproject", "groups", "setup-cfg", "script", "binder", "runtime",
+    "python-version", "markers", "sdist", "setup-py", "start",
 )  # fmt: skip
 OF_R = ("renv", "description", "install-r", "packrat", "mixed")
 

@@ -11,6 +11,7 @@ from carboy.base.fs import translate_os_errors
 from carboy.environments.conda.choose import FILES as CONDA_FILES
 from carboy.environments.conda.locks import CONDA_LOCK, PIXI_LOCK
 from carboy.environments.detect.locks import LOCKS
+from carboy.environments.detect.pipfile import PIPFILE
 from carboy.environments.detect.requirements import find_includes
 from carboy.environments.detect.wants import CODE
 from carboy.environments.r.wants import CODE as R_CODE
@@ -39,7 +40,7 @@ _AT_TOP = frozenset(
     }
 )
 _DECIDING = frozenset(
-    {"requirements.txt", ".python-version", "runtime.txt", "apt.txt", POST_BUILD, "start", RENV, INSTALL}
+    {"requirements.txt", PIPFILE, ".python-version", "runtime.txt", "apt.txt", POST_BUILD, "start", RENV, INSTALL}
     | {*LOCKS, *CONDA_FILES}
 )
 _LARGE = frozenset({RENV, PACKRAT, CONDA_LOCK, PIXI_LOCK, *LOCKS})

@@ -33,7 +33,12 @@ def parse_lock(name: str, text: str) -> str:
 
 def find_python(name: str, text: str) -> str:
     """Return what a lock of :data:`WHOLE` asks of the interpreter, "" for nothing."""
-    return str(parse_toml(text, name).get("requires-python", "")) if name == "pylock.toml" else ""
+    if name == "pylock.toml":
+        return str(parse_toml(text, name).get("requires-python", ""))
+    requires = _read_pipfile(text, "_meta").get("requires") if name == "Pipfile.lock" else None
+    if not isinstance(requires, dict):
+        return ""
+    return str(requires.get("python_full_version") or requires.get("python_version") or "").replace("*", "")
 
 
 def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str) -> str:
@@ -151,15 +156,19 @@ def _pdm(text: str) -> list[str]:
     return list(lines.values())
 
 
-def _pipfile(text: str) -> list[str]:
+def _read_pipfile(text: str, section: str) -> dict[str, Any]:
     import json
 
     try:
-        packages = json.loads(text).get("default", {})
+        found = json.loads(text).get(section, {})
     except (ValueError, AttributeError) as error:
         raise CarboyError("Pipfile.lock is not valid JSON", details=str(error), hint="write the lock anew") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _pipfile(text: str) -> list[str]:
     lines = []
-    for name, item in packages.items():
+    for name, item in _read_pipfile(text, "default").items():
         version = str(item.get("version", ""))
         if item.get("path") == ".":
             continue
