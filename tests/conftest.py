@@ -329,7 +329,7 @@ def bounded_homes() -> Iterator[None]:
     yield
     sizes = {home: _measure_mb(home) for home in LASTING_HOMES if home.exists()}
     for home in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        if sum(sizes.values()) > BOUND_MB and not any(home.glob("containers/*")):
+        if sum(sizes.values()) > BOUND_MB and not any(home.glob("containers/*/control")):
             subprocess.run(["chmod", "-R", "u+rwX", str(home)], capture_output=True, check=False)
             shutil.rmtree(home)
             sizes[home] = 0
