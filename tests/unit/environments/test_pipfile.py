@@ -73,6 +73,12 @@ def test_what_cannot_be_read_is_named(text: str, said: str) -> None:
         parse_pipfile(text)
 
 
+@pytest.mark.parametrize("text", ['{"default": ["a"]}', '{"default": 1}', "[]"])
+def test_a_lock_without_a_table_of_packages_is_no_empty_one(text: str) -> None:
+    with pytest.raises(CarboyError, match=r"Pipfile\.lock"):
+        choose_wants({"Pipfile.lock": text})
+
+
 def test_a_lock_goes_before_it_and_requirements_beside_it_are_a_conflict() -> None:
     text = SAMPLE.read_text()
     wants = choose_wants({"Pipfile": text})

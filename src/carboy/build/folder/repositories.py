@@ -158,7 +158,7 @@ class RepositoryPackages:
     def _find_inner(self, wheel: Wheel, extras: str) -> list[RepositoryLine]:
         """Return what a package itself asks for of repositories, with the extras that are wanted of it."""
         wanted = [normalise(word.strip()) for word in extras.strip("[]").split(",")]
-        lines = find_lines("\n".join(text for text in wheel.requires if is_repository(text)), where=wheel.name)
+        lines = find_lines("\n".join(wheel.requires), where=wheel.name)
         return [replace(line, marker="") for line in lines if self._fits(line, wanted)]
 
     def _make(self, line: RepositoryLine) -> tuple[Wheel, Origin]:

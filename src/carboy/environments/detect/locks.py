@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from carboy.environments.detect.pipfile import read_requires
 from carboy.environments.detect.pyproject import parse_toml
-from carboy.environments.detect.repositories import RepositoryLine, from_lock
+from carboy.environments.detect.repositories import RepositoryLine, from_lock, refuse_foreign
 from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
-_FOREIGN = ("hg", "svn", "bzr")
 # Those that are installed as a whole, with their markers; the others stand beside a project that says what it asks for.
 WHOLE = ("pylock.toml", "Pipfile.lock")
 
@@ -35,10 +35,7 @@ def find_python(name: str, text: str) -> str:
     """Return what a lock of :data:`WHOLE` asks of the interpreter, "" for nothing."""
     if name == "pylock.toml":
         return str(parse_toml(text, name).get("requires-python", ""))
-    requires = _read_pipfile(text, "_meta").get("requires") if name == "Pipfile.lock" else None
-    if not isinstance(requires, dict):
-        return ""
-    return str(requires.get("python_full_version") or requires.get("python_version") or "").replace("*", "")
+    return read_requires(_read_pipfile(text, "_meta")) if name == "Pipfile.lock" else ""
 
 
 def _line(name: Any, version: Any, marker: str, hashes: Iterable[Any], lock: str) -> str:
@@ -61,13 +58,7 @@ def _elsewhere(name: Any, source: Any, marker: str, lock: str) -> str | None:
     """
     table = source if isinstance(source, dict) else {}
     table = table["vcs"] if isinstance(table.get("vcs"), dict) else table
-    kind = next((kind for kind in _FOREIGN if table.get("type") == kind or kind in table), "")
-    if kind:
-        raise CarboyError(
-            f"{lock} has a package of a repository of {kind}, and only git is known",
-            details=f"{name}: {table.get('url') or table.get(kind) or ''}",
-            hint="put a checkout into the folder, as ./libs/NAME, or name a released version",
-        )
+    refuse_foreign(table, name=str(name), where=lock)
     if table.get("type") == "git" or "git" in table:
         repository = from_lock(table, where=lock, name=str(name))
         mark = f"; {marker}" if marker else ""
@@ -163,7 +154,9 @@ def _read_pipfile(text: str, section: str) -> dict[str, Any]:
         found = json.loads(text).get(section, {})
     except (ValueError, AttributeError) as error:
         raise CarboyError("Pipfile.lock is not valid JSON", details=str(error), hint="write the lock anew") from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise CarboyError(f"Pipfile.lock: {section} is not a table", hint="write the lock anew")
+    return found
 
 
 def _pipfile(text: str) -> list[str]:

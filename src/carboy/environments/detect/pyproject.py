@@ -85,14 +85,25 @@ def _from_place(line: str, places: Mapping[str, dict[str, Any]]) -> str:
     place = places.get(name)
     if match is None or not place:
         return line
-    if "git" in place:
-        repository = from_table(place, where="pyproject.toml", name=name)
-        extras, marker = match.group(2) or "", match.group(3) or ""
-        return str(RepositoryLine(repository=repository, name=match.group(1), extras=extras, marker=marker))
-    if "path" not in place:
+    if "git" not in place and "path" not in place:
         return line  # an index, or a member of the workspace, whose place the lock knows
-    address = name_source(str(place["path"]), "pyproject.toml")
-    return f"{match.group(1)}{match.group(2) or ''} @ {address}{f' {match.group(3)}' if match.group(3) else ''}"
+    extras, marker = match.group(2) or "", match.group(3) or ""
+    return place_line(place, name=match.group(1), extras=extras, marker=marker, where="pyproject.toml") or line
+
+
+def place_line(table: Mapping[str, Any], *, name: str, extras: str, marker: str, where: str) -> str | None:
+    """Return the requirement for a package whose table in ``where`` says where it lies, None for one of an index.
+
+    ``marker`` begins with ";" ("": none). Raises ``CarboyError`` for places that cannot be had.
+    """
+    if "git" in table:
+        repository = from_table(table, where=where, name=name)
+        return str(RepositoryLine(repository=repository, name=name, extras=extras, marker=marker))
+    place = str(table.get("path") or table.get("file") or table.get("url") or "")
+    if not place:
+        return None
+    address = place if "://" in place else name_source(place, where)
+    return f"{name}{extras} @ {address}{f' {marker}' if marker else ''}"
 
 
 def _normalise(name: str) -> str:
@@ -141,16 +152,12 @@ def _from_poetry(name: str, item: Any) -> Iterator[str]:
         marks = [str(table["markers"])] if table.get("markers") else []
         if table.get("python"):
             marks += [_python_marker(clause) for clause in _from_constraint(str(table["python"]))]
-        mark = f" ; {' and '.join(f'({m})' for m in marks)}" if marks else ""
-        if "git" in table:
-            repository = from_table(table, where="pyproject.toml", name=name)
-            yield str(RepositoryLine(repository=repository, name=name, extras=extras, marker=mark.strip()))
-        elif "path" in table:
-            yield f"{name}{extras} @ {name_source(str(table['path']), 'pyproject.toml')}{mark}"
-        elif "url" in table:
-            yield f"{name}{extras} @ {table['url']}{mark}"
-        else:
-            yield f"{name}{extras}{','.join(_from_constraint(str(table.get('version', '*'))))}{mark}"
+        marker = f"; {' and '.join(f'({m})' for m in marks)}" if marks else ""
+        line = place_line(table, name=name, extras=extras, marker=marker, where="pyproject.toml")
+        if line is None:
+            version = ",".join(_from_constraint(str(table.get("version", "*"))))
+            line = f"{name}{extras}{version}{f' {marker}' if marker else ''}"
+        yield line
 
 
 def _python_marker(clause: str) -> str:

@@ -17,7 +17,8 @@ from carboy.errors import CarboyError
 
 SCHEMES = ("https", "http", "ssh", "git", "file")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_OTHERS = re.compile(r"(?:^|@\s*)(hg|svn|bzr)\+", re.ASCII)
+_FOREIGN = ("hg", "svn", "bzr")
+_OTHERS = re.compile(rf"(?:^|@\s*)({'|'.join(_FOREIGN)})\+", re.ASCII)
 _LINE = re.compile(
     r"(?:(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?P<extras>\[[\w,\s.-]*\])?\s*@\s*)?(?P<address>git\+[^\s;]+)"
     r"\s*(?P<rest>;.*?)?(?P<hashes>(?:\s+--hash=sha256:[0-9a-f]{64})*)\s*",
@@ -185,6 +186,17 @@ def find_lines(text: str, *, where: str = "requirements") -> tuple[RepositoryLin
 def drop_lines(text: str) -> str:
     """Return requirements without those for packages of repositories."""
     return "".join(line for line in text.splitlines(keepends=True) if not is_repository(line))
+
+
+def refuse_foreign(table: Mapping[str, Any], *, name: str, where: str) -> None:
+    """Raise ``CarboyError`` where an entry of a lock or a table of ``where`` has a package in a repository that is not git's."""
+    kind = next((kind for kind in _FOREIGN if table.get("type") == kind or kind in table), "")
+    if kind:
+        raise CarboyError(
+            f"{where} has a package of a repository of {kind}, and only git is known",
+            details=f"{name}: {table.get('url') or table.get(kind) or ''}",
+            hint="put a checkout into the folder, as ./libs/NAME, or name a released version",
+        )
 
 
 def _refuse(where: str, what: str, why: str) -> CarboyError:
