@@ -107,10 +107,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     base = Path(os.environ.pop(BASE_VARIABLE))
     for record in base.glob("person-*.json"):
         subprocess.run(["userdel", "--force", json.loads(record.read_text())], capture_output=True, check=False)
-    shutil.rmtree(base, ignore_errors=True)
-    if base.exists():  # directories that their owner cannot enter, or ids that only a user namespace can remove
-        subprocess.run(["chmod", "-R", "u+rwX", str(base)], capture_output=True, check=False)
-        shutil.rmtree(base, ignore_errors=True)
+    _remove(base)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # directories that their owner cannot enter, or ids that only a user namespace can remove
+        subprocess.run(["chmod", "-R", "u+rwX", str(folder)], capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +172,13 @@ def tier_users(run_base: Path) -> dict[str, Person]:
         pytest.skip("newuidmap is not installed (Debian: uidmap)")
     root = Person(tier="root", name="root", uid=0, gid=0, home=Path("/root"))
     return {"root": root, "subuid": _make_person(run_base, "subuid"), "single": _make_person(run_base, "single")}
+
+
+def _this_person(home: Path) -> Person:
+    """Return whoever runs the tests."""
+    entry = pwd.getpwuid(os.getuid())
+    tier = "root" if entry.pw_uid == 0 else "user"
+    return Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=home)
 
 
 def _make_person(base: Path, tier: str) -> Person:
@@ -318,8 +329,8 @@ def public_program(own_program: tuple[str, ...], run_base: Path, tier_users: dic
     return (str(place / "bin" / "carboy"),)
 
 
-# The lasting homes that this process's tests have used, and what they may hold together when a module has ended.
-LASTING_HOMES: set[Path] = set()
+# The lasting homes of this process's tests: how many MB each held when it was last looked at, None for one used since.
+LASTING_HOMES: dict[Path, int | None] = {}
 BOUND_MB = 4_000
 
 
@@ -327,15 +338,18 @@ BOUND_MB = 4_000
 def bounded_homes() -> Iterator[None]:
     """Remove the largest lasting homes when a module ends: what all tests build together fills a disk of 50 GB."""
     yield
-    sizes = {home: _measure_mb(home) for home in LASTING_HOMES if home.exists()}
+    sizes = {home: _measure_mb(home) if size is None else size for home, size in LASTING_HOMES.items()}
     for home in sorted(sizes, key=sizes.__getitem__, reverse=True):
         if sum(sizes.values()) > BOUND_MB and not any(home.glob("containers/*/control")):
-            subprocess.run(["chmod", "-R", "u+rwX", str(home)], capture_output=True, check=False)
-            shutil.rmtree(home)
+            _remove(home)
+            assert not home.exists()
             sizes[home] = 0
+    LASTING_HOMES.update(sizes)
 
 
 def _measure_mb(folder: Path) -> int:
+    if not folder.exists():
+        return 0
     return int(
         subprocess.run(["du", "-sm", str(folder)], capture_output=True, text=True, check=False).stdout.split()[0]
     )
@@ -353,9 +367,7 @@ def _runner(person: Person, program: tuple[str, ...], home: Path) -> Carboy:
 @pytest.fixture
 def carboy(own_program: tuple[str, ...], tmp_path: Path) -> Carboy:
     """Return a runner for the person that runs the tests, with an empty home."""
-    entry = pwd.getpwuid(os.getuid())
-    tier = "root" if entry.pw_uid == 0 else "user"
-    person = Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=tmp_path)
+    person = _this_person(tmp_path)
     return _runner(person, own_program, tmp_path / "carboy")
 
 
@@ -375,7 +387,7 @@ def tier_carboy(
     person = tier_users[request.param]
     is_root = person.tier == "root"
     home = (run_base if is_root else person.home) / worker_id / "carboy"
-    LASTING_HOMES.add(home)
+    LASTING_HOMES[home] = None
     return _runner(person, own_program if is_root else public_program, home)
 
 
@@ -385,9 +397,7 @@ def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
 
     The tests that use it run one after another (``pytest_collection_modifyitems``).
     """
-    entry = pwd.getpwuid(os.getuid())
-    tier = "root" if entry.pw_uid == 0 else "user"
-    person = Person(tier=tier, name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid, home=run_base)
+    person = _this_person(run_base)
     runner = _runner(person, own_program, run_base / "shared" / "carboy")
     with made_once(run_base, "shared") as record:
         if not record.exists():
@@ -399,16 +409,9 @@ def shared_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
 @pytest.fixture
 def folders_carboy(own_program: tuple[str, ...], run_base: Path) -> Carboy:
     """Return a runner with a second warm home, for folders that only need the base with Python, beside the first one."""
-    entry = pwd.getpwuid(os.getuid())
-    person = Person(
-        tier="root" if entry.pw_uid == 0 else "user",
-        name=entry.pw_name,
-        uid=entry.pw_uid,
-        gid=entry.pw_gid,
-        home=run_base,
-    )
+    person = _this_person(run_base)
     home = run_base / "folders" / "carboy"
-    LASTING_HOMES.add(home)
+    LASTING_HOMES[home] = None
     return _runner(person, own_program, home)
 
 
