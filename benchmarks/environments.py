@@ -48,6 +48,7 @@ def measure_environments(bench: Bench) -> None:
     measure_import(bench, folder)
     if not bench.quick:
         measure_many(bench)
+        measure_r(bench)
 
 
 def make_project(bench: Bench, name: str, packages: tuple[str, ...]) -> Path:
@@ -126,3 +127,17 @@ def measure_many(bench: Bench) -> None:
     bench.add(f"an environment of {count.strip()} packages, wheels cached", whole, "s")
     (folder / "main.py").write_text("print('another model')\n")
     bench.add("the same, layers cached, with other code", build(bench, folder, MANY), "s", target=3)
+
+
+def measure_r(bench: Bench) -> None:
+    """Measure one package of the distribution more in an image with the tidyverse; what that fetches is part of it."""
+    folder = bench.folder / "tidyverse"
+    folder.mkdir()
+    (folder / "main.R").write_text("library(tidyverse)\n")
+    wanted = folder / "install.R"
+    wanted.write_text('install.packages("tidyverse")\n')
+    bench.carboy("build", str(folder), "-t", "tidyverse:1")
+    with wanted.open("a") as file:
+        file.write('install.packages("randomForest")\n')
+    bench.add("tidyverse, one r-cran package more", bench.carboy("build", str(folder), "-t", "tidyverse:1"), "s", target=10)
+    bench.read("run", "--rm", "--network", "none", "tidyverse:1", "Rscript", "-e", "library(randomForest)")
