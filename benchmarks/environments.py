@@ -139,5 +139,7 @@ def measure_r(bench: Bench) -> None:
     bench.carboy("build", str(folder), "-t", "tidyverse:1")
     with wanted.open("a") as file:
         file.write('install.packages("randomForest")\n')
-    bench.add("tidyverse, one r-cran package more", bench.carboy("build", str(folder), "-t", "tidyverse:1"), "s", target=10)
+    bench.add(
+        "tidyverse, one r-cran package more", bench.carboy("build", str(folder), "-t", "tidyverse:1"), "s", target=10
+    )
     bench.read("run", "--rm", "--network", "none", "tidyverse:1", "Rscript", "-e", "library(randomForest)")

@@ -363,7 +363,7 @@ def _check_disk(home: str, folder: str) -> Finding:
     if free >= LOW_BYTES:
         return Finding(name=name, status="ok", detail=detail)
     status = "note" if free >= TOO_LOW_BYTES else "missing"
-    hint = "`carboy system prune` removes what nothing needs; or set CARBOY_HOME to a larger disk"
+    hint = "`carboy system prune --all` removes what nothing needs now; or set CARBOY_HOME to a larger disk"
     return Finding(name=name, status=status, detail=detail, hint=hint)
 
 

@@ -244,7 +244,7 @@ def _lock_new(path: str) -> int | None:
 
 def _explain(error: OSError, path: str) -> CarboyError:
     if error.errno in _FULL:
-        hint = "`carboy system df` says what carboy holds, `carboy system prune` removes what nothing needs"
+        hint = "`carboy system df` says what carboy holds, `carboy builder prune` removes what is kept for builds"
         return CarboyError("the disk is full", details=f"{path}: {os.strerror(error.errno)}", hint=hint, code=125)
     return CarboyError("the folder of a container cannot be made", details=str(error), code=125)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from carboy.store.gc import mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from carboy.store.store import Store
 
@@ -24,8 +24,8 @@ class Usage:
     reclaimable_bytes: int
 
 
-def measure(store: Store, *, in_use: Iterable[str] = ()) -> list[Usage]:
-    """Return what the home holds, but for what builds keep in folders of their own."""
+def measure(store: Store, *, in_use: Iterable[str] = (), apart: Collection[str] = ()) -> list[Usage]:
+    """Return what the home holds, but for what builds keep in folders of their own, and the content ``apart`` (digests)."""
     marked = mark(store, keep_cache=True, in_use=in_use)
     blobs = [(f"sha256:{d.hex}", os.stat(store.blobs.path(d)).st_blocks * 512) for d in store.blobs.digests()]
     root = store.home.layers
@@ -37,8 +37,8 @@ def measure(store: Store, *, in_use: Iterable[str] = ()) -> list[Usage]:
     containers = os.listdir(store.home.containers)
     written = sum(tree_size(f"{store.home.containers}/{name}") for name in containers)
     return [
-        _usage("blobs", blobs, marked),
-        _usage("unpacked layers", layers, marked),
+        _usage("blobs", [row for row in blobs if row[0] not in apart], marked),
+        _usage("unpacked layers", [row for row in layers if row[0] not in apart], marked),
         Usage(kind="containers", count=len(containers), size_bytes=written, reclaimable_bytes=0),
     ]
 

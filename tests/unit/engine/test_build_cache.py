@@ -26,6 +26,7 @@ from carboy.engine.builds.cache import (
     REGULAR,
     CachePiece,
     PruneRequest,
+    find_cached_only,
     list_pieces,
     plan_prune,
     prune_pieces,
@@ -34,6 +35,7 @@ from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 from carboy.oci.digest import Digest
 from carboy.store.store import Store
+from carboy.store.usage import measure
 
 
 def piece(name: str, size: int, used_s: float, **more: object) -> CachePiece:
@@ -149,6 +151,13 @@ def test_du_and_df_show_it(built: Engine, capsys: pytest.CaptureFixture[str]) ->
     rows = {row["kind"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["downloads"]["size_bytes"] >= 18_000
     assert rows["build cache"]["reclaimable_bytes"] >= 18_000
+    # Content of the store that only the next build needs is counted there, and there only.
+    only = find_cached_only(list_pieces(built))
+    assert only
+    stored = rows["blobs"]["size_bytes"] + rows["unpacked layers"]["size_bytes"]
+    assert stored + sum(only.values()) == sum(row.size_bytes for row in measure(built.store)[:2])
+    assert main(["system", "prune"]) == 0
+    assert "more are kept for the next build: `carboy builder du`" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def _check_space(bundle: Bundle, home: Home) -> None:
         raise CarboyError(
             "the disk has no room for the bundle",
             details=f"it has {needed} bytes, and {status.f_bavail * status.f_frsize} are free",
-            hint="free some space, or `carboy system prune`; CARBOY_HOME names another place",
+            hint="free some space, or `carboy system prune --all`; CARBOY_HOME names another place",
         )
 
 

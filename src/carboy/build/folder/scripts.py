@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NETWORKS: tuple[Network, Network] = ("default", "none")
 _OFFLINE = "this build has no network, which the script has in others: build where there is one, or have it do without"
 _HINTS = (
-    (r"No space left on device", "free some space, or `carboy system prune`"),
+    (r"No space left on device", "free some space, or `carboy system prune --all`"),
     (
         r"Temporary failure (resolving|in name resolution)|Could(n't| not) resolve host|Network is unreachable",
         "check the machine's network, its name servers and its proxies (`carboy doctor`)",

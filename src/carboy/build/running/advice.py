@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _PRINTED = (
-    (r"No space left on device", "free some space, or `carboy system prune`"),
+    (r"No space left on device", "free some space, or `carboy system prune --all`"),
     (
         r"Temporary failure (resolving|in name resolution)",
         "leave out --network=none, check the machine's name servers, or try `carboy build --network host`",

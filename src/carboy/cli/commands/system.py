@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 from carboy.base.home import open_own_home
 from carboy.cli.options import Parser
@@ -32,7 +33,9 @@ def system(arguments: list[str]) -> int:
 
 
 def _df(arguments: list[str]) -> int:
-    parser = Parser("system df [--json]", "Show what the store holds, and how much of it `system prune` can free.")
+    parser = Parser(
+        "system df [--json]", "Show what the store holds, and how much of it `system prune --all` can free."
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array")
     options = parser.parse_args(arguments)
     rows = use_case.disk_usage(Engine.open(os.environ))
@@ -46,18 +49,22 @@ def _df(arguments: list[str]) -> int:
 
 
 def _prune(arguments: list[str]) -> int:
-    parser = Parser("system prune [OPTIONS]", "Remove what no image, build cache or running container needs.")
+    parser = Parser("system prune [OPTIONS]", "Remove what no image, no running container and no next build needs.")
     parser.add_argument("-a", "--all", action="store_true", help="remove the build cache and downloads, too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument(
         "-f", "--force", action="store_true", help="accepted for Docker's users; nothing is asked anyway"
     )
     options = parser.parse_args(arguments)
-    report, pieces = use_case.prune(Engine.open(os.environ), everything=options.all, dry_run=options.dry_run)
+    pruned = use_case.prune(Engine.open(os.environ), everything=options.all, dry_run=options.dry_run)
+    report, pieces = pruned.report, pruned.pieces
     verb = "would free" if options.dry_run else "freed"
     freed_bytes = report.freed_bytes + sum(piece.size_bytes for piece in pieces)
     others = f", {len(pieces)} folders of the build cache and downloads" if options.all else ""
     print(f"{verb} {render_size(freed_bytes)}: {report.blobs} blobs, {report.layers} unpacked layers{others}")
+    if pruned.kept_bytes:
+        kept = f"{render_size(pruned.kept_bytes)} more are kept for the next build"
+        print(f"{kept}: `carboy builder du` lists them, `carboy builder prune` removes them", file=sys.stderr)
     return 0
 
 

@@ -116,10 +116,10 @@ def prune_pieces(engine: Engine, pieces: Sequence[CachePiece]) -> list[CachePiec
 
 
 def measure_builds(pieces: Iterable[CachePiece]) -> list[Usage]:
-    """Return rows for ``system df``: what builds keep beside the store's content, and downloads."""
+    """Return rows for ``system df``: what is kept for the next build alone, content of the store included, and downloads."""
     found: dict[str, list[CachePiece]] = {"build cache": [], "downloads": []}
     for piece in pieces:
-        if piece.type != REGULAR:
+        if not piece.shared:
             found["downloads" if piece.type == DOWNLOADS else "build cache"].append(piece)
     return [
         Usage(
@@ -130,6 +130,11 @@ def measure_builds(pieces: Iterable[CachePiece]) -> list[Usage]:
         )
         for kind, own in found.items()
     ]
+
+
+def find_cached_only(pieces: Iterable[CachePiece]) -> dict[str, int]:
+    """Return the store's content that is kept for the next build alone: digests, with the bytes of each on the disk."""
+    return {piece.digest: piece.size_bytes for piece in pieces if piece.digest and not piece.shared}
 
 
 # --- content of the store -----------------------------------------------------------------------------------------
