@@ -192,6 +192,54 @@ def test_a_base_and_a_step_of_another_processor(carboy: Carboy, tmp_path: Path) 
     assert done.stdout == "aarch64\narm64\n"
 
 
+@no_emulator
+@pytest.mark.root
+def test_a_folder_for_another_processor_needs_its_base(small_root_carboy: Carboy, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("print(1)\n")
+    said = small_root_carboy("build", "--platform", BOTH.split(",")[1], str(tmp_path), expect=1).stderr
+    assert f"making its base needs programs for linux/{OTHER}" in said
+    assert "qemu-user-static" in said
+
+
+@pytest.mark.root
+@pytest.mark.long
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
+def test_a_folder_for_two_processors(carboy: Carboy, tmp_path: Path) -> None:
+    """Wheels for arm64 are installed and compiled here; the emulator configures the base, and runs what comes of it."""
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None or HERE == "arm64":
+        pytest.skip("qemu-aarch64-static is not installed (Debian: qemu-user-static), or not needed")
+    folder = tmp_path / "folder"
+    (folder / "own").mkdir(parents=True)
+    (folder / "own" / "pyproject.toml").write_text('[project]\nname = "own"\nversion = "1"\n')
+    (folder / "own" / "own.py").write_text("NAME = 'own'\n")
+    (folder / "requirements.txt").write_text("numpy\n./own\n")
+    (folder / "main.py").write_text(
+        "import platform, numpy, own\nprint(platform.machine(), numpy.arange(4).sum(), own.NAME)\n"
+        "print(numpy.__spec__.cached.endswith('.pyc'))\n"
+    )
+    prefix = register(make_header("arm64"), emulator)
+    built = ("build", "-q", "--platform", BOTH, "-t", "folder:both", str(folder))
+    digest = carboy(*built, prefix=prefix, timeout_s=580).stdout
+    found = inspect(carboy, "folder:both")
+    assert {one["Platform"].split("/")[1] for one in found["Manifests"]} == {"amd64", "arm64"}  # type: ignore[attr-defined]
+    run = ("run", "--rm", "--network", "none")
+    assert carboy(*run, "folder:both").stdout == "x86_64 6 own\nTrue\n"
+    assert carboy(*run, "--platform", "arm64", "folder:both", prefix=prefix).stdout == "aarch64 6 own\nTrue\n"
+    # All of it is cached, and nothing needs the emulator any more.
+    assert carboy(*built).stdout == digest
+    # A package with code of this machine's processor is no package for the other.
+    (folder / "own" / "pyproject.toml").unlink()
+    (folder / "own" / "setup.py").write_text(
+        "from setuptools import setup\nfrom setuptools.dist import Distribution\n"
+        "Distribution.has_ext_modules = lambda self: True\nsetup(name='own', version='1', py_modules=['own'])\n"
+    )
+    said = carboy("build", "--platform", "arm64", str(folder), prefix=prefix, expect=1).stderr
+    assert "a package has no wheel for the platform that the image is for" in said
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
 def test_a_foreign_program_runs_by_an_emulator(small_root_carboy: Carboy, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from carboy.build.plan import (
     step_key,
 )
 from carboy.build.progress import StepResult
+from carboy.build.solver.foreign import check_base
 from carboy.environments.conda.wants import PREFIX
 from carboy.environments.detect.repositories import drop_lines
 from carboy.environments.detect.sources import find_sources
@@ -49,6 +50,7 @@ from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
+from carboy.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -223,20 +225,19 @@ class Execution:
                 self._resolved, _ = self._r_assembler(step).resolve(step, key=self._r_key(step), fresh=fresh)
         return self._make_lock()
 
-    def _plan_base(self, step: BaseStep) -> Making:
-        """Return what a base is made with; how the host reaches its archive is read for that."""
+    def _plan_base(self, step: BaseStep, platform: Platform) -> Making:
+        """Return what a base for a platform is made with; how the host reaches its archive is read for that."""
         from carboy.bootstrap.archive import read_archive_config
         from carboy.bootstrap.layer import Making
         from carboy.bootstrap.recipe import parse_recipe
         from carboy.build.solver.recipes import read_archive_settings
-        from carboy.oci.platform import Platform
 
         context = self._context
         settings = read_archive_settings(context.home.path, step.base.partition(":")[0])
         recipe = parse_recipe(
             step.base,
             packages=step.packages,
-            architecture=Platform.current().architecture,
+            architecture=platform.architecture,
             any_suite=bool(settings.keyrings),
         )
         archive = read_archive_config(
@@ -279,7 +280,10 @@ class Execution:
         )
 
     def _base(self, step: BaseStep) -> bool:
-        making = self._plan_base(step)
+        foreign = self._plan.platform
+        making = self._plan_base(step, foreign or Platform.current())
+        if foreign is not None:
+            check_base(making, foreign, refresh=self._context.refresh)
         base = self._bootstrap(step, making)
         self._made_base = _Base(layer=base, making=making)
         self._interpreter = " ".join(
@@ -295,6 +299,16 @@ class Execution:
         self._layers.append(BuiltLayer(layer=layer, created_by=f"carboy: {step.what}, {len(base.packages)} packages"))
         self._key = self._base_key = step_key(step, parent="", inputs=(str(base.diff_id),))
         return base.cached
+
+    def _find_ground(self) -> tuple[tuple[Digest, ...], str]:
+        """Return what Python packages are installed on, for another processor the base's twin, and uv's name of that ("")."""
+        from carboy.build.folder.foreign import name_machine
+
+        if self._plan.platform is None:
+            return tuple(item.layer.diff_id for item in self._layers), ""
+        step = next(step for step in self._plan.steps if isinstance(step, BaseStep))
+        twin = self._bootstrap(step, self._plan_base(step, Platform.current()))
+        return (twin.diff_id,), name_machine(self._plan.platform, base=step.base)
 
     def _conda_request(self, step: CondaStep) -> tuple[CondaAssembler, CondaRequest]:
         from carboy.build.conda import plan_request, read_addresses
@@ -358,11 +372,13 @@ class Execution:
         sources = self._pack_sources(step)
         digests = tuple(f"{source.place} {source.sha256}" for source in sources)
         self._key = step_key(step, parent=self._key, inputs=(installer_version(), *digests))
+        ground, machine = self._find_ground()
         request = EnvironmentRequest(
             requirements=step.requirements,
             constraints=step.constraints,
             allowed=step.allowed,
-            base=tuple(item.layer.diff_id for item in self._layers),
+            base=ground,
+            platform=machine,
             key=self._key,
             interpreter=self._interpreter,
             epoch_s=self._ground.layer.epoch_s,
@@ -568,7 +584,9 @@ class Execution:
             },
         )
         created = format_time(base.epoch_s)
-        descriptor = assemble(store, self._layers, config=config, created=created, comment="carboy")
+        descriptor = assemble(
+            store, self._layers, config=config, created=created, comment="carboy", platform=self._plan.platform
+        )
         value = {"digest": str(descriptor.digest), "size": descriptor.size}
         store.cache.put(key, "image", value, [descriptor.digest])
         self._descriptor = descriptor

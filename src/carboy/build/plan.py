@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from carboy.base.canonical import digest_json
 from carboy.bootstrap.distributions import find_distribution
 from carboy.build.folder.binder import PostBuildStep, plan_post_build, wrap_command
+from carboy.build.folder.foreign import check_languages, explain_lock, find_foreign, name_machine
 from carboy.build.folder.pythons import fits_python, list_asked
+from carboy.build.folder.variables import plan_variables
 from carboy.build.r import (
     CORE,
     IGNORED,
@@ -21,7 +23,6 @@ from carboy.build.r import (
     explain_r,
     find_r_start,
     find_r_suites,
-    plan_r_environment,
 )
 from carboy.build.settings import Settings, parse_procfile, parse_settings
 from carboy.environments.conda.wants import PREFIX, SUBDIRS
@@ -211,7 +212,8 @@ class Plan:
     """The steps of a build, in order; ``folder`` is what FilesStep reads, ``network`` what a run asks for ("": nothing).
 
     ``inputs`` is the digest of what a lock depends on. ``locked_base`` are the base's packages that a lock names, where
-    others are to be refused, ``locked_r`` those of R likewise. ``notes`` are for people.
+    others are to be refused, ``locked_r`` those of R likewise. ``notes`` are for people. ``platform`` is what the image is for,
+    None for this machine.
     """
 
     folder: str
@@ -221,6 +223,7 @@ class Plan:
     locked_base: tuple[str, ...] = ()
     locked_r: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    platform: Platform | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -257,8 +260,8 @@ def plan_base(base: str, *, packages: tuple[str, ...] = ()) -> Plan:
     return Plan(folder="", steps=steps)
 
 
-def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
-    """Return the plan that turns a folder of Python into an image.
+def plan_project(facts: ProjectFacts, *, locked: bool = False, platform: Platform | None = None) -> Plan:
+    """Return the plan that turns a folder of Python into an image, for a ``platform`` (None: this machine's).
 
     A ``carboy.lock`` that fits decides about versions; ``locked`` refuses one that does not fit, or that there is none. Raises
     ``CarboyError`` for that, when nothing says what to run, and when what is asked for cannot be had.
@@ -269,7 +272,12 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     conda = choose_conda_packages(facts, settings)
     wants = choose_packages(facts, settings) if conda is None else conda.pip
     r = choose_r_packages(facts, settings, only_said=conda is not None)
+    foreign = find_foreign(platform)
+    if foreign is not None:
+        check_languages(foreign, conda=conda, r=r)
     suite, suite_why = choose_suite(facts, settings, wants, r, conda=conda)
+    if foreign is not None and wants is not None:
+        name_machine(foreign, base=f"debian:{suite}")
     python = conda is None and has_python(facts, settings, wants, r)
     languages = (*(("python3",) if python else ()), *((CORE,) if r is not None else ()))
     if python and r is not None:
@@ -278,9 +286,10 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
     base = BaseStep(base=f"debian:{suite}", packages=packages, reason=suite_why)
     inputs = digest_inputs(base, wants, r, distribution=settings.r_versions == "distribution", conda=conda)
     lock, notes = choose_lock(facts.texts.get(LOCK_NAME), inputs, locked=locked)
+    if lock is not None and foreign is not None:
+        notes = (*notes, explain_lock(foreign, name=LOCK_NAME, locked=locked))
     if lock is not None and wants is not None:
-        text = "".join(f"{line}\n" for line in lock.python)
-        wants = replace(wants, constraints=strip_hashes(text), allowed=text, source=f"{wants.source} and {LOCK_NAME}")
+        wants = _hold_wants(wants, lock, to_files=foreign is None)
     steps: list[Step] = [base]
     path = _SYSTEM_PATH
     if conda is not None:
@@ -296,16 +305,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         steps.append(DataStep(target=APP, paths=settings.data, ignore=ignore, reason="carboy.toml says so"))
     why_files = "the folder's own files, above what changes more rarely"
     steps.append(FilesStep(target=APP, ignore=ignore, reason=why_files, apart=settings.data))
-    env = {"PATH": path, "LANG": "C.UTF-8"}
-    if python or conda is not None:
-        env |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{APP}:{APP}/src" if "src" in facts.files else APP}
-    if r is not None:
-        own = "/usr/bin/python3" if conda is None else f"{PREFIX}/bin/python"
-        interpreter = "/opt/env/bin/python" if "/opt/env" in path else own
-        env |= plan_r_environment(r, python=interpreter if python or conda is not None else "")
-    if conda is not None:
-        env |= {"CONDA_PREFIX": PREFIX, **dict(conda.variables)}
-    env |= settings.env
+    env = plan_variables(facts, settings, app=APP, path=path, python=python, conda=conda, r=r)
     command = wrap_command(facts, command, app=APP, ignore=ignore)
     variables = tuple(f"{k}={v}" for k, v in env.items())
     if (script := plan_post_build(facts, env=variables, app=APP, ignore=ignore)) is not None:
@@ -320,7 +320,15 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False) -> Plan:
         locked_base=lock.base_packages if locked and lock is not None else (),
         locked_r=(*lock.r, *lock.r_sources) if locked and lock is not None else (),
         notes=(*notes, *(explain_r(facts, r) if conda is None else ())),
+        platform=foreign,
     )
+
+
+def _hold_wants(wants: Wants, lock: LockFile, *, to_files: bool) -> Wants:
+    """Return what is wanted, in a lock's versions, and with ``to_files`` of its very files."""
+    text = "".join(f"{line}\n" for line in lock.python)
+    source = f"{wants.source} and {LOCK_NAME}"
+    return replace(wants, constraints=strip_hashes(text), allowed=text if to_files else wants.allowed, source=source)
 
 
 def has_python(facts: ProjectFacts, settings: Settings, wants: Wants | None, r: RWants | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carboy.containers.events import write_event
@@ -10,6 +10,8 @@ from carboy.engine.documents.making import note_folder
 from carboy.oci.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carboy.build.executor import BuildResult
     from carboy.build.plan import Plan
     from carboy.build.progress import Progress
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from carboy.engine.context import Engine
     from carboy.engine.documents.recorded import Recorded
     from carboy.oci.descriptor import Descriptor
+    from carboy.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +35,16 @@ class BuiltFolder:
     notes: tuple[str, ...] = ()
 
 
-def plan_folder(folder: str, *, locked: bool = False) -> Plan:
+def plan_folder(folder: str, *, locked: bool = False, platform: Platform | None = None) -> Plan:
     """Return the steps that build ``folder``, each with its reason; nothing is run, fetched or written.
 
-    ``locked`` refuses a folder whose carboy.lock does not fit. Raises ``CarboyError``.
+    ``locked`` refuses a folder whose carboy.lock does not fit; ``platform`` is what the image is for (None: this machine).
+    Raises ``CarboyError``.
     """
     from carboy.build.plan import plan_project
     from carboy.build.project import read_project
 
-    return plan_project(read_project(folder), locked=locked)
+    return plan_project(read_project(folder), locked=locked, platform=platform)
 
 
 def build_folder(
@@ -52,17 +56,18 @@ def build_folder(
     refresh: bool = False,
     locked: bool = False,
     source: OfflineSource | None = None,
+    platform: Platform | None = None,
 ) -> BuildResult:
     """Build ``folder`` into an image, under ``name`` when one is given, and return what came of it.
 
-    ``locked``: with the very packages of its carboy.lock, or not at all. ``source``: without a network, of that. Unnamed images
-    stay until `system prune`. Raises
-    ``CarboyError`` when the folder cannot be planned, or a step fails.
+    ``locked``: with the very packages of its carboy.lock, or not at all. ``source``: without a network, of that.
+    ``platform``: see :func:`plan_folder`. Unnamed images stay until `system prune`. Raises ``CarboyError`` when the folder cannot
+    be planned, or a step fails.
     """
     from carboy.build.executor import execute
 
     reference = Reference.parse(name) if name is not None else None
-    plan = plan_folder(folder, locked=locked)
+    plan = plan_folder(folder, locked=locked, platform=platform)
     with engine.store.lease("build"):  # nor do files of a bundle go before they are used
         offline = source.open(engine) if source is not None else None
         result = execute(plan, engine.build_context(progress, refresh=refresh, offline=offline))
@@ -75,7 +80,53 @@ def build_folder(
     return result
 
 
-def rebuild_folder(engine: Engine, folder: str, *, recorded: Recorded, progress: Progress) -> BuildResult:
+def build_for_platforms(
+    engine: Engine,
+    folder: str,
+    platforms: Sequence[Platform],
+    *,
+    name: str | None,
+    progress: Progress,
+    refresh: bool = False,
+    locked: bool = False,
+    source: OfflineSource | None = None,
+) -> BuildResult:
+    """Build ``folder`` as :func:`build_folder` does, once for each platform: of several an index has the name."""
+    from carboy.engine.builds.platforms import put_index
+
+    with engine.store.lease("build"):
+        results = [
+            build_folder(
+                engine,
+                folder,
+                name=name if len(platforms) == 1 else None,
+                progress=progress,
+                refresh=refresh,
+                locked=locked,
+                source=source,
+                platform=platform,
+            )
+            for platform in platforms
+        ]
+        if len(results) == 1:
+            return results[0]
+        descriptor, _ = put_index(engine.store, [one.descriptor for one in results])
+        if name is not None:
+            reference = Reference.parse(name)
+            engine.store.refs.set(str(reference), descriptor)
+            write_event(engine.home.path, "image", "build", id=str(descriptor.digest), name=reference.familiar)
+    return replace(
+        results[0],
+        descriptor=descriptor,
+        size_bytes=sum(one.size_bytes for one in results),
+        steps=tuple(step for one in results for step in one.steps),
+        notes=tuple(dict.fromkeys(note for one in results for note in one.notes)),
+    )
+
+
+def rebuild_folder(
+    engine: Engine, folder: str, *, recorded: Recorded, progress: Progress, platform: Platform | None = None
+) -> BuildResult:
     """Build ``folder`` with the packages that an image recorded, where it has no lock of its own.
 
     Its base, and R packages of the distribution, are of the recorded state of the archive, as far as that is kept. Raises
@@ -84,7 +135,7 @@ def rebuild_folder(engine: Engine, folder: str, *, recorded: Recorded, progress:
     from carboy.build.executor import execute
     from carboy.engine.documents.recorded import hold_plan
 
-    plan = hold_plan(plan_folder(folder), recorded)
+    plan = hold_plan(plan_folder(folder, platform=platform), recorded)
     return execute(plan, engine.build_context(progress, snapshot=recorded.find_snapshot()))
 
 

@@ -1,10 +1,11 @@
 """Runs inside the sandbox, by the image's own Python: uv installs, and its files become the trees of layers, compiled.
 
-    divide_step.py ENVIRONMENT LAYERS UV LIMIT FIRST
+    divide_step.py ENVIRONMENT LAYERS UV LIMIT FIRST PLATFORM
 
 ``groups.json`` in the working folder has the groups, each a list of lines of requirements. Group N becomes ``LAYERS/N``, whose
 paths are those below ENVIRONMENT; one of more than LIMIT bytes is cut, and goes on in ``LAYERS/N.1``, ``LAYERS/N.2``. FIRST is
 an option that is tried before it is done without, "" for none: with ``--offline`` uv does not ask an index for what it has.
+PLATFORM is uv's name of the platform that packages are for, "" for this one.
 
 uv makes links into its cache, and each file is copied once, to where it stays; as many processes as there are processors do
 that, and compile what they have just read.
@@ -40,6 +41,8 @@ _NOTES = frozenset({".lock", ".gitignore", "CACHEDIR.TAG", "uv_cache.json"})
 _NOT_COMPILED = "tests"
 # The flags of PEP 552: by hash, and never checked.
 _UNCHECKED = (1).to_bytes(4, "little")
+# uv's options for another platform than this one.
+PLATFORM: list[str] = []
 # Of how long a file takes: what is compiled takes about that many times as long as what is only copied.
 _COMPILING = 100
 
@@ -161,7 +164,7 @@ def divide(environment: str, uv: str, groups: list[list[str]], own: set[str]) ->
 def install(uv: str, environment: str, file: str, *options: str) -> list[str]:
     """Return the command that installs the packages of a file."""
     command = [uv, "pip", "install", "--python", environment + "/bin/python", "--no-deps", "--require-hashes"]
-    return [*command, "--link-mode", "symlink", *options, "-r", file]
+    return [*command, "--link-mode", "symlink", *PLATFORM, *options, "-r", file]
 
 
 def install_missing(uv: str, environment: str, first: str) -> None:
@@ -392,7 +395,9 @@ def compile_module(text: bytes, shown: str) -> bytes:
 def main() -> None:
     """Install what is missing, divide it, and make trees of it."""
     warnings.simplefilter("ignore")  # of what others wrote, one for each escape that is none
-    environment, layers, uv, limit, first = sys.argv[1:]
+    environment, layers, uv, limit, first, platform = sys.argv[1:]
+    if platform:
+        PLATFORM[:] = ["--python-platform", platform]
     with open("groups.json", encoding="utf-8") as file:
         groups = json.load(file)
     own = list_files(environment)

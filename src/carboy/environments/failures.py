@@ -32,6 +32,11 @@ _REASONS = (
         "`carboy build --offline --bundle` takes a bundle of `carboy fetch`",
     ),
     (
+        r"not compatible with the target Python|with a matching platform tag",
+        "a package has no wheel for the platform that the image is for",
+        "name a version that has one, or build on a machine of that kind, where it is built from its source",
+    ),
+    (
         r"Failed to build|build backend returned an error",
         "a package cannot be built from its source",
         "see its last lines: name a version that has a wheel, or what it is built with in apt.txt (a compiler is "

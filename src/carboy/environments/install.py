@@ -66,13 +66,13 @@ _LOCK = f"""{_PRELUDE}
 [ -z "$2" ] || "$1" -I list_step.py >installed.txt
 $uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
     --constraints installed.txt --overrides overrides.txt --no-header --no-annotate --quiet --python "$1" \\
-    --output-file pylock.toml >/dev/null
+    ${{4:+--python-platform $4}} --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
 $uv venv "$3" --python "$1" --no-project --quiet $2
 sed -i '/^uv = /d' "$3/pyvenv.cfg"
 rm -f "$3/.lock" "$3/.gitignore" "$3/CACHEDIR.TAG"
-exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES} "$4"
+exec "$1" -I divide_step.py "$3" {_LAYERS} $uv {MAX_LAYER_BYTES} "$5" "$4"
 """
 
 
@@ -107,7 +107,8 @@ class EnvironmentRequest:
     ``root`` is where the environment lies. ``python`` runs all of it; where it ``has_packages`` of its own, those stay as they
     are and are not installed again. ``sources`` are what requirements
     name of the folder itself. ``own`` is how many packages at
-    most have layers of their own. ``stand_ins`` are files in place of what packages' addresses lead to;
+    most have layers of their own. ``platform`` is uv's name of another platform than the base's, which packages are for: wheels
+    alone. ``stand_ins`` are files in place of what packages' addresses lead to;
     ``origins`` tell of those ``sources`` that were built of something else.
     """
 
@@ -127,11 +128,12 @@ class EnvironmentRequest:
     own: int = MAX_OWN
     stand_ins: StandIns = NO_STAND_INS
     origins: tuple[Origin, ...] = ()
+    platform: str = ""
 
     @property
-    def arguments(self) -> tuple[str, str, str]:
-        """What scripts are told: the interpreter, uv's option for one with packages ("" for one without), and the root."""
-        return self.python, "--system-site-packages" if self.has_packages else "", self.root
+    def arguments(self) -> tuple[str, str, str, str]:
+        """What scripts are told: the interpreter, uv's option for one that has packages (else ""), the root, the platform."""
+        return self.python, "--system-site-packages" if self.has_packages else "", self.root, self.platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,8 @@ class PackageAssembler:
         interpreter = f"{request.interpreter} {installer_version()}"
         if request.root != ENVIRONMENT:  # scripts begin with the path of their Python
             interpreter += f" {request.root}"
+        if request.platform:
+            interpreter += f" for {request.platform}"
         venv = Group(packages=(), key=f"venv:{interpreter}:{request.epoch_s}")
         groups = (venv, *plan_groups(packages, interpreter=interpreter, base=base, own=request.own))
         return groups, {group.key: find_layers(self._store, f"layer:{group.key}") for group in groups}

@@ -31,17 +31,23 @@ class BuiltLayer:
 
 
 def assemble(
-    store: Store, layers: Sequence[BuiltLayer], *, config: RunConfig, created: str, comment: str
+    store: Store,
+    layers: Sequence[BuiltLayer],
+    *,
+    config: RunConfig,
+    created: str,
+    comment: str,
+    platform: Platform | None = None,
 ) -> Descriptor:
     """Write configuration and manifest of an image and return the manifest's descriptor; the same input, the same bytes.
 
     ``layers`` are lowest first and in the store; ``created`` is an RFC 3339 time; ``comment`` goes into the last, empty line of
-    the history, which stands for the configuration.
+    the history, which stands for the configuration. ``platform`` is what it is for, None for this machine's.
     """
     history = [History(created=created, created_by=item.created_by) for item in layers]
     history.append(History(created=created, created_by="carboy: configuration", comment=comment, empty_layer=True))
     document = make_config(
-        platform=Platform.current(),
+        platform=platform or Platform.current(),
         diff_ids=tuple(item.layer.diff_id for item in layers),
         config=config,
         created=created,

@@ -23,13 +23,18 @@ _HINTS = {
     "mount /proc": "an outer container hides parts of /proc; start it with an unmasked /proc, or use another machine",
     "make the root file system": "`carboy doctor` says whether overlay mounts work here",
 }
+# ENOEXEC says no more than that the kernel knows no way to start the file.
+_NOT_RUN = (
+    "it is for another processor (`carboy inspect IMAGE` says which), or a script whose first line names no interpreter"
+)
 
 
 def explain(event: Event) -> SandboxError:
     """Return the error that an ("error", ...) or ("command", ...) event stands for."""
     if event[0] == "command":
         _, code, name, reason = event
-        return SandboxError(f"run {name!r}", reason, code=code)
+        hint = _NOT_RUN if reason == os.strerror(8) else ""
+        return SandboxError(f"run {name!r}", reason, hint=hint, code=code)
     _, operation, code, reason = event
     text = reason if not code or os.strerror(code) in reason else f"{reason}: {os.strerror(code)}"
     return SandboxError(operation, text, hint=_HINTS.get(operation, ""))

@@ -61,6 +61,7 @@ class Place:
         limit: int = 10**9,
         addresses: dict[str, str] | None = None,
         first: str = "",
+        platform: str = "",
     ) -> str:
         (self.folder / "groups.json").write_text(json.dumps(groups))
         (self.folder / "addresses.json").write_text(json.dumps(addresses or {}))
@@ -74,6 +75,7 @@ class Place:
                 self.folder / "uv",
                 str(limit),
                 first,
+                platform,
             ],
             cwd=self.folder,
             env={

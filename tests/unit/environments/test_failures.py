@@ -16,6 +16,16 @@ from carboy.environments.failures import explain_failure
         ("error: HTTP status client error (403 Forbidden) for url", "wants a login", "USER:PASSWORD"),
         ("cause: tcp connect error: Connection refused (os error 111)", "cannot be reached", "HTTPS_PROXY"),
         ("cause: dns error: failed to lookup address information", "cannot be reached", "--offline --bundle"),
+        (
+            "cause: The built wheel `a-1.whl` is not compatible with the target Python 3.11 on Linux aarch64",
+            "no wheel for the platform",
+            "machine of that kind",
+        ),
+        (
+            "Because torch==2 has no wheels with a matching platform tag (e.g., `manylinux_2_36_aarch64`)",
+            "no wheel for the platform",
+            "name a version",
+        ),
         ("  x Failed to build `a==1`", "cannot be built from its source", "apt.txt"),
         (
             "And because the current Python version (3.11.2) does not satisfy Python>=3.12",

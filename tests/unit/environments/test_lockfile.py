@@ -20,7 +20,9 @@ from carboy.environments.lockfile import (
     render_tools,
 )
 from carboy.errors import CarboyError
+from carboy.oci.platform import Platform
 
+FOREIGN = Platform(os="linux", architecture="arm64" if Platform.current().architecture == "amd64" else "amd64")
 A, B = "a" * 64, "b" * 64
 COMMIT = "c0ffee00" * 5
 LOCK = LockFile(
@@ -117,3 +119,17 @@ def test_a_lock_of_something_else_is_not_used_and_said() -> None:
         choose_lock(text, "sha256:2", locked=True)
     with pytest.raises(CarboyError, match=r"there is no carboy\.lock"):
         choose_lock(None, "sha256:2", locked=True)
+
+
+def test_of_a_lock_of_another_processor_versions_count() -> None:
+    inputs = plan_project(facts(requirements__txt="numpy\n")).inputs
+    asked = facts(requirements__txt="numpy\n", carboy__lock=render_lockfile(replace(LOCK, inputs=inputs)))
+    plan = plan_project(asked, platform=FOREIGN)
+    environment = plan.steps[1]
+    assert isinstance(environment, EnvironmentStep)
+    assert (environment.constraints, environment.allowed) == ("Flask_Login==1.0\nnumpy==2.1.3\n", "")
+    assert plan.platform == FOREIGN
+    assert f"for {FOREIGN} its versions count" in plan.notes[0]
+    with pytest.raises(CarboyError, match=f"{FOREIGN} was asked for"):
+        plan_project(asked, locked=True, platform=FOREIGN)
+    assert plan_project(asked, locked=True, platform=Platform.current()).platform is None

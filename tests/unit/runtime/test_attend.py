@@ -153,5 +153,7 @@ def test_a_sandbox_dies_of_its_caller_s_failure_unless_another_keeps_it(
 
 def test_errors_name_the_step_and_the_system_s_reason() -> None:
     assert str(explain(("error", "mount /proc", 1, "mount"))).endswith("mount: Operation not permitted")
+    assert "another processor" in explain(("command", 126, "ls", "Exec format error")).hint
+    assert explain(("command", 126, "ls", "Permission denied")).hint == ""
     assert "unmasked /proc" in explain(("error", "mount /proc", 1, "mount")).hint
     assert str(explain(("error", "find the user", 0, "no user ana"))).endswith("no user ana")

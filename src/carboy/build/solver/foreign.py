@@ -10,6 +10,7 @@ from carboy.images.binfmt import explain_missing
 from carboy.oci.platform import Platform
 
 if TYPE_CHECKING:
+    from carboy.bootstrap.layer import Making
     from carboy.build.graph.ops import State
 
 
@@ -30,3 +31,11 @@ def check_runs(platform: Platform | None, what: str) -> None:
         raise CarboyError(
             f"{what} needs programs for {platform} to run, and this machine is {machine}", details=reason, hint=hint
         )
+
+
+def check_base(making: Making, platform: Platform, *, refresh: bool) -> None:
+    """Raise ``CarboyError`` where a base for another processor would have to be made, and nothing runs its programs."""
+    from carboy.bootstrap.bootstrap import find_base
+
+    if refresh or find_base(making.recipe, store=making.store, archive=making.archive) is None:
+        check_runs(platform, "making its base")

@@ -102,8 +102,10 @@ def plan(arguments: list[str]) -> int:
         return _plan_dockerfile(options, read_request(options, file=file))
     check_python(options, reason)
     from carboy.engine.build import plan_folder
+    from carboy.engine.platforms import read_platform, split_platforms
 
-    steps = plan_folder(options.folder).describe()
+    # The steps are the same for each.
+    steps = plan_folder(options.folder, platform=read_platform(split_platforms(options.platform)[0])).describe()
     if options.json:
         found = [{"step": i + 1, "what": s.what, "reason": s.reason, "key": s.key} for i, s in enumerate(steps)]
         print(json.dumps(found, indent=2))
@@ -138,16 +140,19 @@ def _choose(options: Namespace) -> tuple[str, str]:
 
 def _build_python(options: Namespace, outputs: BuildOutputs) -> int:
     from carboy.cli.progress import open_progress
-    from carboy.engine.build import build_folder
+    from carboy.engine.build import build_for_platforms
+    from carboy.engine.platforms import read_platform, split_platforms
 
+    platforms = [read_platform(text) for text in split_platforms(options.platform)]
     engine = Engine.open(os.environ)
     names = outputs.store_names
     facts = _make_facts(outputs)
     with outputs.open_lease(engine):
         with open_progress(sys.stderr, mode="quiet" if options.quiet else options.progress) as progress:
-            result = build_folder(
+            result = build_for_platforms(
                 engine,
                 options.folder,
+                platforms,
                 name=names[0] if names else None,
                 progress=progress,
                 refresh=options.pull,

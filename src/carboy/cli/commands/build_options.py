@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 # The Dockerfile of a context that is elsewhere: the usual names are looked for there.
 ADDRESS = "(elsewhere)"
 MAX_STDIN = 512 * 2**20
-# All of these are for Dockerfiles.
-
-
+# All of these are for Dockerfiles, but for ``_OF_ALL``.
 _REPEATED = (
     ("--build-arg", "NAME=VALUE", "the value of an ARG"),
     ("--label", "NAME=VALUE", "a label of the image"),
@@ -45,8 +43,10 @@ _ONCE = (
     ("--network", "MODE", "what RUN gets: none, host, or (default) its own where it can be had"),
     ("--shm-size", "SIZE", "the size of /dev/shm of RUN"),
     ("--context-limit", "SIZE", "how much of a context is taken before that is an error (10g)"),
-    ("--platform", "OS/ARCH", "the platform to build for"),
+    ("--platform", "OS/ARCH[,...]", "the platform to build for, or several"),
 )
+# Folders of Python know these, too.
+_OF_ALL = frozenset({"--platform"})
 
 # What changes how a build goes, and not what comes of it.
 _SHAPELESS = frozenset({"--cache-from", "--cache-to", "--no-cache-filter", "--context-limit"})
@@ -81,7 +81,7 @@ def list_words(options: Namespace) -> tuple[str, ...]:
 
 def check_python(options: Namespace, reason: str) -> None:
     """Refuse what a folder of Python knows nothing of. Raises ``CarboyError`` (2)."""
-    names = [*(name for name, _, _ in (*_REPEATED, *_ONCE)), "--no-cache", "--check"]
+    names = [*(name for name, _, _ in (*_REPEATED, *_ONCE) if name not in _OF_ALL), "--no-cache", "--check"]
     given = [name for name in names if getattr(options, name[2:].replace("-", "_"), None)]
     if given:
         raise CarboyError(

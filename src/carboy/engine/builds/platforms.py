@@ -44,28 +44,37 @@ class Counted:
         self._progress.step_finished(self._before + number, cached=cached, seconds=seconds, error=error)
 
 
-def combine(store: Store, results: Sequence[GraphResult]) -> GraphResult:
-    """Return one result whose image is the index of all, durable in the store; its files are the first's.
+def put_index(store: Store, images: Sequence[Descriptor]) -> tuple[Descriptor, bool]:
+    """Return the index of several images, durable in the store, and whether it was there; the same images, the same bytes.
 
-    The same images give the same bytes. The caller holds a lease.
+    The caller holds a lease.
     """
     entries = tuple(
         Descriptor(
-            media_type=one.descriptor.media_type,
-            digest=one.descriptor.digest,
-            size=one.descriptor.size,
-            platform=platforms.read_platform(store, one.descriptor),
+            media_type=one.media_type,
+            digest=one.digest,
+            size=one.size,
+            platform=platforms.read_platform(store, one),
         )
-        for one in results
+        for one in images
     )
     index = make_index(entries)
     digest = Digest.of(index.raw)
     known = store.blobs.has(digest)
     if not known:
         store.blobs.put(index.raw)
+    return Descriptor(media_type=mediatypes.INDEX, digest=digest, size=len(index.raw)), known
+
+
+def combine(store: Store, results: Sequence[GraphResult]) -> GraphResult:
+    """Return one result whose image is the index of all, durable in the store; its files are the first's.
+
+    The caller holds a lease.
+    """
+    descriptor, known = put_index(store, [one.descriptor for one in results])
     return replace(
         results[0],
-        descriptor=Descriptor(media_type=mediatypes.INDEX, digest=digest, size=len(index.raw)),
+        descriptor=descriptor,
         steps=tuple(step for one in results for step in one.steps),
         cached=known and all(one.cached for one in results),
         observed=None,

@@ -36,18 +36,24 @@ def main() -> int:
 
 
 def _build(engine: Engine, request: RebuildRequest) -> Descriptor:
-    if not request.file:
-        from carboy.engine.build import rebuild_folder
-
-        with open_progress(sys.stderr) as progress:
-            made = rebuild_folder(engine, request.folder, recorded=request.recorded, progress=progress)
-            return made.descriptor
-    from carboy.cli.steps import open_steps
-    from carboy.engine.dockerfile import build_dockerfile
-
     parser = Parser("build", "")
     add_options(parser)
     options = parser.parse_args([*request.words, request.folder])
+    if not request.file:
+        from carboy.engine.build import rebuild_folder
+        from carboy.engine.platforms import read_platform
+
+        with open_progress(sys.stderr) as progress:
+            return rebuild_folder(
+                engine,
+                request.folder,
+                recorded=request.recorded,
+                progress=progress,
+                platform=read_platform(options.platform),
+            ).descriptor
+    from carboy.cli.steps import open_steps
+    from carboy.engine.dockerfile import build_dockerfile
+
     wanted = replace(read_request(options, file=request.file), snapshot=request.recorded.find_snapshot())
     with open_steps(sys.stderr, mode="auto") as steps:
         return build_dockerfile(engine, wanted, progress=steps).descriptor
