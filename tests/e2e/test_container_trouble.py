@@ -313,7 +313,7 @@ def test_commands_that_are_killed_at_any_moment(
         # Whatever there is now can be seen and removed.
         carboy("ps", "-a")
     containers.remove_all()
-    # The name of one that was killed between its folder's removal and its name's goes with the next that is made.
+    # A name whose container went without it, as when its remover was killed, goes with the next that is made.
     carboy("create", "--name", containers.name("last"), SMALL, "true")
     containers.remove_all()
     assert containers.prefix not in carboy("ps", "-a").stdout

@@ -137,6 +137,14 @@ def release_name(home: Home, name: str, *, owner: str) -> None:
     _release(home, [name], owner)
 
 
+def release_claimed(home: Home, name: str, *, owner: str) -> None:
+    """Let go of the name that :func:`claim_name` gave, "" where it was interrupted before it could say which."""
+    if name:
+        release_name(home, name, owner=owner)
+    else:
+        release_names(home, owner)
+
+
 def release_names(home: Home, owner: str) -> None:
     """Let go of every name of a container: a rename that was killed half-way leaves it two."""
     _release(home, os.listdir(home.names), owner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from carboy.base.home import Home
 from carboy.containers.events import write_event
 from carboy.containers.names import read_name, release_names, remove_stale_names
@@ -34,12 +36,13 @@ def remove_container(
 def remove_stale(home: Home) -> None:
     """Remove what containers left whose processes were all killed at once: folders, control groups and names.
 
-    Any number of processes may do so at once; quick when there is nothing to do.
+    Any number of processes may do so at once; quick when there is nothing to do: each container has one name, so that only
+    where there are more names than folders one of them is nobody's.
     """
     stale = snapshot.remove_stale(home)
     for container_id in stale:
         remove_cgroup(container_id)
-    if stale:
+    if stale or len(os.listdir(home.names)) > len(os.listdir(home.containers)):
         remove_stale_names(home)
 
 

@@ -17,11 +17,13 @@ from carboy.containers.names import (
     claim_name,
     find_owner,
     read_name,
+    release_claimed,
     release_name,
     release_names,
     remove_stale_names,
     write_name,
 )
+from carboy.containers.removal import remove_stale
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -125,6 +127,24 @@ def test_names_of_the_dead_are_taken_away_and_no_others(home: Home) -> None:
     os.symlink("gone", f"{home.names}/ghost")
     remove_stale_names(home)
     assert os.listdir(home.names) == ["web"]
+
+
+def test_a_name_whose_container_went_without_it_goes_with_the_next(home: Home) -> None:
+    """Killed between the removal of the folder and of the name: there is no folder then that would tell of it."""
+    claim_name(home, add(home, "c1"), "web")
+    Path(home.containers, "c1", "kept").touch()
+    os.symlink("gone", f"{home.names}/ghost")
+    remove_stale(home)
+    assert os.listdir(home.names) == ["web"]
+
+
+def test_a_name_is_let_go_by_who_was_not_told_it(home: Home) -> None:
+    """Ctrl-C can come when the link is there and its maker has not yet been told."""
+    claim_name(home, add(home, "c1"), "web")
+    claim_name(home, add(home, "c2"), "other")
+    release_claimed(home, "", owner="c1")
+    release_claimed(home, "other", owner="c1")
+    assert os.listdir(home.names) == ["other"]
 
 
 def test_only_the_owner_lets_a_name_go(home: Home) -> None:

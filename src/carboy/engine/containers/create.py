@@ -11,7 +11,7 @@ from carboy.base.proc import spawn_own
 from carboy.containers.client import attend_kept, terminal_size, wait_started
 from carboy.containers.control import Connection
 from carboy.containers.events import write_container_event
-from carboy.containers.names import claim_name, read_name, release_name, write_name
+from carboy.containers.names import claim_name, read_name, release_claimed, write_name
 from carboy.containers.record import ContainerConfig, ContainerState, read_json, write_record
 from carboy.containers.removal import release_volumes, remove_stale
 from carboy.containers.restart import check_policy
@@ -62,8 +62,9 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             term=engine.environ.get("TERM", "xterm"),
         )
         check_network(config, home=home, tier=engine.tier.name)
-        given = claim_name(home, container_id, request.name)
+        given = ""
         try:
+            given = claim_name(home, container_id, request.name)
             write_name(container.path, given)
             if config.mounts or config.volumes:
                 config = config.replace(mounts=make_container_mounts(engine, config))
@@ -72,7 +73,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             container.keep()
             write_container_event(container.path, "create", name=given, image=config.image)
         except BaseException:
-            release_name(home, given, owner=container_id)
+            release_claimed(home, given, owner=container_id)
             release_volumes(home.path, container_id, remove_anonymous=True)
             raise
     return container_id

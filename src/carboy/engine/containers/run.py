@@ -7,7 +7,7 @@ import time
 
 from carboy.containers.events import write_event
 from carboy.containers.keeper import Keeper
-from carboy.containers.names import claim_name, release_name, write_name
+from carboy.containers.names import claim_name, release_claimed, write_name
 from carboy.containers.record import write_record
 from carboy.containers.removal import release_volumes, remove_stale
 from carboy.engine.containers.network import check_network, find_default_network, open_network
@@ -71,8 +71,9 @@ def run_image(
             term=engine.environ.get("TERM", "xterm"),
         )
         check_network(config, home=home, tier=engine.tier.name)
-        given = claim_name(home, container_id, request.name)
+        given = ""
         try:
+            given = claim_name(home, container_id, request.name)
             write_name(container.path, given)
             if config.mounts or config.volumes:
                 config = config.replace(mounts=make_container_mounts(engine, config))
@@ -100,5 +101,6 @@ def run_image(
         finally:
             if config.mounts:
                 release_volumes(home.path, container_id, remove_anonymous=True)
-            release_name(home, given, owner=container_id)
-            write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)
+            release_claimed(home, given, owner=container_id)
+            if given:
+                write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)
