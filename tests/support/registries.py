@@ -220,11 +220,12 @@ class Registry:
         if data is None:
             return fail(404, "BLOB_UNKNOWN", "blob unknown to registry")
         told = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
-        asked = re.fullmatch(r"bytes=(\d+)-", seen.headers.get("range", ""))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", seen.headers.get("range", ""))
         if asked and self.ranges:
             start = int(asked[1])
-            part = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-            return 206, told | part, data[start:]
+            end = min(int(asked[2]) + 1, len(data)) if asked[2] else len(data)
+            part = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
+            return 206, told | part, data[start:end]
         return 200, told, data
 
     def _manifest(self, seen: Seen, repository: str, reference: str) -> Answer:

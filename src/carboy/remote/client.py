@@ -121,28 +121,38 @@ class RegistryClient:
                 hint="check the name",
             ) from error
 
-    def read_blob(self, repository: str, blob: Descriptor, write: Callable[[bytes], object], *, start: int = 0) -> None:
-        """Pass a blob on from the byte ``start``, in one attempt, never more than its descriptor says.
+    def read_blob(
+        self,
+        repository: str,
+        blob: Descriptor,
+        write: Callable[[bytes], object],
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
+        """Pass a blob on from the byte ``start`` to before ``end`` (None: all of it), in one attempt, never more than that.
 
-        Raises ``Busy`` for what may go right the next time, from where it was; ``RestartError`` when it begins at its beginning,
-        before anything is passed on. The caller compares the digest.
+        Raises ``Busy`` for what may go right the next time, from where it was; ``RestartError`` when something else comes than
+        the part that was asked for, before anything is passed on. The caller compares the digest.
         """
+        end = blob.size if end is None else end
+        asked = f"bytes={start}-" if end == blob.size else f"bytes={start}-{end - 1}"
         request = Request(
             method="GET",
             target=f"v2/{self._prefix}{repository}/blobs/{blob.digest}",
             scopes=self._scopes(repository, "pull"),
-            headers={"Range": f"bytes={start}-"} if start else None,
+            headers={"Range": asked} if start or end < blob.size else None,
             answers=(200, 206),
         )
         with self._transport.open(request) as response:
-            if start and not _continues(response, start):
+            if request.headers and not _continues(response, start):
                 raise RestartError
             size = start
             # As it comes: what waited for more of its chunk would be lost with the connection.
             for chunk in response.iter_raw():
                 size += len(chunk)
-                if size > blob.size:
-                    self._wrong(f"more than the {blob.size} bytes of {blob.digest}")
+                if size > end:
+                    self._wrong(f"more than the {end} bytes of {blob.digest} that were asked for")
                 write(chunk)
 
     def list_tags(self, repository: str) -> list[str]:

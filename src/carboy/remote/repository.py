@@ -37,6 +37,20 @@ T = TypeVar("T")
 _PROGRESS_BYTES = 2**20
 
 
+class _Part:
+    """Bytes of a blob on their way: those before ``at`` have been passed on, ``end`` is behind the last."""
+
+    def __init__(self, start: int, end: int, write: Callable[[bytes], object]) -> None:
+        self.at = start
+        self.end = end
+        self._write = write
+
+    def take(self, data: bytes) -> None:
+        """Pass on what came."""
+        self._write(data)
+        self.at += len(data)
+
+
 class Repository:
     """A repository at its registry, and at the mirrors of that: reads go to the first that has the thing; for any thread."""
 
@@ -68,6 +82,21 @@ class Repository:
         """
         self._ask(lambda client: self._download(client, blob, blobs, on_bytes))
 
+    def fetch_part(self, blob: Descriptor, write: Callable[[bytes], object], *, start: int, end: int) -> None:
+        """Pass the bytes of a blob from ``start`` to before ``end`` on. Nothing proves them but what the caller makes of them.
+
+        Raises ``RegistryError``, also where parts are not to be had.
+        """
+        part = _Part(start, end, write)
+
+        def read(client: RegistryClient) -> None:
+            try:
+                self._fill(client, blob, part)  # what a mirror began the next one goes on with
+            except RestartError as error:
+                raise RegistryError(f"{client.registry} sends no parts of blobs", registry=client.registry) from error
+
+        self._ask(read)
+
     def _download(
         self, client: RegistryClient, blob: Descriptor, blobs: BlobStore, on_bytes: Callable[[int], None]
     ) -> None:
@@ -76,8 +105,13 @@ class Repository:
         while True:
             attempt += 1
             with blobs.writer() as writer:
+
+                def write(data: bytes, writer: BlobWriter = writer) -> None:
+                    writer.write(data)
+                    on_bytes(len(data))
+
                 try:
-                    self._fill(client, blob, writer, on_bytes)
+                    self._fill(client, blob, _Part(0, blob.size, write))
                     writer.commit(expected=blob.digest, size=blob.size)
                     return
                 except RestartError as error:
@@ -93,25 +127,18 @@ class Repository:
                     on_bytes(-writer.size)
                     raise
 
-    def _fill(
-        self, client: RegistryClient, blob: Descriptor, writer: BlobWriter, on_bytes: Callable[[int], None]
-    ) -> None:
-        """Read a blob to its end, going on from where it was when a connection ends early."""
-
-        def write(data: bytes) -> None:
-            writer.write(data)
-            on_bytes(len(data))
-
-        attempt, counted = 0, 0
-        while writer.size < blob.size or not blob.size:
+    def _fill(self, client: RegistryClient, blob: Descriptor, part: _Part) -> None:
+        """Read a part of a blob to its end, going on from where it was when a connection ends early."""
+        attempt, counted = 0, part.at
+        while part.at < part.end or not blob.size:
             try:
-                client.read_blob(self.name, blob, write, start=writer.size)
-                if writer.size >= blob.size:
+                client.read_blob(self.name, blob, part.take, start=part.at, end=part.end)
+                if part.at >= part.end:
                     return
-                raise Busy(f"the connection ended after {writer.size} of {blob.size} bytes")
+                raise Busy(f"the connection ended after {part.at} of {blob.size} bytes")
             except Busy as error:
-                if writer.size - counted >= _PROGRESS_BYTES:
-                    attempt, counted = 0, writer.size
+                if part.at - counted >= _PROGRESS_BYTES:
+                    attempt, counted = 0, part.at
                 attempt += 1
                 if attempt == TRIES:
                     client.give_up(error)

@@ -66,7 +66,8 @@ def make_cache(
 def _describe(record: CacheRecord, packed: Mapping[Digest, Descriptor] | None) -> Descriptor:
     if packed is None:
         return Descriptor(media_type=mediatypes.LAYER_TAR, digest=record.digest, size=record.size_bytes)
-    return msgspec.structs.replace(packed[record.digest], annotations={DIFF_ID: str(record.digest)})
+    layer = packed[record.digest]
+    return msgspec.structs.replace(layer, annotations={**layer.annotations, DIFF_ID: str(record.digest)})
 
 
 def parse_cache(data: bytes) -> dict[str, CacheRecord]:

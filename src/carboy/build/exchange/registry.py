@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from carboy.build.exchange.document import CONFIG_TYPE, DIFF_ID, CacheRecord, make_cache, parse_cache
 from carboy.build.exchange.reader import CacheReader
 from carboy.images.output.compress import compress_layers
+from carboy.images.transport.assembly import LayerSource
 from carboy.images.transport.progress import SilentTransfer
 from carboy.images.transport.push import push_blobs
 from carboy.layers.compression import open_decompressed
@@ -78,7 +79,7 @@ class _Blobs:
     def copy_layer(self, record: CacheRecord, store: Store) -> None:
         packed = self._layers[record.digest]
         if not store.blobs.has(packed.digest):
-            self._repository.fetch_blob(packed, store.blobs)
+            LayerSource(self._repository, store.blobs).fetch_layer(packed)
         if packed.digest == record.digest:
             return
         with store.blobs.open(packed.digest) as blob, store.blobs.writer() as writer:

@@ -1,7 +1,8 @@
 """Images whose layers are compressed otherwise: for archives and registries. The store itself keeps layers as they were made.
 
 The same layer gives the same bytes on every machine: zlib's deflate and zstd's single thread, without times and names.
-(isal's deflate is faster, but what it writes depends on the processor.)
+(isal's deflate is faster, but what it writes depends on the processor.) Large ones are compressed piece by piece (``layers.pieces``),
+so that whoever has an earlier one fetches what changed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import hashlib
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from carboy.layers.borders import iter_pieces
 from carboy.layers.compression import open_decompressed
 from carboy.layers.errors import LayerError
+from carboy.layers.pieces import ANNOTATION, Piece, make_table, prove
 from carboy.oci import mediatypes
 from carboy.oci.config import parse_config
 from carboy.oci.descriptor import Descriptor
@@ -24,10 +28,12 @@ from carboy.oci.index import is_index, make_index, parse_index
 from carboy.oci.manifest import make_manifest, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from carboy.images.output.request import Compression
+    from carboy.layers.tarread import Readable
     from carboy.oci.index import Index
+    from carboy.store.blobs import BlobWriter
     from carboy.store.store import Store
 
 TYPES = {"uncompressed": mediatypes.LAYER_TAR, "gzip": mediatypes.LAYER_GZIP, "zstd": mediatypes.LAYER_ZSTD}
@@ -42,6 +48,8 @@ _KINDS = {
     mediatypes.LAYER_ZSTD: "zstd",
 }
 _CHUNK_BYTES = 2**20
+# Tars of this size are compressed in pieces. What is smaller travels as fast as its table and two pieces of it would.
+MIN_PIECED_BYTES = 16 * 2**20
 
 
 class _Compressor(Protocol):
@@ -117,37 +125,89 @@ def compress_layers(
     if missing:
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compress") as pool:
             for (layer, diff_id), made in zip(missing.values(), pool.map(make, missing.values()), strict=True):
-                value = {"digest": str(made.digest), "size": made.size}
+                value = {"digest": str(made.digest), "size": made.size, "annotations": made.annotations}
                 store.cache.put(_key(kind, level, diff_id), "compressed", value, [made.digest])
                 done[layer.digest] = made
     return tuple(done[layer.digest] for layer, _ in layers)
 
 
 def _key(kind: str, level: int, diff_id: Digest) -> str:
-    return f"compressed:{kind}:{level}:{diff_id}"
+    return f"compressed:pieces:{kind}:{level}:{diff_id}"
 
 
 def _find(store: Store, kind: str, level: int, diff_id: Digest) -> Descriptor | None:
     entry = store.cache.get(_key(kind, level, diff_id))
     if entry is None:
         return None
-    known = Descriptor(media_type=TYPES[kind], digest=Digest.parse(entry.value["digest"]), size=entry.value["size"])
+    value = entry.value
+    known = Descriptor(
+        media_type=TYPES[kind],
+        digest=Digest.parse(value["digest"]),
+        size=value["size"],
+        annotations=value["annotations"],
+    )
     return known if store.blobs.has(known.digest) else None
 
 
 def _make(store: Store, layer: Descriptor, diff_id: Digest, *, kind: str, level: int) -> Descriptor:
-    compressor, seen = _open(kind, level), hashlib.sha256()
+    seen = hashlib.sha256()
     with store.blobs.open(layer.digest) as blob, store.blobs.writer() as writer:
-        stream = open_decompressed(blob)
-        while data := stream.read(_CHUNK_BYTES):
-            seen.update(data)
-            writer.write(compressor.compress(data))
+        table = _compress(_iter_chunks(open_decompressed(blob), seen.update), writer, kind=kind, level=level)
         while blob.read(_CHUNK_BYTES):
             pass  # to the verified end
-        writer.write(compressor.flush())
         if seen.hexdigest() != diff_id.hex:
             raise LayerError("the layer is not the one that the image names", details=f"the image says {diff_id}")
-        return Descriptor(media_type=TYPES[kind], digest=writer.commit(), size=writer.size)
+        about = {ANNOTATION: str(len(table))} if table else {}
+        return Descriptor(media_type=TYPES[kind], digest=writer.commit(), size=writer.size, annotations=about)
+
+
+def _iter_chunks(stream: Readable, see: Callable[[bytes], object]) -> Iterator[bytes]:
+    while data := stream.read(_CHUNK_BYTES):
+        see(data)
+        yield data
+
+
+def _compress(chunks: Iterator[bytes], writer: BlobWriter, *, kind: str, level: int) -> bytes:
+    """Write a tar compressed, large ones in pieces, and return the table of those, b"" without any."""
+    head, size = [], 0
+    for chunk in chunks:
+        head.append(chunk)
+        size += len(chunk)
+        if size >= MIN_PIECED_BYTES:
+            break
+    if kind != "uncompressed" and size >= MIN_PIECED_BYTES:
+        return _write_pieces(chain(head, chunks), writer, kind=kind, level=level)
+    compressor = _open(kind, level)
+    for chunk in chain(head, chunks):
+        writer.write(compressor.compress(chunk))
+    writer.write(compressor.flush())
+    return b""
+
+
+def _write_pieces(chunks: Iterable[bytes], writer: BlobWriter, *, kind: str, level: int) -> bytes:
+    pieces = []
+    pack = _open_pieces(kind, level)
+    for piece in iter_pieces(chunks):
+        packed = pack(piece)
+        writer.write(packed)
+        pieces.append(Piece(prove(packed), len(packed)))
+    table = make_table(pieces, kind=kind)
+    writer.write(table)
+    return table
+
+
+def _open_pieces(kind: str, level: int) -> Callable[[bytes], bytes]:
+    """Return what makes a stream of its own of every piece."""
+    if kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=level).compress
+
+    def pack(piece: bytes) -> bytes:
+        compressor = _open(kind, level)
+        return compressor.compress(piece) + compressor.flush()
+
+    return pack
 
 
 def _open(kind: str, level: int) -> _Compressor:

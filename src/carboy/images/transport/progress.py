@@ -20,7 +20,9 @@ class TransferProgress(Protocol):
         ...
 
     def end(self, digest: Digest, outcome: str) -> None:
-        """It is done: "Pull complete", "Already exists", "Pushed", "Layer already exists" or "Mounted from NAME"."""
+        """It is done: "Pull complete" (with what was fetched, where that is less than all), "Already exists", "Pushed",
+        "Layer already exists" or "Mounted from NAME".
+        """
         ...
 
 

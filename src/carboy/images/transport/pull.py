@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from carboy.errors import CarboyError
 from carboy.images.platforms import is_attestation
+from carboy.images.transport.assembly import LayerSource
 from carboy.images.transport.together import Together
 from carboy.images.unpack import check_image
 from carboy.layers.apply import unpack_layer
@@ -97,6 +98,7 @@ def pull_layers(
     """
     together = Together()
     fetched: list[Digest] = []
+    source = LayerSource(repository, store.blobs)
 
     def pull(pair: tuple[Descriptor, Digest]) -> None:
         layer, diff_id = pair
@@ -109,12 +111,15 @@ def pull_layers(
             together.check()
             progress.advance(layer.digest, size)
 
+        outcome = "Pull complete"
         if not store.blobs.has(layer.digest):
-            repository.fetch_blob(layer, store.blobs, on_bytes=count)
+            came = source.fetch_layer(layer, on_bytes=count)
             fetched.append(layer.digest)
+            if came < layer.size:
+                outcome += f", {came / 1e6:.1f} MB of {layer.size / 1e6:.1f} MB fetched"
         together.check()
         unpack_layer(store, layer, diff_id=diff_id, tier_chown=tier_chown)
-        progress.end(layer.digest, "Pull complete")
+        progress.end(layer.digest, outcome)
 
     pairs = zip(image.manifest.layers, image.config.diff_ids, strict=True)
     # A layer that an image has twice is fetched once.
