@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,15 +14,18 @@ import zstandard
 from carboy.base.home import open_home
 from carboy.images.archive import SavedImage
 from carboy.images.assemble import BuiltLayer, assemble
+from carboy.images.output import compress
 from carboy.images.output.compress import compress_image
 from carboy.images.output.layout import write_layout
 from carboy.images.output.metadata import make_metadata
 from carboy.images.output.request import Compression
 from carboy.layers.apply import commit_tree
 from carboy.layers.batch import LayerResult
+from carboy.layers.pieces import ANNOTATION, TAIL_BYTES, parse_table, parse_tail
 from carboy.oci import mediatypes
 from carboy.oci.config import RunConfig
 from carboy.oci.descriptor import Descriptor
+from carboy.oci.digest import Digest
 from carboy.oci.manifest import make_manifest, parse_manifest
 from carboy.oci.reference import Reference
 from carboy.store.store import Store
@@ -39,7 +44,7 @@ def store(tmp_path: Path) -> Store:
 def make_layer(store: Store, text: str) -> LayerResult:
     with store.layers.ingest_dir() as ingest:
         with open(f"{ingest}/tree/file", "w", encoding="ascii") as stream:
-            stream.write(text * 1000)
+            stream.write(text * 1000 if len(text) < 1000 else text)
         return commit_tree(store, ingest, mtime_cap=0)
 
 
@@ -106,6 +111,40 @@ def index(folder: Path) -> list[dict[str, Any]]:
     value = json.loads((folder / "index.json").read_text())["manifests"]
     assert isinstance(value, list)
     return value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_a_large_layer_is_compressed_in_pieces(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Everybody's decoders read it, it is the same everywhere, and a change in it leaves most pieces what they are."""
+    monkeypatch.setattr(compress, "MIN_PIECED_BYTES", 2**20)
+    text = random.Random(1).randbytes(2 * 2**20).hex()
+    tables = []
+    for changed in (text, f"{text[:2**21]} something else {text[2**21:]}"):
+        image = make_image(store, changed)
+        (plain,) = read(store, image).layers
+        (packed,) = read(store, compress_image(store, image, Compression(kind=kind))).layers
+        data = store.blobs.read(packed.digest)
+        done = subprocess.run([kind, "-dc"], input=data, capture_output=True, check=True)
+        assert Digest.of(done.stdout) == plain.digest
+        size = int(packed.annotations[ANNOTATION])
+        tables.append(parse_table(data[-size:], blob_size=len(data)))
+        # And found again with what is said of it.
+        assert read(store, compress_image(store, image, Compression(kind=kind))).layers == (packed,)
+    other = Store.open(open_home(str(tmp_path / "other")))
+    again = compress_image(other, make_image(other, changed), Compression(kind=kind))
+    assert read(other, again).layers == (packed,)
+    assert kind == "zstd" or Digest.of(gzip.decompress(data)) == plain.digest
+    assert len(set(tables[0]) - set(tables[1])) <= len(tables[0]) // 2
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_a_layer_that_is_not_large_is_one_stream(store: Store, kind: str) -> None:
+    (packed,) = read(store, compress_image(store, make_image(store, "a"), Compression(kind=kind))).layers
+    assert packed.annotations == {}
+    assert parse_tail(store.blobs.read(packed.digest)[-TAIL_BYTES:], blob_size=packed.size) == 0
 
 
 def test_a_layout_in_a_folder_takes_one_image_after_the_other(store: Store, tmp_path: Path) -> None:
