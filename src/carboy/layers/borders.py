@@ -1,9 +1,9 @@
 """Where large content is cut into pieces: the content decides, so that most pieces stay what they are when a part of it changes.
 
 A border stands behind a rare pair of bytes whose neighbourhood has a small checksum, not too near to the one before it. The
-bytes of one piece are all that its end depends on, so content that was cut anew at a change falls into step soon behind it. Nothing
-here looks at bytes one by one: a table, a search and a checksum of the standard library do. Where borders are is part of what
-a compressed layer's bytes are; a change of this module changes the digests of all that are made.
+bytes of one piece are all that its end depends on, so content that was cut anew at a change falls into step soon behind it.
+Nothing here looks at bytes one by one: a table, a search and a checksum of the standard library do. Where borders are is part of
+what a compressed layer's bytes are; a change of this module changes the digests of all that are made.
 
 The idea is that of content-defined chunking (LBFS, 2001; FastCDC, 2016); the bounds are those of TTTD (2005).
 """

@@ -1,13 +1,13 @@
-"""Compressed layers in pieces: each piece is a stream of its own, and behind the last stands a table of them that decoders pass over.
+"""Compressed layers in pieces: each is a stream of its own, and behind the last stands a table of them that decoders pass over.
 
 ::
 
     piece | piece | ... | table
 
-gzip (RFC 1952) allows several members one after the other, and zstd (RFC 8878) several frames, so every client reads such a layer as any
-other. The table is, with gzip, empty members that carry it in their extra fields; with zstd, one skippable frame. It holds for each piece
-16 bytes of the SHA-256 of its compressed bytes and their number (32 bits, little-endian), and at its end the number of bytes that the
-table takes with all its wrapping (32 bits) and ``MAGIC``. Where a piece begins follows from those before it.
+gzip (RFC 1952) allows several members one after the other, and zstd (RFC 8878) several frames, so every client reads such a layer
+as any other. The table is, with gzip, empty members that carry it in their extra fields; with zstd, one skippable frame. It holds
+for each piece 16 bytes of the SHA-256 of its compressed bytes and their number (32 bits, little-endian), and at its end the
+number of bytes that the table takes with all its wrapping (32 bits) and ``MAGIC``. Where a piece begins follows from the others.
 
 A table is a hint and nothing more: what is put together by one is proved by the digest of the whole blob.
 """

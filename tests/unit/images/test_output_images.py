@@ -122,7 +122,7 @@ def test_a_large_layer_is_compressed_in_pieces(
     monkeypatch.setattr(compress, "MIN_PIECED_BYTES", 2**20)
     text = random.Random(1).randbytes(2 * 2**20).hex()
     tables = []
-    for changed in (text, f"{text[:2**21]} something else {text[2**21:]}"):
+    for changed in (text, f"{text[: 2**21]} something else {text[2**21 :]}"):
         image = make_image(store, changed)
         (plain,) = read(store, image).layers
         (packed,) = read(store, compress_image(store, image, Compression(kind=kind))).layers

@@ -15,7 +15,9 @@ def make_numbers(size: int) -> bytes:
     chance = random.Random(3)
     weights = array.array("f", (chance.gauss(0, 0.02) for _ in range(2**16))).tobytes()
     # Each 256 KiB of them other bytes, and all of them floating point numbers.
-    return b"".join(weights[step % 4096 * 4 :] + weights[: step % 4096 * 4] for step in range(7, 7 + size // len(weights)))
+    return b"".join(
+        weights[step % 4096 * 4 :] + weights[: step % 4096 * 4] for step in range(7, 7 + size // len(weights))
+    )
 
 
 def make_table(size: int) -> bytes:

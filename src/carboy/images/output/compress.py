@@ -1,8 +1,8 @@
 """Images whose layers are compressed otherwise: for archives and registries. The store itself keeps layers as they were made.
 
 The same layer gives the same bytes on every machine: zlib's deflate and zstd's single thread, without times and names.
-(isal's deflate is faster, but what it writes depends on the processor.) Large ones are compressed piece by piece (``layers.pieces``),
-so that whoever has an earlier one fetches what changed.
+(isal's deflate is faster, but what it writes depends on the processor.) Large ones are compressed piece by piece
+(``layers.pieces``), so that whoever has an earlier one fetches what changed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +30,7 @@ from carboy.oci.manifest import make_manifest, parse_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from carboy.images.output.request import Compression
     from carboy.layers.tarread import Readable
@@ -50,6 +52,8 @@ _KINDS = {
 _CHUNK_BYTES = 2**20
 # Tars of this size are compressed in pieces. What is smaller travels as fast as its table and two pieces of it would.
 MIN_PIECED_BYTES = 16 * 2**20
+# So many pieces of a layer are in memory, or on as many processors.
+_PIECES_AHEAD = 8
 
 
 class _Compressor(Protocol):
@@ -119,11 +123,13 @@ def compress_layers(
         else:
             missing[layer.digest] = layer, diff_id
 
-    def make(pair: tuple[Descriptor, Digest]) -> Descriptor:
-        return _make(store, *pair, kind=kind, level=level)
-
     if missing:
-        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="compress") as pool:
+        count = os.cpu_count() or 1
+        with ThreadPoolExecutor(count, "compress") as pool, ThreadPoolExecutor(count, "pieces") as pieces:
+
+            def make(pair: tuple[Descriptor, Digest]) -> Descriptor:
+                return _make(store, *pair, packer=_Packer(kind, level, pieces))
+
             for (layer, diff_id), made in zip(missing.values(), pool.map(make, missing.values()), strict=True):
                 value = {"digest": str(made.digest), "size": made.size, "annotations": made.annotations}
                 store.cache.put(_key(kind, level, diff_id), "compressed", value, [made.digest])
@@ -149,16 +155,16 @@ def _find(store: Store, kind: str, level: int, diff_id: Digest) -> Descriptor | 
     return known if store.blobs.has(known.digest) else None
 
 
-def _make(store: Store, layer: Descriptor, diff_id: Digest, *, kind: str, level: int) -> Descriptor:
+def _make(store: Store, layer: Descriptor, diff_id: Digest, *, packer: _Packer) -> Descriptor:
     seen = hashlib.sha256()
     with store.blobs.open(layer.digest) as blob, store.blobs.writer() as writer:
-        table = _compress(_iter_chunks(open_decompressed(blob), seen.update), writer, kind=kind, level=level)
+        table = _compress(_iter_chunks(open_decompressed(blob), seen.update), writer, packer)
         while blob.read(_CHUNK_BYTES):
             pass  # to the verified end
         if seen.hexdigest() != diff_id.hex:
             raise LayerError("the layer is not the one that the image names", details=f"the image says {diff_id}")
         about = {ANNOTATION: str(len(table))} if table else {}
-        return Descriptor(media_type=TYPES[kind], digest=writer.commit(), size=writer.size, annotations=about)
+        return Descriptor(media_type=TYPES[packer.kind], digest=writer.commit(), size=writer.size, annotations=about)
 
 
 def _iter_chunks(stream: Readable, see: Callable[[bytes], object]) -> Iterator[bytes]:
@@ -167,7 +173,7 @@ def _iter_chunks(stream: Readable, see: Callable[[bytes], object]) -> Iterator[b
         yield data
 
 
-def _compress(chunks: Iterator[bytes], writer: BlobWriter, *, kind: str, level: int) -> bytes:
+def _compress(chunks: Iterator[bytes], writer: BlobWriter, packer: _Packer) -> bytes:
     """Write a tar compressed, large ones in pieces, and return the table of those, b"" without any."""
     head, size = [], 0
     for chunk in chunks:
@@ -175,39 +181,55 @@ def _compress(chunks: Iterator[bytes], writer: BlobWriter, *, kind: str, level: 
         size += len(chunk)
         if size >= MIN_PIECED_BYTES:
             break
-    if kind != "uncompressed" and size >= MIN_PIECED_BYTES:
-        return _write_pieces(chain(head, chunks), writer, kind=kind, level=level)
-    compressor = _open(kind, level)
+    if packer.kind != "uncompressed" and size >= MIN_PIECED_BYTES:
+        return _write_pieces(chain(head, chunks), writer, packer)
+    compressor = packer.open()
     for chunk in chain(head, chunks):
         writer.write(compressor.compress(chunk))
     writer.write(compressor.flush())
     return b""
 
 
-def _write_pieces(chunks: Iterable[bytes], writer: BlobWriter, *, kind: str, level: int) -> bytes:
+def _write_pieces(chunks: Iterable[bytes], writer: BlobWriter, packer: _Packer) -> bytes:
     pieces = []
-    pack = _open_pieces(kind, level)
-    for piece in iter_pieces(chunks):
-        packed = pack(piece)
+    for packed in packer.pack_all(iter_pieces(chunks)):
         writer.write(packed)
         pieces.append(Piece(prove(packed), len(packed)))
-    table = make_table(pieces, kind=kind)
+    table = make_table(pieces, kind=packer.kind)
     writer.write(table)
     return table
 
 
-def _open_pieces(kind: str, level: int) -> Callable[[bytes], bytes]:
-    """Return what makes a stream of its own of every piece."""
-    if kind == "zstd":
-        import zstandard
+class _Packer:
+    """Compresses in one way; pieces, which need nothing of each other, several at once."""
 
-        return zstandard.ZstdCompressor(level=level).compress
+    def __init__(self, kind: str, level: int, pool: ThreadPoolExecutor) -> None:
+        self.kind = kind
+        self._level = level
+        self._pool = pool
 
-    def pack(piece: bytes) -> bytes:
-        compressor = _open(kind, level)
+    def open(self) -> _Compressor:
+        """Return a compressor for one stream."""
+        return _open(self.kind, self._level)
+
+    def pack_all(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield a whole stream for each piece, in order."""
+        waiting: deque[Future[bytes]] = deque()
+        for piece in pieces:
+            waiting.append(self._pool.submit(self._pack, piece))
+            if len(waiting) == _PIECES_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _pack(self, piece: bytes) -> bytes:
+        if self.kind == "zstd":
+            import zstandard
+
+            # At once: with the size known, small pieces get smaller tables.
+            return zstandard.ZstdCompressor(level=self._level).compress(piece)
+        compressor = self.open()
         return compressor.compress(piece) + compressor.flush()
-
-    return pack
 
 
 def _open(kind: str, level: int) -> _Compressor:

@@ -1,16 +1,16 @@
 """Layers from a repository, and of those that are compressed in pieces only what no blob of the store has.
 
-The table of a layer's pieces (``layers.pieces``) is fetched first, by its place, and compared with the tables of local blobs. What both
-have is copied here, compressed as it is; the rest comes as parts of the blob. Nothing of that is believed: a piece that is copied has
-to be what the table says, and the whole has to have the digest of the blob. Whatever goes wrong on the way, the blob is fetched as
-any other.
+The table of a layer's pieces (``layers.pieces``) is fetched first, by its place, and compared with the tables of local blobs.
+What both have is copied here, compressed as it is; the rest comes as parts of the blob. Nothing of that is believed: a piece that
+is copied has to be what the table says, and the whole has to have the digest of the blob. Whatever goes wrong on the way, the
+blob is fetched as any other.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from carboy.errors import CarboyError
@@ -51,7 +51,7 @@ class LocalTable(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Bytes of a blob, from ``start`` to before ``end``: a ``piece`` that is at a ``place`` here, or else a part to be fetched."""
+    """Bytes of a blob, from ``start`` to before ``end``: a ``piece`` that is at a ``place`` here, or a part to be fetched."""
 
     start: int
     end: int
@@ -77,7 +77,7 @@ def plan_assembly(pieces: Iterable[Piece], places: Mapping[Piece, Place]) -> tup
         if run[0].place is not None and run[-1].end - run[0].start < _MIN_COPIED_BYTES:
             runs[number] = [Step(start=run[0].start, end=run[-1].end)]
     planned: list[Step] = []
-    for run in _group([step for run in runs for step in run]):
+    for run in _group([*chain(*runs)]):
         planned += run if run[0].place is not None else [Step(start=run[0].start, end=run[-1].end)]
     return tuple(planned)
 

@@ -190,9 +190,7 @@ def test_mirrors_are_asked_as_well(ours: Registry, repository: Repository, store
     with serve(mirror.answer) as server:
         home = tmp_path / "mirrored"
         home.mkdir()
-        (home / "config.toml").write_text(
-            f'[registries."{repository.registry}"]\nmirrors = ["http://{server.host}"]\n'
-        )
+        (home / "config.toml").write_text(f'[registries."{repository.registry}"]\nmirrors = ["http://{server.host}"]\n')
         with Registries(str(home), {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)}) as registries:
             mirrored = registries.open(Reference.parse(f"{repository.registry}/a/b:1"))
             assert fetch(mirrored, store, new) < new.descriptor.size // 4
@@ -223,7 +221,9 @@ def busy(kind: str, seen: Seen, answer: Answer) -> Answer:
     return (503, {}, b"") if "range" in seen.headers else answer
 
 
-@pytest.mark.parametrize("way", [None, whole, longer, other, failing, busy], ids=lambda way: getattr(way, "__name__", "200"))
+@pytest.mark.parametrize(
+    "way", [None, whole, longer, other, failing, busy], ids=lambda way: getattr(way, "__name__", "200")
+)
 def test_registries_that_send_something_else(ours: Registry, repository: Repository, store: Store, way: object) -> None:
     store.blobs.put(Layer(PARTS).data)
     new = Layer(change(PARTS, 3)).put(ours)
