@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -218,6 +221,57 @@ def test_platforms_and_what_is_said_of_them(mine: Carboy, plain: Distribution, t
     # And from there into a third repository, with all of it.
     other("tag", said, f"{said}-again")
     assert other("push", "-q", f"{said}-again").stdout.strip() == digest
+
+
+# --- large layers ---------------------------------------------------------------------------------------------------
+
+
+def push_versions(builder: Builder, name: str, *options: str) -> Iterator[bytes]:
+    """Push ``NAME:1`` and ``NAME:2``, and yield what /data of each is: 17 MB, of which one part in a hundred changes."""
+    chance = random.Random(6)
+    data = bytearray(chance.randbytes(17_000_000))
+    for tag in ("1", "2"):
+        (builder.folder / "data").write_bytes(data)
+        builder.build(f"FROM {SMALL}\nCOPY data /\n", "-t", f"{name}:{tag}")
+        builder.carboy("push", "-q", *options, f"{name}:{tag}")
+        yield bytes(data)
+        data[5_000_000:5_170_000] = chance.randbytes(170_300)
+
+
+@pytest.mark.parametrize(
+    "tier_carboy",
+    ["root", *(pytest.param(tier, marks=pytest.mark.long) for tier in ("subuid", "single"))],
+    indirect=True,
+)
+def test_of_a_large_file_comes_what_changed(builder: Builder, place: Path, plain: Distribution) -> None:
+    name = f"{plain.host}/large/{uuid.uuid4().hex[:8]}"
+    other = builder.carboy.using(place / "home")
+    for tag, _ in zip(("1", "2"), push_versions(builder, name), strict=True):
+        told = (plain.folder / "log").stat().st_size
+        pulled = other("pull", f"{name}:{tag}").stdout
+        said = (plain.folder / "log").read_bytes()[told:]
+    found = re.search(r": Pull complete, ([0-9.]+) MB of ([0-9.]+) MB fetched\n", pulled)
+    assert found is not None, pulled
+    assert 0.2 <= float(found[1]) < 2.5 < 17 <= float(found[2])
+    # The registry has sent no more.
+    blobs = [line for line in said.splitlines() if b"response completed" in line and b"/blobs/" in line]
+    assert sum(int(line.rpartition(b"http.response.written=")[2].split()[0]) for line in blobs) < 2_600_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("tier_carboy", ["root"], indirect=True)
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_other_tools_read_layers_in_pieces(builder: Builder, plain: Distribution, tmp_path: Path, kind: str) -> None:
+    name = f"{plain.host}/large-{kind}/{uuid.uuid4().hex[:8]}"
+    data = list(push_versions(builder, name, "--compression", kind))[1]
+    with open_podman() as podman:
+        podman("pull", "--tls-verify=false", f"{name}:2")
+        assert podman.run(f"{name}:2", "busybox", "sha256sum", "/data").split()[0] == hashlib.sha256(data).hexdigest()
+    if shutil.which("skopeo") is not None:  # which unpacks a layer to compress it in another way
+        options = ("--insecure-policy", "-q", "--src-tls-verify=false", "--dest-decompress")
+        call("skopeo", "copy", *options, f"docker://{name}:2", f"dir:{tmp_path}/plain")
+        layers = json.loads((tmp_path / "plain" / "manifest.json").read_text())["layers"]
+        assert any(data in (tmp_path / "plain" / one["digest"].partition(":")[2]).read_bytes() for one in layers)
 
 
 # --- who one is -----------------------------------------------------------------------------------------------------
