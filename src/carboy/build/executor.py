@@ -108,13 +108,13 @@ def execute(plan: Plan, context: BuildContext) -> BuildResult:
         return Execution(plan, context).run()
 
 
-def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False) -> LockFile:
+def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False, only_versions: bool = False) -> LockFile:
     """Carry out what a lock needs of a plan, its base and the choice of versions, and return the lock; ``fresh``: not as before.
 
-    Raises ``CarboyError``.
+    ``only_versions``: what sources of an index are built with is left out, and they are not built. Raises ``CarboyError``.
     """
     with context.store.lease("lock"):
-        return Execution(plan, context).resolve(fresh=fresh)
+        return Execution(plan, context).resolve(fresh=fresh, only_versions=only_versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +207,9 @@ class Execution:
             tools=self._tools_lock,
         )
 
-    def resolve(self, *, fresh: bool) -> LockFile:
+    def resolve(self, *, fresh: bool, only_versions: bool = False) -> LockFile:
         """Choose versions and make no more than that needs; see :func:`resolve`."""
+        from carboy.environments.install import list_tools
         from carboy.environments.lock import render_lock
 
         above = any(isinstance(step, EnvironmentStep) for step in self._plan.steps)
@@ -220,7 +221,9 @@ class Execution:
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step, fresh=fresh)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
-                self._lock = render_lock(packages)
+                if not only_versions:
+                    request, packages = assembler.build_sources(request, packages)
+                self._lock, self._tools_lock = render_lock(packages), list_tools(request.origins)
             elif isinstance(step, RStep):
                 self._resolved, _ = self._r_assembler(step).resolve(step, key=self._r_key(step), fresh=fresh)
         return self._make_lock()
@@ -366,7 +369,7 @@ class Execution:
     def _request(self, step: EnvironmentStep, *, fresh: bool = False) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.groups import MAX_OWN, MAX_OWN_BESIDE
         from carboy.environments.host import read_index_config
-        from carboy.environments.install import PYTHON, EnvironmentRequest, PackageAssembler, installer_version
+        from carboy.environments.install import PYTHON, EnvironmentRequest, installer_version
 
         context = self._context
         sources = self._pack_sources(step)
@@ -387,9 +390,23 @@ class Execution:
             has_packages=step.above_conda,
             own=MAX_OWN_BESIDE if step.beside else MAX_OWN,
             sources=sources,
+            tools=step.tools,
         )
-        assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
+        assembler = self._assembler(fresh=fresh)
         return assembler, self._build_repositories(step, assembler, request, fresh=fresh)
+
+    def _assembler(self, *, fresh: bool = False) -> PackageAssembler:
+        from carboy.build.folder.distributions import SourceDistributions
+        from carboy.environments.install import PackageAssembler
+
+        context = self._context
+        return PackageAssembler(
+            store=context.store,
+            home=context.home,
+            runtime=context.runtime,
+            tier=context.tier,
+            sources=SourceDistributions(store=context.store, home=context.home, progress=context.progress, fresh=fresh),
+        )
 
     def _build_repositories(
         self, step: EnvironmentStep, assembler: PackageAssembler, request: EnvironmentRequest, *, fresh: bool
@@ -397,7 +414,7 @@ class Execution:
         """Return the request with the packages of repositories built, where it names any."""
         if "git+" not in step.requirements:
             return replace(request, constraints=drop_lines(request.constraints))
-        from carboy.build.folder.repositories import RepositoryPackages, list_tools
+        from carboy.build.folder.repositories import RepositoryPackages
 
         context = self._context
         packages = RepositoryPackages(
@@ -405,14 +422,12 @@ class Execution:
             request,
             store=context.store,
             environ=context.environ,
-            tools=dict(step.tools),
             log=context.progress.log,
             fresh=fresh,
             offline=context.offline is not None,
             history=any(line.startswith("git ") for line in self._ground.lines),
         )
         request = packages.resolve()
-        self._tools_lock = list_tools(request.origins)
         made = tuple(f"{source.place} {source.sha256}" for source in request.sources)
         self._key = step_key(step, parent=self._key, inputs=(*made, *(origin.line for origin in request.origins)))
         return replace(request, key=self._key)
@@ -434,7 +449,7 @@ class Execution:
 
         assembler, request = self._request(step)
         made = self._assemble(assembler, request)
-        self._lock = made.lock
+        self._lock, self._tools_lock = made.lock, made.tools
         self._detail = "" if made.cached else describe_made(made.layers, fetched=made.fetched)
         self._put("python", made.layers)
         return made.cached
@@ -491,7 +506,6 @@ class Execution:
 
     def _tools_request(self, step: ToolsStep) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.build.tools import plan_tools
-        from carboy.environments.install import PackageAssembler
 
         context = self._context
         request = plan_tools(
@@ -502,8 +516,7 @@ class Execution:
             interpreter=self._interpreter,
             epoch_s=self._ground.layer.epoch_s,
         )
-        assembler = PackageAssembler(store=context.store, home=context.home, runtime=context.runtime, tier=context.tier)
-        return assembler, request
+        return self._assembler(), request
 
     def _tools(self, step: ToolsStep) -> bool:
         """Install tools on the base alone, so that all folders share them, and put beside them what carboy has them do."""

@@ -108,6 +108,9 @@ def restore_address(info: str) -> None:
     if value["url"] not in addresses:
         return
     known = addresses[value["url"]]
+    if known is None:
+        forget_note(note, record)
+        return
     value = known if isinstance(known, dict) else {**value, "url": known}
     data = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
@@ -119,6 +122,17 @@ def restore_address(info: str) -> None:
         os.unlink(path)  # never through a link into the cache
         with open(path, "wb") as target:
             target.write(content)
+
+
+def forget_note(note: str, record: str) -> None:
+    """Remove the note of an address, and its row of the RECORD: an index has the source that this wheel was made of."""
+    start = f"{os.path.basename(os.path.dirname(note))}/{os.path.basename(note)},"
+    with open(record, encoding="utf-8", newline="") as file:
+        lines = [line for line in file if not line.startswith(start)]
+    for path in (note, record):
+        os.unlink(path)  # never through a link into the cache
+    with open(record, "w", encoding="utf-8", newline="") as file:
+        file.writelines(lines)
 
 
 def is_compiled_form(path: str) -> bool:

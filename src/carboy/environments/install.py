@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -88,13 +89,14 @@ class SourceArchive:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a wheel that was built here is from: its ``address`` in the sandbox, the ``line`` of a lock that stands for it, the
-    ``note`` (direct_url.json, PEP 610) that is installed with it, and the lines of what it was built with.
+    ``note`` (direct_url.json, PEP 610; ``null`` for none) that is installed with it, and the lines of what it was built with,
+    by the names of packages: see ``lockfile.LockFile.tools``.
     """
 
     address: str
     line: str
     note: str
-    tools: tuple[str, ...] = ()
+    tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,8 @@ class EnvironmentRequest:
     name of the folder itself. ``own`` is how many packages at
     most have layers of their own. ``platform`` is uv's name of another platform than the base's, which packages are for: wheels
     alone. ``stand_ins`` are files in place of what packages' addresses lead to;
-    ``origins`` tell of those ``sources`` that were built of something else.
+    ``origins`` tell of those ``sources`` that were built of something else. ``tools`` are, by package, lines of a lock: what
+    is built with what. ``builds`` are the packages that are being built, where this is what the last of them is built with.
     """
 
     requirements: str
@@ -129,6 +132,8 @@ class EnvironmentRequest:
     stand_ins: StandIns = NO_STAND_INS
     origins: tuple[Origin, ...] = ()
     platform: str = ""
+    tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    builds: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, str, str, str]:
@@ -138,12 +143,29 @@ class EnvironmentRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Layers, lowest first, and the packages in them with their hashes, in pip's form; ``fetched`` were not in uv's cache."""
+    """Layers, lowest first, and the packages in them with their hashes, in pip's form; ``fetched`` were not in uv's cache.
+
+    ``tools`` are, by package, the lines of what was built with what.
+    """
 
     layers: tuple[MadeLayer, ...]
     lock: str
     cached: bool
     fetched: int = 0
+    tools: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class SourceBuilder(Protocol):
+    """What makes wheels of the sources that were chosen."""
+
+    def build(
+        self, assembler: PackageAssembler, request: EnvironmentRequest, packages: tuple[Package, ...]
+    ) -> tuple[EnvironmentRequest, tuple[Package, ...]]:
+        """Return the packages with wheels in the place of source distributions, and the request with these and their origins.
+
+        What is there already is neither fetched nor built. Raises ``CarboyError``.
+        """
+        ...
 
 
 class Runtime(Protocol):
@@ -157,7 +179,10 @@ class Runtime(Protocol):
 class PackageAssembler:
     """An environment, at /opt/env as a rule, as one layer for each large package, and a few for the small ones (``groups``)."""
 
-    def __init__(self, *, store: Store, home: Home, runtime: Runtime, tier: Tier) -> None:
+    def __init__(
+        self, *, store: Store, home: Home, runtime: Runtime, tier: Tier, sources: SourceBuilder | None = None
+    ) -> None:
+        self._sources = sources
         self._store = store
         self._home = home
         self._runtime = runtime
@@ -168,7 +193,8 @@ class PackageAssembler:
 
         Raises ``CarboyError`` with what uv says.
         """
-        packages, known = self.resolve(request, log=log)
+        chosen, known = self.resolve(request, log=log)
+        request, packages = self.build_sources(request, chosen)
         groups, found = self._find(request, packages)
         missing = [group for group in groups if not found[group.key]]
         fetched = _Fetched(log)
@@ -176,7 +202,21 @@ class PackageAssembler:
             found.update(self._install(request, missing, fetched.take))
         layers = name_layers(groups, found, made=missing, untitled=f"environment in {request.root}")
         cached = known and not missing
-        return Environment(layers=layers, lock=render_lock(packages), cached=cached, fetched=fetched.count)
+        return Environment(
+            layers=layers,
+            lock=render_lock(packages),
+            cached=cached,
+            fetched=fetched.count,
+            tools=list_tools(request.origins),
+        )
+
+    def build_sources(
+        self, request: EnvironmentRequest, packages: tuple[Package, ...]
+    ) -> tuple[EnvironmentRequest, tuple[Package, ...]]:
+        """Return packages that were chosen with wheels in the place of sources: see :class:`SourceBuilder`."""
+        if self._sources is None or not any(package.is_source for package in packages):
+            return request, packages
+        return self._sources.build(self, request, packages)
 
     def _find(
         self, request: EnvironmentRequest, packages: tuple[Package, ...]
@@ -241,8 +281,13 @@ class PackageAssembler:
         wanted = [group for group in groups if group.packages]
         stand_ins = request.stand_ins
         lines = [[stand_ins.replace(package.requirement) for package in group.packages] for group in wanted]
+        chosen = [package for group in wanted for package in group.packages]
         # Indexes and the like that the requirements name; where the packages are from is in no layer.
-        options = [line for line in request.requirements.splitlines() if line.startswith("-")]
+        options = [line for line in request.requirements.splitlines() if re.match(r"-(?!-no-binary\b)", line)]
+        # What was to be built is a wheel by now, but for sources in the folder or at an address. Where a lock allows several
+        # files of a package, uv takes the one that fits best.
+        if not any(package.built or package.requirement.count("--hash=") > 1 for package in chosen):
+            options.append("--only-binary :all:")
         files = {
             "missing.txt": "".join(f"{line}\n" for line in (*options, *(line for group in lines for line in group))),
             "groups.json": json.dumps(lines),
@@ -252,8 +297,8 @@ class PackageAssembler:
             ),
             "divide_step.py": read_step("divide_step.py"),
         }
-        # Of wheels alone: what a source is built with is asked of the index, each time.
-        first = "--offline" if not any(package.built for group in wanted for package in group.packages) else ""
+        # Of wheels alone: what another source is built with is asked of the index, each time.
+        first = "--offline" if not any(package.built for package in chosen) else ""
         with (
             self.open_step(request, _INSTALL, (*request.arguments, first), files, log) as (work, _),
             open_trees(work, "layers") as trees,
@@ -405,6 +450,11 @@ class PackageAssembler:
             mounts=mounts,
             capabilities=default_capabilities("build"),
         )
+
+
+def list_tools(origins: tuple[Origin, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return, by package, the lines of what it was built with, sorted."""
+    return tuple(sorted({name: lines for origin in origins for name, lines in origin.tools}.items()))
 
 
 def _name_origins(packages: tuple[Package, ...], origins: tuple[Origin, ...]) -> tuple[Package, ...]:

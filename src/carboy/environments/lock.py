@@ -30,7 +30,7 @@ class Package:
     """A package at one version. ``requirement`` is its line in pip's form, with every hash that may be installed.
 
     ``size_bytes`` is that of the file, 0 where the index does not say. ``built`` says that there is no wheel for this
-    interpreter: the source is built, with what the base has. ``origin`` is the line of what it was built of before, where its
+    interpreter, or none that counts: the source is built. ``origin`` is the line of what it was built of before, where its
     wheel stands in for that.
     """
 
@@ -45,6 +45,11 @@ class Package:
     def line(self) -> str:
         """The package as a lock has it."""
         return self.origin or self.requirement
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it is the source distribution of an index."""
+        return self.built and "==" in self.requirement.partition(" ")[0]
 
 
 def normalise(name: str) -> str:
@@ -90,6 +95,8 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
             )
     wheels = item.get("wheels") or []
     archive = item.get("archive")
+    if _is_source(item, given.get(normalise(name), ())):
+        wheels = []
     chosen = archive or (wheels[0] if wheels else item.get("sdist")) or {}
     digest = str(chosen.get("hashes", {}).get("sha256", ""))
     if not _NAME.fullmatch(name) or not (archive or _VERSION.fullmatch(version)) or not _HEX.fullmatch(digest):
@@ -117,6 +124,11 @@ def _package(item: dict[str, Any], given: dict[str, tuple[str, ...]], measure: C
         size_bytes=int(chosen.get("size") or measure(_address(chosen))),
         built=not wheels and not _address(archive or {}).endswith(".whl"),
     )
+
+
+def _is_source(item: dict[str, Any], listed: tuple[str, ...]) -> bool:
+    """Return whether a lock that was given, with the hashes ``listed``, allows the source of a package alone."""
+    return listed == (str((item.get("sdist") or {}).get("hashes", {}).get("sha256", "")),)
 
 
 def settle_chosen(chosen: tuple[Package, ...], found: tuple[Package, ...], *, allowed: str) -> tuple[Package, ...]:
@@ -160,6 +172,16 @@ def _inside(item: dict[str, Any]) -> str:
     """Return what an address says at its end of the folder of the archive that the package is in."""
     folder = str(item.get("subdirectory") or "")
     return f"#subdirectory={folder}" if re.fullmatch(r"[\w./~-]+", folder, re.ASCII) else ""
+
+
+def parse_pin(line: str) -> Package:
+    """Return the package that a line of a lock names. Raises ``CarboyError`` for one that an index does not have."""
+    name, mark, rest = line.partition("==")
+    if not mark or " " in name:
+        raise CarboyError(
+            f"what a package is built with is no release of an index: {line}", hint="build it with one that is"
+        )
+    return Package(name=normalise(name), version=rest.partition(" ")[0], requirement=line)
 
 
 def parse_hashes(text: str) -> dict[str, tuple[str, ...]]:

@@ -12,8 +12,9 @@ One line for each package, in a stable order; no address, no time, nothing of th
     [python]
     packages = ["numpy==2.1.3 --hash=sha256:...", ...]
 
-    [built]                     where something is built of a repository: package by package, with what
-    own = ["setuptools==80.9.0 --hash=sha256:...", ...]
+    [built]                     where something is built of a repository or of an index's source: package by package, with what
+    "own" = ["setuptools==80.9.0 --hash=sha256:...", ...]
+    "own/setuptools" = [...]    where that is built of its source as well
 
     [r]                         where a folder asks for R packages
     packages = ["r-cran-mass 7.3-58.2-1 sha256:...", ...]       the distribution's, and the libraries that they need
@@ -165,7 +166,7 @@ def keep_tools(lock: LockFile, *, upgrade: Sequence[str]) -> tuple[tuple[str, tu
     from carboy.environments.lock import normalise
 
     free = {normalise(name) for name in upgrade}
-    return tuple((name, lines) for name, lines in lock.tools if name not in free)
+    return tuple((name, lines) for name, lines in lock.tools if not free & set(name.split("/")))
 
 
 def keep_conda_versions(lock: LockFile, *, upgrade: Sequence[str]) -> tuple[str, ...]:

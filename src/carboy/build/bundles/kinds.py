@@ -114,11 +114,14 @@ class BundledPackage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class PythonSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="python"):
-    """Packages of Python: ``packages`` are the versions that were chosen."""
+    """Packages of Python: ``packages`` are the versions that were chosen; ``tools`` are, by package, lines of a lock: what is
+    built with what.
+    """
 
     place = "packages"
 
     packages: tuple[BundledPackage, ...]
+    tools: dict[str, tuple[str, ...]] = {}
 
     def is_file_name(self, name: str) -> bool:
         """Return whether a wheel or a source distribution can have that name."""
@@ -134,6 +137,9 @@ class PythonSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_field
                 yield f"{package.requirement!r} does not choose {package.name} {package.version}"
             elif match["version"] is None and match["sha256"] not in hashes:
                 yield f"there is no file of {package.name}"
+        for line in (line for lines in self.tools.values() for line in lines):
+            if _PIN.fullmatch(line) is None:
+                yield f"{line!r} is nothing that packages are built with"
 
     def describe(self) -> str:
         """Return the packages for people."""

@@ -87,6 +87,7 @@ class Offline:
                 constraints=constraints,
                 indexes=IndexConfig(env=env, folders=(folder,), ca_bundle=None),
                 chosen=unpack_packages(source),
+                tools=tuple({**source.tools, **dict(request.tools)}.items()),
                 stand_ins=StandIns(
                     folder=other if stand_ins else "", places=tuple(places.values()), overrides=overrides
                 ),

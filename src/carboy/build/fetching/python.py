@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from carboy.base.fs import translate_os_errors
-from carboy.base.web import read_web_settings
-from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
-from carboy.bootstrap.progress import DownloadCount
 from carboy.build.bundles.kinds import PythonSource, pack_packages
 from carboy.build.bundles.links import open_links
 from carboy.build.bundles.manifest import FORMAT, Bundle
 from carboy.build.bundles.offline import Offline, want_python
-from carboy.build.fetching.collected import Collected, bundle_file, describe_files
-from carboy.environments.addresses import ADDRESS_SCRIPT, add_credentials, find_address, parse_addresses, plan_pins
+from carboy.build.fetching.collected import Collected, describe_files
+from carboy.build.fetching.files import WORK, PackageFiles
+from carboy.environments.addresses import find_address, parse_addresses
 from carboy.environments.detect.sources import find_sources
-from carboy.environments.install import MAX_LOCK_BYTES
+from carboy.environments.install import MAX_LOCK_BYTES, list_tools
+from carboy.environments.lock import parse_pin
 from carboy.environments.trees import read_left
 from carboy.errors import CarboyError
 
@@ -29,11 +26,9 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.environments.addresses import SourceFile
     from carboy.environments.install import EnvironmentRequest, PackageAssembler
-    from carboy.environments.lock import Package
     from carboy.store.store import Store
 
-_WORK = "/run/carboy/work"
-_ASK_SCRIPT = f'set -eu\numask 022\ncd {_WORK}\nexec "$2" -I build_requires_step.py "$1" /run/carboy/uv\n'
+_ASK_SCRIPT = f'set -eu\numask 022\ncd {WORK}\nexec "$2" -I build_requires_step.py "$1" /run/carboy/uv\n'
 # A tool that builds packages comes as a wheel, or is built by one that does.
 _MAX_ROUNDS = 4
 
@@ -53,18 +48,26 @@ class PythonCollector:
         self._request = request
         self._home = home
         self._cache = f"{home.cache}/{PythonSource.place}"
+        self._files = PackageFiles(assembler, request, home=home)
         self._store = store
 
     def collect(self, *, progress: Progress) -> Collected:
         """Return the source. Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
         resolved, _ = self._assembler.resolve(self._request, log=progress.log)
         packages = tuple(package for package in resolved if not find_sources(package.requirement))
-        found: dict[str, SourceFile] = {}
-        waiting = self._ask_addresses(packages, progress) if packages else ()
-        built = [*self._list_own(), *self._list_built(waiting)]
+        made, _ = self._assembler.build_sources(self._request, resolved)
+        tools = list_tools(made.origins)
+        waiting = self._files.ask(packages, progress=progress) if packages else ()
+        # What source distributions are built with was found out by building them.
+        ready = "".join(package.requirement for package in packages if package.is_source)
+        others = tuple(file for file in waiting if file.sha256 not in ready)
+        built = [*self._list_own(), *self._list_built(others)]
+        needed = self._ask_tools(tools, progress)
+        found: dict[str, SourceFile] = {file.sha256: file for file in needed}
+        self._files.fetch(needed, progress=progress)
         for _ in range(_MAX_ROUNDS):
             found |= {file.sha256: file for file in waiting}
-            self._fetch(waiting, progress)
+            self._files.fetch(waiting, progress=progress)
             needed = self._ask_requirements(built, progress) if built else ()
             waiting = tuple(file for file in needed if file.sha256 not in found)
             built = self._list_built(waiting)
@@ -74,7 +77,9 @@ class PythonCollector:
             names = "\n".join(file.name for file in waiting)
             raise CarboyError("what the packages are built with is built itself, again and again", details=names)
         files, paths = describe_files({f"{self._cache}/{sha256}": file.name for sha256, file in found.items()})
-        source = PythonSource(wants=want_python(self._request), packages=pack_packages(packages), files=files)
+        source = PythonSource(
+            wants=want_python(self._request), packages=pack_packages(packages), files=files, tools=dict(tools)
+        )
         if any(find_address(package.requirement) for package in packages):
             self._check(source, progress)
         return Collected(sources=(source,), files=paths)
@@ -92,20 +97,20 @@ class PythonCollector:
                 hint="name it in the requirements, too, with the same address and extras",
             ) from error
 
+    def _ask_tools(self, tools: Sequence[tuple[str, tuple[str, ...]]], progress: Progress) -> tuple[SourceFile, ...]:
+        """Return the files of what packages were built with."""
+        found: dict[str, SourceFile] = {}
+        for lines in dict.fromkeys(lines for _, lines in tools if lines):
+            files = self._files.ask(tuple(map(parse_pin, lines)), progress=progress)
+            found |= {file.sha256: file for file in files}
+        return tuple(found.values())
+
     def _list_own(self) -> list[_Built]:
         """Return the packages of the folder itself that are built."""
         return [_Built(source.file, source.place) for source in self._request.sources if source.place[-4:] != ".whl"]
 
     def _list_built(self, files: Sequence[SourceFile]) -> list[_Built]:
         return [_Built(f"{self._cache}/{file.sha256}", file.name) for file in files if not file.is_wheel]
-
-    def _ask_addresses(self, packages: tuple[Package, ...], progress: Progress) -> tuple[SourceFile, ...]:
-        """Return where the packages' files are, as the index says now."""
-        files = {"pins.txt": plan_pins(self._request.requirements, packages)}
-        words = (self._request.python,)
-        with self._assembler.open_step(self._request, ADDRESS_SCRIPT, words, files, progress.log) as (work, _):
-            text = read_left(work, "pylock.toml", limit=MAX_LOCK_BYTES)
-        return parse_addresses(text, packages=packages, work=_WORK)
 
     def _ask_requirements(self, built: Sequence[_Built], progress: Progress) -> tuple[SourceFile, ...]:
         """Return the files of all that these source distributions are built with."""
@@ -124,50 +129,5 @@ class PythonCollector:
                 locks = [f"pylock.b{number}.toml" for number in range(len(built))]
                 texts = [read_left(work, name, limit=MAX_LOCK_BYTES) for name in locks]
         for text in texts:
-            found += parse_addresses(text, packages=None, work=_WORK)
+            found += parse_addresses(text, packages=None, work=WORK)
         return tuple({file.sha256: file for file in found}.values())
-
-    def _fetch(self, files: Sequence[SourceFile], progress: Progress) -> None:
-        """Have the files in the cache."""
-        env = dict(self._request.indexes.env)
-        web = read_web_settings(env)
-        if self._request.indexes.ca_bundle is not None:
-            web = replace(web, ca_file=self._request.indexes.ca_bundle)
-        count = DownloadCount(progress)
-        count.begin(sum(file.size_bytes or 0 for file in files))
-        with Fetcher(web, self._cache, on_bytes=count.add) as fetcher:
-            for file in files:
-                if file.address.startswith("/"):
-                    self._take_local(file)
-            elsewhere = [
-                Download(
-                    url=add_credentials(file.address, env, self._request.requirements),
-                    size_bytes=file.size_bytes,
-                    identity=file.sha256,
-                )
-                for file in files
-                if not file.address.startswith("/")
-            ]
-            with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="carboy-fetch") as executor:
-                try:
-                    list(executor.map(fetcher.fetch_file, elsewhere))
-                except BaseException:
-                    fetcher.cancel()
-                    executor.shutdown(wait=False, cancel_futures=True)
-                    raise
-
-    def _take_local(self, file: SourceFile) -> None:
-        """Copy a file of this host's index into the cache."""
-        from shutil import copyfileobj
-
-        from carboy.base.fs import open_durable
-
-        path = f"{self._cache}/{file.sha256}"
-        with translate_os_errors(f"read {file.address}"):
-            if os.path.exists(path):
-                return
-            with open(file.address, "rb") as source, open_durable(path) as target:
-                copyfileobj(source, target, 2**20)
-            if bundle_file(path, name=file.name).sha256 != file.sha256:
-                os.unlink(path)
-                raise CarboyError(f"{file.address} has not the hash that its index gives", hint="try again")

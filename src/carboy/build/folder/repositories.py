@@ -16,7 +16,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from carboy.base.canonical import digest_json
 from carboy.base.credentials import redact
@@ -24,7 +24,13 @@ from carboy.base.fs import translate_os_errors
 from carboy.build.files import list_files
 from carboy.build.graph.ops import Git
 from carboy.build.graph.options import BuildOptions
-from carboy.environments.building.builder import BuildSystem, Source, WheelBuilder, parse_build_system
+from carboy.environments.building.builder import (
+    BuildSystem,
+    Source,
+    WheelBuilder,
+    parse_build_system,
+    restore_build_system,
+)
 from carboy.environments.detect.markers import fits
 from carboy.environments.detect.repositories import (
     Repository,
@@ -94,7 +100,7 @@ class Tree:
 
 
 class RepositoryPackages:
-    """What an environment installs from repositories; ``tools`` are lines of a lock by package: what each is built with."""
+    """What an environment installs from repositories."""
 
     def __init__(
         self,
@@ -103,7 +109,6 @@ class RepositoryPackages:
         *,
         store: Store,
         environ: Mapping[str, str],
-        tools: Mapping[str, tuple[str, ...]],
         log: Callable[[str], None],
         fresh: bool = False,
         offline: bool = False,
@@ -114,7 +119,6 @@ class RepositoryPackages:
         self._offline = offline
         self._store = store
         self._environ = environ
-        self._tools = tools
         self._log = log
         self._fresh = fresh
         indexes = replace(request.indexes, env=(*request.indexes.env, (OFFLINE, "1"))) if offline else request.indexes
@@ -174,12 +178,12 @@ class RepositoryPackages:
             )
         name = line.name or (pin.name if pin is not None else "")
         source = Source(
+            name=normalise(name),
             what=f"{name} of {what}" if name else what,
             file=tree.file,
             sha256=tree.sha256,
             system=tree.system,
             folder=wanted.subdirectory,
-            tools=self._tools.get(normalise(name), ()),
         )
         wheel = self._builder.build(source, log=self._log, fresh=self._fresh)
         if line.name and wheel.name != normalise(line.name):
@@ -200,7 +204,10 @@ class RepositoryPackages:
             path = f"{self._store.home.cache}/sources/{known.value['file']}"
             if os.path.exists(path):
                 return Tree(
-                    commit=commit, sha256=known.value["sha256"], file=path, system=_restore(known.value["system"])
+                    commit=commit,
+                    sha256=known.value["sha256"],
+                    file=path,
+                    system=restore_build_system(known.value["system"]),
                 )
         tree = self._fetch(replace(wanted, ref=commit or wanted.ref))
         cache.put(asked, "ref", {"commit": tree.commit}, [])
@@ -247,11 +254,6 @@ class RepositoryPackages:
         return self._environ[name]
 
 
-def list_tools(origins: tuple[Origin, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return, by package, the lines of what it was built with, sorted."""
-    return tuple(sorted((origin.line.partition(" ")[0], origin.tools) for origin in origins))
-
-
 def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
     """Return what a lock and an image say of a wheel's origin, and where it lies for the step that installs it."""
     place = Repository(url=bare_url(line.repository.url), ref=tree.commit, subdirectory=line.repository.subdirectory)
@@ -266,7 +268,7 @@ def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
         address=f"file://{PLACE}/git/{mark}/{wheel.file}",
         line=f"{wheel.name} @ {place.address} --hash=sha256:{tree.sha256}",
         note=json.dumps(note),
-        tools=wheel.tools,
+        tools=((wheel.name, wheel.tools), *wheel.inner),
     )
 
 
@@ -279,13 +281,6 @@ def _point(line: str, built: Mapping[tuple[str, str], tuple[Wheel, Origin]]) -> 
         return ""
     wheel, origin = built[found.repository.identity]
     return f"{wheel.name}{found.extras} @ {origin.address}{f' {found.marker}' if found.marker else ''}\n"
-
-
-def _restore(value: Mapping[str, Any]) -> BuildSystem:
-    """Return what the cache has of a build system."""
-    return BuildSystem(
-        requires=tuple(value["requires"]), backend=value["backend"], backend_path=tuple(value["backend_path"])
-    )
 
 
 def _explain(error: CarboyError, shown: str, ref: str) -> CarboyError:

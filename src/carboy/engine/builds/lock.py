@@ -95,7 +95,7 @@ def find_outdated(engine: Engine, folder: str, *, progress: Progress) -> Outdate
     lock = parse_lockfile(text)
     plan = plan_project(facts)
     plan = replace(plan, steps=tuple(step for step in plan.steps if not isinstance(step, RStep)))
-    now = resolve(plan, engine.build_context(progress, refresh=False), fresh=True)
+    now = resolve(plan, engine.build_context(progress, refresh=False), fresh=True, only_versions=True)
     notes = (
         ("R packages are left out: `carboy lock --upgrade` shows what is new of them",)
         if lock.r or lock.r_sources

@@ -69,11 +69,13 @@ def hold_plan(plan: Plan, recorded: Recorded) -> Plan:
 
 def _hold(step: Step, recorded: Recorded) -> Step:
     match step:
-        case EnvironmentStep() if recorded.lock and not step.allowed:
+        case EnvironmentStep() if recorded.lock:
+            tools = tuple(sorted({**dict(parse_tools(recorded.built)), **dict(step.tools)}.items()))
+            if step.allowed:
+                return replace(step, tools=tools)
             # Packages of the folder itself have no version to be held to.
             lines = "".join(f"{line}\n" for line in recorded.lock.splitlines() if " @ " not in line)
             constraints = step.constraints + strip_hashes(lines)
-            tools = step.tools or parse_tools(recorded.built)
             return replace(step, constraints=constraints, allowed=recorded.lock, tools=tools)
         case RStep() if not step.hashes:
             return replace(step, hashes=_list_sources(recorded.r))

@@ -2,9 +2,9 @@
 
     build_step.py SOURCE FOLDER
 
-SOURCE is an archive, FOLDER the place of the package in it. ``system.json`` in the working folder has its build system, and
-what its backend asked for before. The folder ``out`` gets the wheel and its METADATA, or ``needs.json``: what the backend asks
-for beside that.
+SOURCE is an archive of one folder, FOLDER the place of the package in that. ``system.json`` in the working folder has its build
+system, and what its backend asked for before. The folder ``out`` gets the wheel and its METADATA, or ``needs.json``: what the
+backend asks for beside that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import traceback
 from typing import Any
 
 OUT = os.path.abspath("out")
+# Compilers note where they work, so that is the same place each time.
+TREE = os.path.abspath("tree")
 
 
 def unpack(archive: str, folder: str) -> str:
     """Unpack the source and return the folder of the package in it."""
-    place = tempfile.mkdtemp()
-    shutil.unpack_archive(archive, place)
-    top = os.path.realpath(os.path.join(place, "source"))
+    shutil.unpack_archive(archive, TREE)
+    names = os.listdir(TREE)
+    top = os.path.realpath(os.path.join(TREE, names[0]) if len(names) == 1 else TREE)
     found = os.path.realpath(os.path.join(top, folder))
     if not os.path.isdir(found) or os.path.commonpath([top, found]) != top:
         sys.exit(f"the source has no folder {folder}")

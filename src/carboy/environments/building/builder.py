@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carboy.base.canonical import digest_json
 from carboy.base.fs import open_durable, translate_os_errors
@@ -25,14 +25,14 @@ from carboy.environments.trees import open_left, open_trees, read_left
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from carboy.base.home import Home
     from carboy.environments.groups import MadeLayer
-    from carboy.environments.install import EnvironmentRequest, PackageAssembler
+    from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler
     from carboy.store.store import Store
 
-FORMAT = 1
+FORMAT = 2
 ROOT = "/opt/build"
 PLACE = "wheels"
 MAX_WHEEL_BYTES = 2**31
@@ -42,7 +42,7 @@ _WORK = "/run/carboy/work"
 _BUILD = f"""set -eu
 umask 022
 cd {_WORK}
-exec {ROOT}/bin/python -I build_step.py sources/source.tar "$1"
+exec {ROOT}/bin/python -I build_step.py "sources/$2" "$1"
 """
 
 
@@ -57,23 +57,25 @@ class BuildSystem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A source: the ``file`` is a tar whose one folder ``source`` holds the package at ``folder``; ``sha256`` stands for it.
+    """A source: the ``file`` is an archive whose one folder holds the package at ``folder``; ``sha256`` stands for it.
 
-    ``what`` is the source for people; ``tools`` are lines of a lock, what it was built with before and is to be again.
+    ``name`` is the package's, ``what`` the source for people; ``form`` is how the archive's name ends. What it was built with
+    before, and is to be again, are the request's ``tools`` by that name.
     """
 
+    name: str
     what: str
     file: str
     sha256: str
     system: BuildSystem
     folder: str = ""
-    tools: tuple[str, ...] = ()
+    form: str = ".tar"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """A wheel that was built: its ``file`` name, where it is, its hash, the package in it with what that requires, and the
-    lines of what it was built with.
+    """A wheel that was built: its ``file`` name, where it is, its hash, the package in it with what that requires, the lines of
+    what it was built with, and, by their names, what these were built with themselves.
     """
 
     file: str
@@ -82,7 +84,8 @@ class Wheel:
     name: str
     version: str
     requires: tuple[str, ...]
-    tools: tuple[str, ...]
+    tools: tuple[str, ...] = ()
+    inner: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def parse_build_system(text: str, what: str) -> BuildSystem:
@@ -103,12 +106,21 @@ def parse_build_system(text: str, what: str) -> BuildSystem:
         ) from error
 
 
+def restore_build_system(value: Mapping[str, Any]) -> BuildSystem:
+    """Return what a cache has of a build system."""
+    return BuildSystem(
+        requires=tuple(value["requires"]), backend=value["backend"], backend_path=tuple(value["backend_path"])
+    )
+
+
 class WheelBuilder:
     """Builds on the base of a request, with what its indexes have."""
 
     def __init__(self, assembler: PackageAssembler, request: EnvironmentRequest, *, store: Store, home: Home) -> None:
         self._assembler = assembler
-        self._request = replace(request, chosen=None, sources=(), stand_ins=NO_STAND_INS, has_packages=False, root=ROOT)
+        self._request = replace(
+            request, chosen=None, sources=(), origins=(), stand_ins=NO_STAND_INS, has_packages=False, root=ROOT
+        )
         self._store = store
         self._cache = f"{home.cache}/{PLACE}"
 
@@ -121,50 +133,51 @@ class WheelBuilder:
         entry = self._store.cache.get(asked)
         needs: tuple[str, ...] = tuple(entry.value["needs"]) if entry is not None else ()
         for _ in range(_MAX_ROUNDS):
-            layers, tools = self._make_tools(source, needs, log=log, fresh=fresh)
-            key = self._key(source, tools)
+            made = self._make_tools(source, needs, log=log, fresh=fresh)
+            tools = tuple(made.lock.splitlines())
+            key = self._key(source, tools, made.tools)
             if (known := self._find(key)) is not None:
-                return known
-            built = self._run(source, layers, needs, log)
+                return replace(known, tools=tools, inner=made.tools)
+            built = self._run(source, made.layers, needs, log)
             if isinstance(built, tuple):
                 needs = tuple(sorted({*needs, *built}))
                 self._store.cache.put(asked, "needs", {"needs": needs}, [])
                 continue
-            wheel = replace(built, tools=tools)
-            self._store.cache.put(key, "wheel", {**asdict(wheel), "path": ""}, [])
-            return wheel
+            self._store.cache.put(key, "wheel", {**asdict(built), "path": ""}, [])
+            return replace(built, tools=tools, inner=made.tools)
         raise CarboyError(f"{source.what} asks again and again for what it is built with", details="\n".join(needs))
 
-    def _key(self, source: Source, tools: Sequence[str]) -> str:
+    def _key(self, source: Source, tools: Sequence[str], inner: Sequence[object]) -> str:
         request = self._request
         where = [request.interpreter, installer_version(), request.epoch_s, [str(digest) for digest in request.base]]
-        return f"wheel:{digest_json([FORMAT, source.sha256, source.folder, asdict(source.system), list(tools), where])}"
+        return f"wheel:{digest_json([FORMAT, source.sha256, source.folder, asdict(source.system), list(tools), inner, where])}"
 
     def _make_tools(
         self, source: Source, needs: Sequence[str], *, log: Callable[[str], None], fresh: bool
-    ) -> tuple[tuple[MadeLayer, ...], tuple[str, ...]]:
-        """Return the layers and the lock of what a source is built with."""
+    ) -> Environment:
+        """Return the environment that a source is built with."""
         lines = [*(line for line in self._request.requirements.splitlines() if line.startswith("-"))]
         lines += [*source.system.requires, *needs]
-        locked = "".join(f"{line}\n" for line in source.tools)
+        builds = (*self._request.builds, source.name)
+        locked = "".join(f"{line}\n" for line in dict(self._request.tools).get("/".join(builds), ()))
         request = replace(
             self._request,
             requirements="".join(f"{line}\n" for line in lines),
             constraints=strip_hashes(locked),
             allowed=locked,
+            builds=builds,
         )
         key = [FORMAT, request.requirements, locked, request.interpreter, [str(digest) for digest in request.base]]
         request = replace(request, key=digest_json(key))
         try:
             if fresh and not locked:
                 self._assembler.resolve(request, log=log, fresh=True)
-            made = self._assembler.assemble(request, log=log)
+            return self._assembler.assemble(request, log=log)
         except CarboyError as error:
             hint = "`carboy lock` chooses anew what it is built with" if locked else error.hint
             raise CarboyError(
                 f"what {source.what} is built with cannot be had: {error.brief}", details=error.details, hint=hint
             ) from error
-        return made.layers, tuple(made.lock.splitlines())
 
     def _find(self, key: str) -> Wheel | None:
         entry = self._store.cache.get(key)
@@ -174,23 +187,25 @@ class WheelBuilder:
         path = f"{self._cache}/{value['sha256']}"
         if not os.path.exists(path):
             return None  # clean-up has taken it
-        lists = {name: tuple(value[name]) for name in ("requires", "tools")}
-        return Wheel(**{**value, **lists, "path": path})
+        return Wheel(**{**value, "requires": tuple(value["requires"]), "tools": (), "inner": (), "path": path})
 
     def _run(
         self, source: Source, layers: Sequence[MadeLayer], needs: Sequence[str], log: Callable[[str], None]
     ) -> Wheel | tuple[str, ...]:
         """Return the wheel, or what its backend asks for beside what it has."""
-        system = source.system
+        system, place = source.system, f"source{source.form}"
         words = {"build-backend": system.backend, "backend-path": system.backend_path, "known": needs}
         files = {"build_step.py": read_step("building/build_step.py"), "system.json": json.dumps(words)}
         request = replace(
             self._request,
             base=(*self._request.base, *(item.layer.diff_id for item in layers)),
-            sources=(SourceArchive(place="source.tar", file=source.file, sha256=source.sha256),),
+            sources=(SourceArchive(place=place, file=source.file, sha256=source.sha256),),
         )
         log(f"building {source.what}")
-        with self._assembler.open_step(request, _BUILD, (source.folder or ".",), files, log, closed=True) as (work, _):
+        with self._assembler.open_step(request, _BUILD, (source.folder or ".", place), files, log, closed=True) as (
+            work,
+            _,
+        ):
             with open_trees(work, "out") as out:
                 names = os.listdir(out)
             if "needs.json" in names:
@@ -223,7 +238,6 @@ class WheelBuilder:
             name=normalise(fields.get("name", [""])[0]),
             version=fields.get("version", [""])[0],
             requires=tuple(fields.get("requires-dist", [])),
-            tools=(),
         )
 
 
