@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from carboy.base.canonical import digest_json
 from carboy.base.web import read_web_settings
 from carboy.build.data import LABEL as DATA_LABEL
 from carboy.build.files import commit_files, fingerprint
@@ -59,9 +60,11 @@ if TYPE_CHECKING:
     from carboy.bootstrap.layer import BaseLayer, Making
     from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.bundles.offline import Offline
+    from carboy.build.folder.repositories import Tree
     from carboy.build.progress import Progress
     from carboy.build.r_layers import RAssembler, Resolved
     from carboy.environments.conda.install import CondaAssembler, CondaRequest
+    from carboy.environments.detect.repositories import Repository
     from carboy.environments.groups import MadeLayer
     from carboy.environments.install import Environment, EnvironmentRequest, PackageAssembler, SourceArchive
     from carboy.linux.identity import Tier
@@ -142,6 +145,7 @@ class Execution:
         self._made_base: _Base | None = None
         self._interpreter = ""
         self._lock = ""
+        self._trees: dict[Repository, Tree] = {}
         self._tools_lock: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._r_lock = ""
         self._resolved: Resolved | None = None
@@ -220,6 +224,7 @@ class Execution:
                 self._resolve_conda(step, fresh=fresh, make=above)  # its Python chooses what stands above
             elif isinstance(step, EnvironmentStep):
                 assembler, request = self._request(step, fresh=fresh)
+                request = self._build_repositories(assembler, request, fresh=fresh)
                 packages, _ = assembler.resolve(request, log=self._context.progress.log, fresh=fresh)
                 if not only_versions:
                     request, packages = assembler.build_sources(request, packages)
@@ -392,8 +397,7 @@ class Execution:
             sources=sources,
             tools=step.tools,
         )
-        assembler = self._assembler(fresh=fresh)
-        return assembler, self._build_repositories(step, assembler, request, fresh=fresh)
+        return self._assembler(fresh=fresh), request
 
     def _assembler(self, *, fresh: bool = False) -> PackageAssembler:
         from carboy.build.folder.distributions import SourceDistributions
@@ -409,10 +413,11 @@ class Execution:
         )
 
     def _build_repositories(
-        self, step: EnvironmentStep, assembler: PackageAssembler, request: EnvironmentRequest, *, fresh: bool
+        self, assembler: PackageAssembler, request: EnvironmentRequest, *, fresh: bool = False
     ) -> EnvironmentRequest:
         """Return the request with the packages of repositories built, where it names any."""
-        if "git+" not in step.requirements:
+        self._trees = {}
+        if "git+" not in request.requirements:
             return replace(request, constraints=drop_lines(request.constraints))
         from carboy.build.folder.repositories import RepositoryPackages
 
@@ -426,10 +431,12 @@ class Execution:
             fresh=fresh,
             offline=context.offline is not None,
             history=any(line.startswith("git ") for line in self._ground.lines),
+            brought=context.offline.find_repositories(context.home) if context.offline is not None else None,
         )
         request = packages.resolve()
+        self._trees = packages.trees
         made = tuple(f"{source.place} {source.sha256}" for source in request.sources)
-        self._key = step_key(step, parent=self._key, inputs=(*made, *(origin.line for origin in request.origins)))
+        self._key = digest_json([self._key, *made, *(origin.line for origin in request.origins)])
         return replace(request, key=self._key)
 
     def _pack_sources(self, step: EnvironmentStep) -> tuple[SourceArchive, ...]:
@@ -492,11 +499,14 @@ class Execution:
 
     def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Environment:
         context = self._context
+        if context.offline is None or context.offline.bundle is None:
+            request = self._build_repositories(assembler, request)
         if context.offline is None:
             return assembler.assemble(request, log=context.progress.log)
         try:
             with context.offline.open_request(request, home=context.home, store=context.store) as changed:
-                return assembler.assemble(changed, log=context.progress.log)
+                built = self._build_repositories(assembler, changed)
+                return assembler.assemble(built, log=context.progress.log)
         except CarboyError as error:
             if context.offline.bundle is not None:
                 raise

@@ -23,6 +23,7 @@ from carboy.environments.lock import Package, normalise
 from carboy.environments.r.versions import is_version
 from carboy.environments.r.wants import is_name
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # Names that archives give their files: a SHA-256, or what Alpine has instead of it.
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_=+-]{0,127}", re.ASCII)
@@ -148,6 +149,31 @@ class PythonSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_field
         return f"Python: {_count(count, 'package')}{built}"
 
 
+class RepositorySource(AnySource, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="repository"):
+    """A package of a git repository: the files of a ``commit``, which ``ref`` was when they were fetched, as one tar.
+
+    ``url`` is the repository's identity, without a login (``detect.repositories``).
+    """
+
+    place = "sources"
+
+    url: str
+    subdirectory: str
+    ref: str
+    commit: str
+
+    def iter_problems(self) -> Iterable[str]:
+        """Yield what is no commit, or not its files."""
+        if _COMMIT.fullmatch(self.commit) is None:
+            yield f"{self.commit!r} is no commit"
+        if [file.name for file in self.files] != [file.sha256 for file in self.files] or len(self.files) != 1:
+            yield f"the files of {self.url} are not one"
+
+    def describe(self) -> str:
+        """Return the package for people."""
+        return f"repository {self.url} at {self.commit[:12]}"
+
+
 class RSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="r"):
     """Packages of R: ``texts`` are the archive's signed states, ``sources`` lines of a lock for those of a repository."""
 
@@ -205,7 +231,7 @@ class CondaSource(WantedSource, frozen=True, kw_only=True, forbid_unknown_fields
         return f"conda: {_count(len(self.files), 'package')}"
 
 
-Source = BaseSource | PythonSource | RSource | CondaSource
+Source = BaseSource | PythonSource | RepositorySource | RSource | CondaSource
 
 
 def digest_wants(*wants: object) -> str:

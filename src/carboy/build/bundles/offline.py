@@ -12,6 +12,7 @@ from carboy.bootstrap.snapshot import Snapshot
 from carboy.build.bundles.kinds import (
     CondaSource,
     PythonSource,
+    RepositorySource,
     RSource,
     WantedSource,
     digest_wants,
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.bootstrap.recipe import Recipe
     from carboy.build.bundles.manifest import Bundle
+    from carboy.build.folder.repositories import Brought
     from carboy.build.plan import CondaStep, RStep
-    from carboy.build.r_layers import Brought
+    from carboy.build.r_layers import Brought as BroughtR
     from carboy.environments.conda.wants import CondaPackage
     from carboy.environments.install import EnvironmentRequest
     from carboy.store.store import Store
@@ -93,7 +95,21 @@ class Offline:
                 ),
             )
 
-    def find_r(self, step: RStep) -> Brought | None:
+    def find_repositories(self, home: Home) -> dict[tuple[tuple[str, str], str], Brought] | None:
+        """Return what the bundle has of repositories, None without a bundle."""
+        if self.bundle is None:
+            return None
+        from carboy.build.folder.repositories import Brought
+
+        sources = (source for source in self.bundle.sources if isinstance(source, RepositorySource))
+        return {
+            ((source.url, source.subdirectory), source.ref): Brought(
+                commit=source.commit, file=f"{home.cache}/{source.find_path(source.files[0])}"
+            )
+            for source in sources
+        }
+
+    def find_r(self, step: RStep) -> BroughtR | None:
         """Return what the bundle has for packages of R, None without a bundle. Raises ``CarboyError``."""
         source = self._find(RSource, want_r(step), "the bundle has no R packages for what is asked for")
         if source is None:

@@ -6,12 +6,14 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace as replace_fields
+
 from carboy.build.bundles.kinds import PythonSource, pack_packages
 from carboy.build.bundles.links import open_links
 from carboy.build.bundles.manifest import FORMAT, Bundle
 from carboy.build.bundles.offline import Offline, want_python
 from carboy.build.fetching.collected import Collected, describe_files
-from carboy.build.fetching.files import WORK, PackageFiles
+from carboy.build.folder.package_files import WORK, PackageFiles
 from carboy.environments.addresses import find_address, parse_addresses
 from carboy.environments.detect.sources import find_sources
 from carboy.environments.install import MAX_LOCK_BYTES, list_tools
@@ -51,8 +53,10 @@ class PythonCollector:
         self._files = PackageFiles(assembler, request, home=home)
         self._store = store
 
-    def collect(self, *, progress: Progress) -> Collected:
-        """Return the source. Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
+    def collect(self, wants: str, *, progress: Progress) -> Collected:
+        """Return the source; ``wants`` is the digest of what is asked for.
+
+        Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
         resolved, _ = self._assembler.resolve(self._request, log=progress.log)
         packages = tuple(package for package in resolved if not find_sources(package.requirement))
         made, _ = self._assembler.build_sources(self._request, resolved)
@@ -77,15 +81,14 @@ class PythonCollector:
             names = "\n".join(file.name for file in waiting)
             raise CarboyError("what the packages are built with is built itself, again and again", details=names)
         files, paths = describe_files({f"{self._cache}/{sha256}": file.name for sha256, file in found.items()})
-        source = PythonSource(
-            wants=want_python(self._request), packages=pack_packages(packages), files=files, tools=dict(tools)
-        )
+        source = PythonSource(wants=wants, packages=pack_packages(packages), files=files, tools=dict(tools))
         if any(find_address(package.requirement) for package in packages):
             self._check(source, progress)
         return Collected(sources=(source,), files=paths)
 
     def _check(self, source: PythonSource, progress: Progress) -> None:
         """Raise ``CarboyError`` where the packages are not what a build of the bundle comes to: one names another's address."""
+        source = replace_fields(source, wants=want_python(self._request))
         offline = Offline(bundle=Bundle(version=FORMAT, sources=(source,)))
         try:
             with offline.open_request(self._request, home=self._home, store=self._store) as request:

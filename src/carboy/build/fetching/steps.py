@@ -6,12 +6,11 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from carboy.build.bundles.kinds import BaseSource, CondaSource, RSource, pack_conda
-from carboy.build.bundles.offline import want_conda, want_r
+from carboy.build.bundles.kinds import BaseSource, CondaSource, RepositorySource, RSource, pack_conda
+from carboy.build.bundles.offline import want_conda, want_python, want_r
 from carboy.build.executor import Execution
 from carboy.build.fetching.collected import Collected, describe_files
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, RStep, ToolsStep
-from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from carboy.build.executor import BuildContext
@@ -96,15 +95,21 @@ class _Collection(Execution):
     def _collect_packages(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Collected:
         from carboy.build.fetching.python import PythonCollector
 
-        if request.origins:
-            names = "\n".join(origin.line.partition(" --hash")[0] for origin in request.origins)
-            raise CarboyError(
-                "a bundle holds no packages of repositories yet",
-                details=names,
-                hint="put a checkout into the folder, as ./libs/NAME, or leave it to a build with a network",
+        wants = want_python(request)
+        request = self._build_repositories(assembler, request)
+        found = Collected()
+        for repository, tree in self._trees.items():
+            files, paths = describe_files({tree.file: os.path.basename(tree.file)})
+            source = RepositorySource(
+                url=repository.identity[0],
+                subdirectory=repository.subdirectory,
+                ref=repository.ref,
+                commit=tree.commit,
+                files=files,
             )
+            found += Collected(sources=(source,), files=paths)
         collector = PythonCollector(assembler, request, home=self._context.home, store=self._context.store)
-        return collector.collect(progress=self._context.progress)
+        return found + collector.collect(wants, progress=self._context.progress)
 
     def _collect_r(self, step: RStep) -> Collected:
         resolved, paths = self._r_assembler(step).fetch(step, key=self._r_key(step), fresh=self._context.refresh)

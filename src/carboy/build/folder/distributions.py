@@ -129,7 +129,7 @@ class SourceDistributions:
         self, assembler: PackageAssembler, request: EnvironmentRequest, missing: tuple[Package, ...]
     ) -> list[tuple[str, str]]:
         """Have the files of sources here, and return the hash and the name of each."""
-        from carboy.build.fetching.files import PackageFiles
+        from carboy.build.folder.package_files import PackageFiles
 
         files = PackageFiles(assembler, request, home=self._home)
         found = files.ask(missing, progress=self._progress)

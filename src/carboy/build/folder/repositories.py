@@ -3,25 +3,20 @@
 That comes before versions are chosen. A lock's commit counts, else what the ref is now; that is asked once and remembered.
 What is installed is a wheel of the tree of that commit, with its submodules; its note (``direct_url.json``, PEP 610) names the
 repository as pip's does. Where the image has git, a build has ``.git``, too: the commit's history with its tags, no more.
-
-::
-
-    cache/sources/<sha256>      trees as tars, by their hashes
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from carboy.base.canonical import digest_json
 from carboy.base.credentials import redact
 from carboy.base.fs import translate_os_errors
-from carboy.build.files import list_files
+from carboy.build.folder.trees import MAX_TEXT_BYTES, pack_tree, read_packed
 from carboy.build.graph.ops import Git
 from carboy.build.graph.options import BuildOptions
 from carboy.environments.building.builder import (
@@ -42,12 +37,10 @@ from carboy.environments.detect.repositories import (
     parse_line,
 )
 from carboy.environments.detect.sources import PLACE
-from carboy.environments.install import PACKAGE_TIME_S, Origin, SourceArchive
+from carboy.environments.install import Origin, SourceArchive
 from carboy.environments.lock import normalise
 from carboy.environments.reach import OFFLINE
 from carboy.errors import CarboyError
-from carboy.layers.tarread import REGULAR, SYMLINK, Member
-from carboy.layers.tarwrite import TarWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -56,8 +49,6 @@ if TYPE_CHECKING:
     from carboy.environments.install import EnvironmentRequest, PackageAssembler
     from carboy.store.store import Store
 
-MAX_BYTES = 2**31
-_MAX_TEXT_BYTES = 2**20
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What git's lines have, what that means, and what to do about it; the first that fits counts.
@@ -99,8 +90,19 @@ class Tree:
     system: BuildSystem
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """What a bundle has brought of a repository: a commit, and the path of the tar of its files."""
+
+    commit: str
+    file: str
+
+
 class RepositoryPackages:
-    """What an environment installs from repositories."""
+    """What an environment installs from repositories; ``trees`` are those that it found, by what was asked for.
+
+    With ``brought``, by a repository's identity and the ref that is asked for, there are these and nothing else.
+    """
 
     def __init__(
         self,
@@ -113,7 +115,10 @@ class RepositoryPackages:
         fresh: bool = False,
         offline: bool = False,
         history: bool = False,
+        brought: Mapping[tuple[tuple[str, str], str], Brought] | None = None,
     ) -> None:
+        self._brought = brought
+        self.trees: dict[Repository, Tree] = {}
         self._request = request
         self._history = history
         self._offline = offline
@@ -168,7 +173,7 @@ class RepositoryPackages:
     def _make(self, line: RepositoryLine) -> tuple[Wheel, Origin]:
         pin = self._pins.get(line.repository.identity)
         wanted = line.repository if pin is None else replace(line.repository, ref=pin.repository.ref)
-        tree = self._find_tree(wanted)
+        tree = self.trees[wanted] = self._find_tree(wanted) if self._brought is None else self._read_brought(wanted)
         what = f"{bare_url(line.repository.url)} at {tree.commit[:12]}"
         if pin is not None and pin.sha256 not in {"", tree.sha256}:
             raise CarboyError(
@@ -192,6 +197,19 @@ class RepositoryPackages:
                 hint=f"name it as {wheel.name} @ {line.repository.address}",
             )
         return wheel, _describe(line, wheel, tree)
+
+    def _read_brought(self, wanted: Repository) -> Tree:
+        """Return the tree that a bundle has; what of it counts is read from its files."""
+        assert self._brought is not None, "there is a bundle"
+        shown = bare_url(wanted.url)
+        found = self._brought.get((wanted.identity, wanted.ref))
+        if found is None:
+            raise CarboyError(
+                f"the bundle has no {shown} at {wanted.ref or 'its default'}",
+                hint="it was made for another folder, or before this one changed: carboy fetch FOLDER -o bundle.tar",
+            )
+        sha256, system = read_packed(found.file, subdirectory=wanted.subdirectory, shown=shown)
+        return Tree(commit=found.commit, sha256=sha256, file=found.file, system=system)
 
     def _find_tree(self, wanted: Repository) -> Tree:
         """Return the tree of a repository at a ref, from the cache where its commit is known."""
@@ -225,7 +243,7 @@ class RepositoryPackages:
         if self._offline:
             raise CarboyError(
                 f"without a network this cannot be built: {shown} at {wanted.ref or 'its default'} is not here",
-                hint="build it once where a network is; a bundle holds no repositories",
+                hint="build it once where a network is, or `carboy fetch FOLDER -o bundle.tar` there",
             )
         url = _VARIABLE.sub(lambda found: self._expand(found.group(1), shown), wanted.url)
         agent = self._environ.get("SSH_AUTH_SOCK")
@@ -240,10 +258,7 @@ class RepositoryPackages:
         except CarboyError as error:
             raise _explain(error, shown, wanted.ref) from error
         system = _read_system(found.folder, wanted.subdirectory, shown)
-        sha256, path = _pack(self._store, found.folder, shown)
-        if self._history:
-            sha256 = digest_json([sha256, _list_tags(found.folder)])
-            _, path = _pack(self._store, found.folder, shown, apart=())
+        sha256, path = pack_tree(self._store, found.folder, shown, history=self._history)
         return Tree(commit=found.commit, sha256=sha256, file=path, system=system)
 
     def _expand(self, name: str, shown: str) -> str:
@@ -311,70 +326,8 @@ def _read_system(folder: str, subdirectory: str, shown: str) -> BuildSystem:
     if os.path.commonpath([top, path]) != top:
         raise CarboyError(f"the pyproject.toml of {where} leads out of it", hint="name another commit")
     with translate_os_errors(f"read {path}"), open(os.open(path, _FILE), "rb") as file:
-        text = file.read(_MAX_TEXT_BYTES).decode("utf-8", "replace")
+        text = file.read(MAX_TEXT_BYTES).decode("utf-8", "replace")
     return parse_build_system(text, where)
-
-
-class _Hashed:
-    """A file that is hashed while it is written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.total = hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        self.total.update(data)
-        self._file.write(data)
-
-
-def _list_tags(folder: str) -> list[tuple[str, str]]:
-    """Return the tags of a checkout's history, each with what it names: two files, one line each."""
-    top, found = f"{folder}/.git/refs/tags", []
-    for above, _, names in os.walk(top):
-        for name in names:
-            with open(f"{above}/{name}", encoding="utf-8", errors="surrogateescape") as file:
-                found.append((os.path.relpath(f"{above}/{name}", top), file.read(100).strip()))
-    return sorted(found)
-
-
-def _pack(store: Store, folder: str, shown: str, *, apart: tuple[str, ...] = (".git",)) -> tuple[str, str]:
-    """Return the hash of a checkout's tar and its path in the cache: the same bytes on every machine, without .git."""
-    cache = f"{store.home.cache}/sources"
-    with store.layers.ingest_dir() as place, translate_os_errors(f"pack {shown}"):
-        os.makedirs(cache, mode=0o700, exist_ok=True)
-        os.utime(cache)  # for clean-up, which begins with what was not used for long
-        with open(f"{place}/source.tar", "xb") as file:
-            out = _Hashed(file)
-            _write_tree(TarWriter(out), folder, shown, apart)
-            file.flush()
-            os.fsync(file.fileno())
-        sha256 = out.total.hexdigest()
-        os.rename(f"{place}/source.tar", f"{cache}/{sha256}")
-    return sha256, f"{cache}/{sha256}"
-
-
-def _write_tree(writer: TarWriter, folder: str, shown: str, apart: tuple[str, ...]) -> None:
-    left = MAX_BYTES
-    for name, status in list_files(folder, (), apart):
-        path, member = f"{folder}/{name}", os.fsencode(f"source/{name}")
-        if os.path.islink(path):
-            writer.add(
-                Member(
-                    name=member, kind=SYMLINK, mode=0o777, mtime=PACKAGE_TIME_S, linkname=os.fsencode(os.readlink(path))
-                )
-            )
-        elif os.path.isfile(path):
-            left -= status.st_size
-            if left < 0:
-                raise CarboyError(
-                    f"{shown} has more than {MAX_BYTES >> 20} MiB of files", hint="name an archive of a release"
-                )
-            mode = 0o755 if status.st_mode & 0o111 else 0o644
-            with open(os.open(path, _FILE), "rb") as file:
-                writer.add_stream(
-                    Member(name=member, kind=REGULAR, mode=mode, mtime=PACKAGE_TIME_S, size=status.st_size), file.read
-                )
-    writer.finish()
 
 
 def _go_on() -> None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
 from carboy.base.web import read_web_settings
-from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher
+from carboy.bootstrap.fetch import CONNECTIONS, Download, Fetcher, identify_sha256
 from carboy.bootstrap.progress import DownloadCount
-from carboy.build.fetching.collected import bundle_file
 from carboy.environments.addresses import ADDRESS_SCRIPT, add_credentials, parse_addresses, plan_pins
 from carboy.environments.install import MAX_LOCK_BYTES
 from carboy.environments.trees import read_left
@@ -92,6 +91,8 @@ class PackageFiles:
                 return
             with open(file.address, "rb") as source, open_durable(path) as target:
                 copyfileobj(source, target, 2**20)
-            if bundle_file(path, name=file.name).sha256 != file.sha256:
+            with open(path, "rb") as kept:
+                sha256 = identify_sha256(kept)
+            if sha256 != file.sha256:
                 os.unlink(path)
                 raise CarboyError(f"{file.address} has not the hash that its index gives", hint="try again")
