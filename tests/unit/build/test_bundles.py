@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from carboy.base.home import open_home
 from carboy.build.bundles.archive import take_bundle, write_bundle
@@ -20,6 +21,7 @@ from carboy.build.bundles.kinds import (
     BundledPackage,
     CondaSource,
     PythonSource,
+    RepositorySource,
     RSource,
     Source,
     digest_wants,
@@ -74,6 +76,12 @@ def conda_package(sha256: str) -> BundledCondaPackage:
 def by_address() -> BundledPackage:
     line = f"far @ https://example.org/0123abc.zip --hash=sha256:{'0' * 64}"
     return BundledPackage(name="far", version="1", requirement=line, size=3, built=True)
+
+
+def repository(commit: str, *, name: str = "0" * 64, files: tuple[BundledFile, ...] | None = None) -> RepositorySource:
+    one = (BundledFile(name=name, sha256="0" * 64, size=1),)
+    url = "https://example.org/own"
+    return RepositorySource(url=url, subdirectory="", ref="main", commit=commit, files=one if files is None else files)
 
 
 def archive(manifest: bytes, members: list[tuple[str, bytes]]) -> io.BytesIO:
@@ -198,6 +206,10 @@ def test_a_list_with_something_else_in_it_is_refused(change: dict[str, Any]) -> 
         CondaSource(wants="w", packages=(), files=(BundledFile(name="../a-1-0.conda", sha256="0" * 64, size=1),)),
         CondaSource(wants="w", packages=(conda_package("0" * 64),), files=()),  # whose file is missing
         PythonSource(wants="w", packages=(by_address(),), files=()),
+        PythonSource(wants="w", packages=(), files=(), tools={"a": ("b @ https://example.org/b.whl",)}),
+        repository("0" * 39),
+        repository("0" * 40, files=()),
+        repository("0" * 40, name="../x"),
     ],
 )
 def test_what_other_kinds_may_not_say(source: Source) -> None:
@@ -212,7 +224,10 @@ def test_each_kind_comes_back_as_it_was() -> None:
     archive = BundledFile(name="0123abc.zip", sha256=sha256, size=3)
     python = PythonSource(wants="p", packages=(by_address(),), files=(archive,))
     r = RSource(wants="r", texts={"bookworm": sha256}, sources=(f"glue 1.6.2 sha256:{sha256}",), files=())
-    bundle = parse_manifest(make_manifest((conda, python, r)))
+    tools = {"own": (f"flit-core==3.9 --hash=sha256:{sha256}",)}
+    python = replace_fields(python, tools=tools)
+    bundle = parse_manifest(make_manifest((conda, python, r, repository("1" * 40))))
+    assert bundle.find(PythonSource, "p") == python
     assert bundle.find(CondaSource, "c") == conda
     assert bundle.find(RSource, "c") is None
     assert pack_conda(unpack_conda(conda)) == conda.packages
@@ -222,6 +237,7 @@ def test_each_kind_comes_back_as_it_was() -> None:
         "conda: 1 package",
         "Python: 1 package",
         "R: 0 files, 1 source package among them",
+        "repository https://example.org/own at 111111111111",
     ]
 
 

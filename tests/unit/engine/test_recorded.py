@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from carboy.build.plan import BaseStep, CondaStep, EnvironmentStep, Plan, RStep
 from carboy.engine.documents.recorded import Recorded, hold_plan, parse_labels
@@ -50,6 +51,14 @@ def test_a_label_may_be_anybodys() -> None:
     wrong = Recorded(r=f"curl\ncurl ../../x sha256:{HEX}\n", conda=CONDA.replace("sample/", "https://evil.example/"))
     assert hold_plan(Plan(folder="/f", steps=STEPS), wrong).steps == STEPS
     assert hold_plan(Plan(folder="/f", steps=STEPS), Recorded(conda="what\n")).steps == STEPS
+
+
+def test_what_sources_are_built_with_is_held_beside_any_lock() -> None:
+    pin = f"flit-core==3.9 --hash=sha256:{HEX}"
+    built = f"own: {pin}\nb: {pin}\nc: flit-core @ https://evil.example/x.whl --hash=sha256:{HEX}\n"
+    locked = EnvironmentStep(requirements="own\n", constraints="", allowed=PYTHON, reason="", tools=(("b", ()),))
+    held = hold_plan(Plan(folder="/f", steps=(locked,)), Recorded(lock=PYTHON, built=built)).steps
+    assert held == (replace(locked, tools=(("b", ()), ("own", (pin,)))),)
 
 
 def test_a_folder_that_is_locked_stays_as_it_is() -> None:

@@ -53,6 +53,11 @@ def test_hashes_of_a_given_lock_win() -> None:
     assert numpy.requirement == f"numpy==2.1.3 --hash=sha256:{A}"  # the one that is installed, because it is allowed
     _, numpy = parse_pylock(PYLOCK, allowed=given_lock.replace(A, C))
     assert numpy.requirement == f"numpy==2.1.3 --hash=sha256:{B} --hash=sha256:{C}"
+    # A lock that allows the source alone has that built, whatever wheels there are.
+    login, numpy = parse_pylock(PYLOCK, allowed=given_lock.replace(f" \\\n    --hash=sha256:{A}", ""))
+    assert (numpy.requirement, numpy.size_bytes) == (f"numpy==2.1.3 --hash=sha256:{B}", 20)
+    assert numpy.is_source
+    assert login.is_source
     with pytest.raises(CarboyError, match="the lock does not name Flask_Login"):
         parse_pylock(PYLOCK, allowed=f"numpy==2.1.3 --hash=sha256:{A}")
 

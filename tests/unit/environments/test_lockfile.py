@@ -48,6 +48,9 @@ def test_what_is_written_is_read_again() -> None:
     assert parse_lockfile(render_lockfile(built)) == built
     assert parse_tools(render_tools(tools)) == tools[:1]
     assert keep_tools(built, upgrade=("Own",)) == tools[1:]
+    inner = replace(built, tools=(*tools, ("x/own", ()), ("x/own/y", ())))
+    assert keep_tools(inner, upgrade=("own",)) == tools[1:]
+    assert keep_tools(inner, upgrade=("x",)) == tools[:1]
     assert keep_versions(built, upgrade=()) == f"own @ git+https://x.example/own@{COMMIT}\n"
     assert not keep_versions(built, upgrade=("own",))
     other = tuple(line.replace(COMMIT, "b" * 40) for line in built.python)

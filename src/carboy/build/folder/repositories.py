@@ -283,7 +283,8 @@ def _describe(line: RepositoryLine, wheel: Wheel, tree: Tree) -> Origin:
         address=f"file://{PLACE}/git/{mark}/{wheel.file}",
         line=f"{wheel.name} @ {place.address} --hash=sha256:{tree.sha256}",
         note=json.dumps(note),
-        tools=((wheel.name, wheel.tools), *wheel.inner),
+        # Of a requirement without a name, the package was known when it was built.
+        tools=((wheel.name, wheel.tools), *((f"{wheel.name}/{name.partition('/')[2]}", t) for name, t in wheel.inner)),
     )
 
 

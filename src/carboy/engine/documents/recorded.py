@@ -70,7 +70,9 @@ def hold_plan(plan: Plan, recorded: Recorded) -> Plan:
 def _hold(step: Step, recorded: Recorded) -> Step:
     match step:
         case EnvironmentStep() if recorded.lock:
-            tools = tuple(sorted({**dict(parse_tools(recorded.built)), **dict(step.tools)}.items()))
+            # A label may be anybody's: it leads to releases of an index alone.
+            known = "".join(line for line in recorded.built.splitlines(keepends=True) if " @ " not in line)
+            tools = tuple(sorted({**dict(parse_tools(known)), **dict(step.tools)}.items()))
             if step.allowed:
                 return replace(step, tools=tools)
             # Packages of the folder itself have no version to be held to.
