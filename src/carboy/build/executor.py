@@ -400,16 +400,16 @@ class Execution:
         return self._assembler(fresh=fresh), request
 
     def _assembler(self, *, fresh: bool = False) -> PackageAssembler:
-        from carboy.build.folder.distributions import SourceDistributions
-        from carboy.environments.install import PackageAssembler
+        from carboy.build.folder.distributions import make_assembler
 
         context = self._context
-        return PackageAssembler(
-            store=context.store,
-            home=context.home,
+        return make_assembler(
+            context.store,
+            context.home,
             runtime=context.runtime,
             tier=context.tier,
-            sources=SourceDistributions(store=context.store, home=context.home, progress=context.progress, fresh=fresh),
+            progress=context.progress,
+            fresh=fresh,
         )
 
     def _build_repositories(

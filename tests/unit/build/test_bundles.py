@@ -79,7 +79,7 @@ def by_address() -> BundledPackage:
 
 
 def repository(commit: str, *, name: str = "0" * 64, files: tuple[BundledFile, ...] | None = None) -> RepositorySource:
-    one = (BundledFile(name=name, sha256="0" * 64, size=1),)
+    one = (BundledFile(name=name, sha256="0" * 64, size=3),)
     url = "https://example.org/own"
     return RepositorySource(url=url, subdirectory="", ref="main", commit=commit, files=one if files is None else files)
 

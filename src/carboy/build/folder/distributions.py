@@ -25,7 +25,7 @@ from carboy.environments.building.builder import (
 )
 from carboy.environments.building.requires import check_wheel
 from carboy.environments.detect.sources import ARCHIVES, PLACE
-from carboy.environments.install import Origin, SourceArchive, read_step
+from carboy.environments.install import Origin, PackageAssembler, SourceArchive, read_step
 from carboy.environments.reach import OFFLINE
 from carboy.environments.trees import open_trees, read_left
 from carboy.errors import CarboyError
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from carboy.base.home import Home
     from carboy.build.progress import Progress
     from carboy.environments.building.builder import Wheel
-    from carboy.environments.install import EnvironmentRequest, PackageAssembler
+    from carboy.environments.install import EnvironmentRequest, Runtime
     from carboy.environments.lock import Package
+    from carboy.linux.identity import Tier
     from carboy.store.store import Store
 
 _MAX_TEXT_BYTES = 2**20
@@ -156,6 +157,14 @@ class SourceDistributions:
         with assembler.open_step(step, _READ, words, files, log, closed=True) as (work, _), open_trees(work, "out"):
             text = read_left(f"{work}/out", f"{archive.place}.toml", limit=_MAX_TEXT_BYTES)
         return parse_build_system(text, f"{package.name} {package.version}")
+
+
+def make_assembler(
+    store: Store, home: Home, *, runtime: Runtime, tier: Tier, progress: Progress, fresh: bool = False
+) -> PackageAssembler:
+    """Return an assembler whose sources are built here."""
+    sources = SourceDistributions(store=store, home=home, progress=progress, fresh=fresh)
+    return PackageAssembler(store=store, home=home, runtime=runtime, tier=tier, sources=sources)
 
 
 def _check_builds(wanted: Sequence[Package], builds: tuple[str, ...]) -> None:

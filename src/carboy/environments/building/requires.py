@@ -52,7 +52,6 @@ def _iter_missing(
     wheel: Wheel, packages: Sequence[Package], *, interpreter: str, machine: str, provided: bool
 ) -> Iterator[str]:
     from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.version import InvalidVersion
 
     versions = {package.name: package.version for package in packages}
     for line in wheel.requires:
@@ -64,9 +63,18 @@ def _iter_missing(
             if found is None:
                 if not provided:
                     yield f"it requires {line}, which was not chosen"
-            elif not wanted.specifier.contains(found, prereleases=True):
+            elif _is_version(found) and not wanted.specifier.contains(found, prereleases=True):
                 yield f"it requires {line}, and {found} was chosen"
         except InvalidRequirement:
             yield f"it requires {line!r}, which is no requirement"
-        except InvalidVersion:
-            continue  # an address has the package: what version that is, nobody said
+
+
+def _is_version(text: str) -> bool:
+    """Return whether a version is known: of a package at an address it may not be."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
