@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,6 +67,24 @@ class Making:
     tier: Tier
     progress: Progress
     snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBase:
+    """A base, and what it was made with, for what else is wanted of its archive."""
+
+    layer: BaseLayer
+    making: Making
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Its packages as lines of a lock."""
+        return tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in self.layer.packages)
+
+    @property
+    def record(self) -> str:
+        """The record of the archive's state as images have it."""
+        return json.dumps(dict(self.layer.archive), sort_keys=True, separators=(",", ":"))
 
 
 def make_key(recipe: Recipe, archive: ArchiveConfig) -> str:

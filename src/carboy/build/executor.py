@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from carboy.base.home import Home
-    from carboy.bootstrap.layer import BaseLayer, Making
+    from carboy.bootstrap.layer import BaseLayer, MadeBase, Making
     from carboy.bootstrap.snapshot import Snapshot
     from carboy.build.bundles.offline import Offline
     from carboy.build.folder.repositories import Tree
@@ -120,19 +120,6 @@ def resolve(plan: Plan, context: BuildContext, *, fresh: bool = False, only_vers
         return Execution(plan, context).resolve(fresh=fresh, only_versions=only_versions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Base:
-    """The base that a plan begins with, and what it was made with, for what else is wanted of its archive."""
-
-    layer: BaseLayer
-    making: Making
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Its packages as lines of a lock."""
-        return tuple(f"{name} {version} sha256:{sha256}" for name, version, sha256 in self.layer.packages)
-
-
 class Execution:
     """A plan on its way: what each step made stands here for those above it."""
 
@@ -142,7 +129,7 @@ class Execution:
         self._layers: list[BuiltLayer] = []
         self._steps: list[StepResult] = []
         self._key = self._base_key = ""
-        self._made_base: _Base | None = None
+        self._made_base: MadeBase | None = None
         self._interpreter = ""
         self._lock = ""
         self._trees: dict[Repository, Tree] = {}
@@ -154,7 +141,7 @@ class Execution:
         self._descriptor: Descriptor | None = None
 
     @property
-    def _ground(self) -> _Base:
+    def _ground(self) -> MadeBase:
         assert self._made_base is not None, "a plan begins with its base"
         return self._made_base
 
@@ -288,12 +275,14 @@ class Execution:
         )
 
     def _base(self, step: BaseStep) -> bool:
+        from carboy.bootstrap.layer import MadeBase
+
         foreign = self._plan.platform
         making = self._plan_base(step, foreign or Platform.current())
         if foreign is not None:
             check_base(making, foreign, refresh=self._context.refresh)
         base = self._bootstrap(step, making)
-        self._made_base = _Base(layer=base, making=making)
+        self._made_base = MadeBase(layer=base, making=making)
         self._interpreter = " ".join(
             f"{name}={version}" for name, version, _ in base.packages if name.startswith("libpython3")
         )
@@ -402,15 +391,8 @@ class Execution:
     def _assembler(self, *, fresh: bool = False) -> PackageAssembler:
         from carboy.build.folder.distributions import make_assembler
 
-        context = self._context
-        return make_assembler(
-            context.store,
-            context.home,
-            runtime=context.runtime,
-            tier=context.tier,
-            progress=context.progress,
-            fresh=fresh,
-        )
+        c = self._context
+        return make_assembler(c.store, c.home, runtime=c.runtime, tier=c.tier, progress=c.progress, fresh=fresh)
 
     def _build_repositories(
         self, assembler: PackageAssembler, request: EnvironmentRequest, *, fresh: bool = False
@@ -441,10 +423,7 @@ class Execution:
 
     def _pack_sources(self, step: EnvironmentStep) -> tuple[SourceArchive, ...]:
         """Return the packages of the folder itself that a step names."""
-        from carboy.environments.detect.sources import PLACE
-
-        wanted = f"{step.requirements}\n{step.constraints}"
-        if PLACE not in wanted:
+        if not find_sources(wanted := f"{step.requirements}\n{step.constraints}"):
             return ()
         from carboy.build.folder.local import pack_sources
 
@@ -464,8 +443,7 @@ class Execution:
     def _r_key(self, step: RStep) -> str:
         """Return the key of what R packages depend on: the base, its archive's state, and nothing that is above it."""
         self._key = step_key(step, parent=self._key)
-        base = self._ground.layer
-        return step_key(step, parent="", inputs=(str(base.diff_id), _render_archive(base)))
+        return step_key(step, parent="", inputs=(str(self._ground.layer.diff_id), self._ground.record))
 
     def _r_assembler(self, step: RStep) -> RAssembler:
         from carboy.build.r_layers import RAssembler
@@ -583,7 +561,7 @@ class Execution:
     def _config(self, step: ConfigStep) -> bool:
         store = self._context.store
         base = self._ground.layer
-        record, built = _render_archive(base), render_tools(self._tools_lock)
+        record, built = self._ground.record, render_tools(self._tools_lock)
         layers = (f"{item.layer.diff_id} {item.created_by}" for item in self._layers)
         locks = (self._lock, self._r_lock, self._conda_lock, *filter(None, (built,)))
         key = f"image:{step_key(step, parent=self._key, inputs=(record, *locks, *layers))}"
@@ -614,8 +592,3 @@ class Execution:
         store.cache.put(key, "image", value, [descriptor.digest])
         self._descriptor = descriptor
         return False
-
-
-def _render_archive(base: BaseLayer) -> str:
-    """Return the record of the archive's state as images have it."""
-    return json.dumps(dict(base.archive), sort_keys=True, separators=(",", ":"))

@@ -72,6 +72,7 @@ class SourceDistributions:
         wanted = tuple(package for package in packages if package.is_source)
         _check_builds(wanted, request.builds)
         files = self._find_files(assembler, request, wanted)
+        machine = request.platform.partition("-")[0] or os.uname().machine
         builder = WheelBuilder(assembler, request, store=self._store, home=self._home)
         origins: list[Origin] = []
         archives: list[SourceArchive] = []
@@ -79,7 +80,7 @@ class SourceDistributions:
         for package in wanted:
             wheel = self._build(builder, package, files[package.name])
             check_wheel(
-                wheel, package, packages, interpreter=request.interpreter, machine=os.uname().machine,
+                wheel, package, packages, interpreter=request.interpreter, machine=machine,
                 provided=request.has_packages,
             )  # fmt: skip
             origin = _describe(package, wheel, request.builds)

@@ -119,7 +119,14 @@ class WheelBuilder:
     def __init__(self, assembler: PackageAssembler, request: EnvironmentRequest, *, store: Store, home: Home) -> None:
         self._assembler = assembler
         self._request = replace(
-            request, chosen=None, sources=(), origins=(), stand_ins=NO_STAND_INS, has_packages=False, root=ROOT
+            request,
+            chosen=None,
+            sources=(),
+            origins=(),
+            stand_ins=NO_STAND_INS,
+            has_packages=False,
+            root=ROOT,
+            platform="",  # it is built here; whether its wheel does there is seen by what that is for
         )
         self._store = store
         self._cache = f"{home.cache}/{PLACE}"
