@@ -45,7 +45,8 @@ class translate_os_errors:  # noqa: N801
         if not isinstance(error, OSError):
             return
         brief, hint = _MESSAGES.get(error.errno or 0, (error.strerror or str(error), ""))
-        where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        # A descriptor stands there for what os.fdopen and the like refuse.
+        where = f": {os.fsdecode(error.filename)}" if error.filename and not isinstance(error.filename, int) else ""
         raise CarboyError(f"cannot {self._doing}: {brief}", details=f"{error.strerror}{where}", hint=hint) from error
 
 

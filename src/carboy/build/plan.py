@@ -473,12 +473,12 @@ def choose_suite(
     have_r, r_why = find_r_suites(facts, settings, r) if r is not None else (tuple(PYTHONS), "")
     asked = list_asked(facts, settings, wants) if conda is None else []
     for wanted, where in asked:
-        fits = [suite for suite, version in PYTHONS.items() if fits_python(version, wanted)]
+        fits = [suite for suite, version in PYTHONS.items() if fits_python(version, wanted, where=where)]
         if not fits:
             have = ", ".join(f"{version} ({suite})" for suite, version in PYTHONS.items())
             raise CarboyError(f"{where} asks for Python {wanted}, which no base has", hint=f"these can be had: {have}")
         for other, other_where in asked[1:]:
-            fits_both = [suite for suite in fits if fits_python(PYTHONS[suite], other)]
+            fits_both = [suite for suite in fits if fits_python(PYTHONS[suite], other, where=other_where)]
             if not fits_both and any(fits_python(version, other) for version in PYTHONS.values()):
                 raise CarboyError(
                     f"{where} asks for Python {wanted}, and {other_where} for {other}",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carboy.base.fs import translate_os_errors
+from carboy.environments.conda.choose import ENVIRONMENTS
 from carboy.environments.conda.choose import FILES as CONDA_FILES
 from carboy.environments.conda.locks import CONDA_LOCK, PIXI_LOCK
 from carboy.environments.detect.locks import LOCKS
@@ -86,11 +88,11 @@ def read_project(folder: str) -> ProjectFacts:
         packrat = [PACKRAT] if os.path.isfile(f"{place}/{PACKRAT}") else []
         texts |= _read_all(place, [*(name for name in inner if name in _DECIDING), *packrat])
         settings = _read_settings(texts)
-        named = os.path.normpath(settings.requirements or ".").removeprefix(".")
+        named = os.path.normpath(settings.requirements) if settings.requirements else ""
         if named and named not in texts and named not in code:
             texts |= _read_all(folder, [named] if os.path.isfile(f"{folder}/{named}") else [])
         post_build = _read_post_build(folder, binder, texts, named=settings.post_build)
-        _read_includes(place, texts, ["requirements.txt", *([named] if named.endswith((".txt", ".in")) else [])])
+        _read_includes(place, texts, ["requirements.txt", *ENVIRONMENTS, named], outer=bool(binder))
     return ProjectFacts(
         folder=folder,
         files=tuple(names),
@@ -130,13 +132,17 @@ def _read_post_build(folder: str, binder: str, texts: dict[str, str], *, named: 
     return named, text
 
 
-def _read_includes(place: str, texts: dict[str, str], names: list[str]) -> None:
-    """Read what requirements files include, and what those include, as far as it lies in the folder."""
+def _read_includes(place: str, texts: dict[str, str], names: list[str], *, outer: bool) -> None:
+    """Read what requirements files include, and what those include, as far as it lies in the folder.
+
+    ``outer``: the folder goes on one level above ``place``.
+    """
+    above = "../../" if outer else "../"
     waiting = [name for name in names if name in texts]
     while waiting:
         name = waiting.pop()
         for path in find_includes(texts[name], name):
-            inside = not path.startswith(("/", "../")) and path != ".."
+            inside = not path.startswith(("/", above))
             if inside and path not in texts and os.path.isfile(f"{place}/{path}"):
                 texts |= _read_all(place, [path])
                 waiting.append(path)
@@ -146,6 +152,13 @@ def _read_all(folder: str, names: list[str], *, lenient: bool = False) -> dict[s
     return {name: text for name in names if (text := _read(folder, name, lenient=lenient)) is not None}
 
 
+def _decode(data: bytes) -> str:
+    """Return a file's text without a byte order mark, which editors and shells of Windows write, and pip reads."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
 def _read(folder: str, name: str, *, lenient: bool) -> str | None:
     """Return a file's text, None when it is no plain file. Raises ``CarboyError`` when it is too large or not UTF-8.
 
@@ -153,16 +166,17 @@ def _read(folder: str, name: str, *, lenient: bool) -> str | None:
     """
     limit = MAX_LOCK_BYTES if name in _LARGE else MAX_FILE_BYTES
     fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         data = file.read(limit + 1)
     if len(data) > limit:
         if lenient:
             return ""
         raise CarboyError(f"{folder}/{name} is larger than {limit} bytes", hint="check that it is the right file")
     try:
-        return data.decode("utf-8")
+        return _decode(data)
     except UnicodeDecodeError as error:
         if lenient:
             return ""

@@ -260,7 +260,7 @@ def test_what_only_code_knows_is_asked_of_the_folder_itself() -> None:
 
 
 def test_options_for_the_host_alone_are_left_out() -> None:
-    text = "--require-hashes\n--trusted-host x\n-f /wheels\nclick==8 --hash=sha256:0\n"
+    text = "--require-hashes\n--trusted-host x\nclick==8 --hash=sha256:0\n"
     assert parse_requirements("r.txt", {"r.txt": text}).lines == ("click==8 --hash=sha256:0",)
 
 
@@ -423,3 +423,165 @@ def test_no_requirements_file_is_more_than_an_error(text: str) -> None:
     list(iter_lines(text))
     with suppress(CarboyError):
         parse_requirements("r.txt", {"r.txt": text})
+
+
+def test_a_comment_that_ends_in_a_backslash_takes_no_line_with_it() -> None:
+    assert list(iter_lines("# old \\\nsix\ntabulate \\\r\n    --hash=x \\\r\n# end\r\nidna\\\n")) == [
+        "six",
+        "tabulate --hash=x",
+        "idna",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-c https://example.org/c.txt", "https://example.org/c.txt is outside of the folder"),
+        ("-r no.txt", "there is no file no.txt, which r.txt includes"),
+        ("--find-links ./wheels", "r.txt looks for packages in a folder: ./wheels"),
+        ("-f /wheels", "r.txt looks for packages in a folder: /wheels"),
+        ("six --hash=sha256:0\nidna", "r.txt has hashes, and none for one of its packages"),
+        ("--require-hashes\nsix", "r.txt has hashes, and none for one of its packages"),
+    ],
+)
+def test_what_requirements_name_and_cannot_be_had_is_told(text: str, said: str) -> None:
+    with pytest.raises(CarboyError) as caught:
+        choose_wants({"r.txt": text}, named="r.txt")
+    assert caught.value.brief == said
+
+
+def test_hashes_may_stand_in_constraints_and_pages_of_links_count() -> None:
+    texts = {"r.txt": "-f https://example.org/whl\n-c 'c 1.txt'\nsix\n", "c 1.txt": "Six==1 --hash=sha256:0\n"}
+    wants = choose_wants(texts, named="r.txt")
+    assert wants is not None
+    assert wants.requirements == "--find-links https://example.org/whl\nsix\n"
+    assert wants.constraints == "Six==1\n"
+    assert "--hash=sha256:0" in wants.allowed
+
+
+def test_files_as_windows_writes_them_and_folders_with_their_names(tmp_path: Path) -> None:
+    (tmp_path / "binder").mkdir()
+    (tmp_path / "binder" / "requirements.txt").write_bytes("-r ../all.txt\r\n".encode("utf-16"))
+    (tmp_path / "all.txt").write_bytes(b"\xef\xbb\xbfsix\r\n")
+    (tmp_path / "binder" / "start").mkdir()
+    wants = choose_wants(read_project(str(tmp_path)).texts)
+    assert wants is not None
+    assert wants.requirements == "six\n"
+
+
+def test_pips_files_of_a_conda_file_and_names_that_begin_with_a_dot_are_read(tmp_path: Path) -> None:
+    (tmp_path / "environment.yml").write_text("dependencies:\n- pip:\n  - -r reqs/a.txt\n")
+    (tmp_path / "reqs").mkdir()
+    (tmp_path / "reqs" / "a.txt").write_text("six\n")
+    (tmp_path / ".more").write_text("-r reqs/a.txt\n")
+    assert read_project(str(tmp_path)).texts["reqs/a.txt"] == "six\n"
+    (tmp_path / "carboy.toml").write_text('[python]\nrequirements = ".more"\n')
+    assert {".more", "reqs/a.txt"} <= read_project(str(tmp_path)).texts.keys()
+
+
+PROJECT = """\
+[project]
+name = "own"
+dependencies = ["six"]
+[project.optional-dependencies]
+Plots = ["idna; python_version > '3'", "own[all]"]
+all = ["Own[plots]; os_name == 'posix'"]
+[dependency-groups]
+a-b = ["tomli", {include-group = "C"}]
+c = ["own[plots]"]
+[tool.pdm.dev-dependencies]
+test = ["zipp"]
+[tool.uv]
+dev-dependencies = ["yarl"]
+"""
+
+
+def test_extras_and_groups_by_any_spelling_and_of_the_project_itself() -> None:
+    def requirements(**options: tuple[str, ...]) -> tuple[str, ...]:
+        declared = parse_pyproject(PROJECT, **options)
+        assert declared is not None
+        return declared.requirements
+
+    assert requirements(extras=("plots",))[:2] == ("six", "idna; python_version > '3'")
+    both = "idna ; (python_version > '3') and (os_name == 'posix')"
+    assert requirements(extras=("all",))[:2] == ("six", both)
+    assert not any(line.lower().startswith("own") for line in requirements(extras=("all", "plots")))
+    assert requirements(groups=("A_b",))[:3] == ("six", "tomli", "idna; python_version > '3'")
+    assert requirements(groups=("test", "dev")) == ("six", "zipp", "yarl")
+
+
+def test_poetrys_extras_spaces_and_old_groups() -> None:
+    text = """\
+[tool.poetry.dependencies]
+python = ">= 3.9, < 4"
+six = ">= 1.2 < 2"
+idna = {version = "*", optional = true}
+zipp = {version = "^1", python = ">=3.8.1"}
+[tool.poetry.extras]
+x = ["idna"]
+[tool.poetry.dev-dependencies]
+yarl = "*"
+"""
+    declared = parse_pyproject(text, extras=("x",), groups=("dev",))
+    assert declared is not None
+    assert declared.python == ">=3.9,<4"
+    assert declared.requirements == (
+        "six>=1.2,<2",
+        "idna",
+        "zipp>=1,<2 ; (python_full_version >= '3.8.1')",
+        "yarl",
+    )
+    for wrong in ('"1.2 - 2"', "{version = [1]}", '">"'):
+        with pytest.raises(CarboyError, match="is no version that is read"):
+            parse_pyproject(f"[tool.poetry.dependencies]\nsix = {wrong}\n")
+
+
+@pytest.mark.parametrize("settings", [{"extras": ("x",)}, {"groups": ("x",)}])
+def test_extras_that_no_file_has_are_an_error(settings: dict[str, tuple[str, ...]]) -> None:
+    for texts in ({"requirements.txt": "six\n"}, {}, {"pylock.toml": ""}):
+        with pytest.raises(CarboyError, match=r"carboy\.toml asks for extras or groups"):
+            choose_wants(texts, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("values", ["3", '["x"]', '{hash = "x"}'])
+def test_locks_with_values_of_other_kinds_are_an_error(name: str, values: str) -> None:
+    item = f'name = "a"\nversion = "1"\nfiles = {values}\nwheels = {values}\n'
+    text = f"[[package]]\n{item}\n[[packages]]\n{item}"
+    if name == "Pipfile.lock":
+        text = json.dumps({"default": {"a": {"version": "==1", "hashes": 3}, "b": values}})
+    with pytest.raises(CarboyError, match=r"is not as its tool writes it|has no SHA-256"):
+        parse_lock(name, text)
+
+
+def test_a_lock_without_packages_locks_nothing() -> None:
+    texts = {"uv.lock": "version = 1\n", "pyproject.toml": '[project]\nname = "a"\ndependencies = ["six"]\n'}
+    with pytest.raises(CarboyError, match=r"uv\.lock has no packages"):
+        choose_wants(texts)
+
+
+def test_only_what_is_read_may_be_named(tmp_path: Path) -> None:
+    lock = f'[[packages]]\nname = "six"\nversion = "1"\nwheels = [{{ hashes = {{ sha256 = "{"0" * 64}" }} }}]\n'
+    wants = choose_wants({"pylock.dev.toml": lock}, named="pylock.dev.toml")
+    assert wants is not None
+    assert wants.constraints == "six==1\n"
+    with pytest.raises(CarboyError, match=r"names locks/uv\.lock, which is not read"):
+        choose_wants({"locks/uv.lock": lock}, named="locks/uv.lock")
+
+
+def test_script_blocks_with_line_ends_of_windows_and_without_an_end() -> None:
+    script = '# /// script\n# dependencies = ["six"]\n# ///\n'
+    declared = parse_script(script.replace("\n", "\r\n"), "a.py")
+    assert declared is not None
+    assert declared.requirements == ("six",)
+    empty = parse_script("# /// script\n# ///\n", "a.py")
+    assert empty is not None
+    assert empty.requirements == ()
+    with pytest.raises(CarboyError, match="not whole"):
+        parse_script(script.replace("# ///\n", ""), "a.py")
+
+
+def test_a_setup_cfg_that_names_a_file_is_built_to_know_its_requirements() -> None:
+    declared = parse_setup_cfg("[options]\ninstall_requires = file: requirements.in\n")
+    assert declared is not None
+    assert declared.requirements == (name_source(".", "setup.cfg"),)

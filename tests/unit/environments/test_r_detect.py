@@ -309,3 +309,27 @@ def test_any_code_has_tokens(text: str) -> None:
     list(iter_paragraphs(text))
     read_code("a.Rmd", text)
     find_libraries({"a.R": text})
+
+
+def test_install_scripts_in_forms_that_people_write() -> None:
+    text = """\
+if (!require("pacman")) install.packages("pacman")
+pacman::p_load(dplyr, "tidyr", char = c("zoo"), install = TRUE)
+install.packages(c(plots = "ggplot2"))
+pak::pak("cran::xts")
+"""
+    names = [package.name for package in parse_install(text)]
+    assert names == ["dplyr", "ggplot2", "pacman", "tidyr", "xts", "zoo"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'lapply(c("abind", "boot"), install.packages)',
+        "p_load(wanted, character.only = TRUE)",
+        'invisible(sapply(missing, install.packages, repos = "https://example.org"))',
+    ],
+)
+def test_packages_that_only_running_an_install_script_would_tell_are_never_left_out(text: str) -> None:
+    with pytest.raises(CarboyError, match="only running it would tell"):
+        parse_install(text)

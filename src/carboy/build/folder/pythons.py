@@ -13,15 +13,38 @@ if TYPE_CHECKING:
     from carboy.environments.detect.wants import Wants
 
 
+# 3.11, 3.11.4, 3.11-dev, cpython@3.11, python3.11, cpython-3.11.4-linux-x86_64-gnu
+_VERSION_FILE = re.compile(
+    r"(?:cpython[@-]?|python-?)?(\d+(?:\.\d+){0,2})(?:-dev|-(?:linux|macos|windows)-\S+)?", re.ASCII
+)
+
+
 def list_asked(facts: ProjectFacts, settings: Settings, wants: Wants | None) -> list[tuple[str, str]]:
     """Return which Pythons a folder asks for, and who says so; what carboy.toml says stands alone. Raises ``CarboyError``."""
     if settings.python:
         return [(settings.python, "carboy.toml")]
-    asked = [(facts.texts.get(".python-version", "").strip().removeprefix("python-"), ".python-version")]
+    asked = [(_read_version_file(facts.texts.get(".python-version", "")), ".python-version")]
     asked.append((_read_python_runtime(facts.texts.get("runtime.txt", "").strip()), "runtime.txt"))
     if wants is not None:
         asked.append((wants.python, wants.source))
     return [(wanted, where) for wanted, where in asked if wanted]
+
+
+def _read_version_file(text: str) -> str:
+    """Return which Python a ``.python-version`` asks for, "" for none: its first line, as pyenv and uv write it.
+
+    Raises ``CarboyError`` for another interpreter than CPython, and for what names no version.
+    """
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    first = next(filter(None, lines), "")
+    match = _VERSION_FILE.fullmatch(first)
+    if match is not None:
+        return match[1]
+    if first and first[0] not in "<>=!~":
+        raise CarboyError(
+            f".python-version asks for {first[:60]!r}, which is no version of CPython", hint="write 3.11, 3.9 or 3.13"
+        )
+    return first
 
 
 def _read_python_runtime(text: str) -> str:
@@ -41,14 +64,19 @@ def _read_python_runtime(text: str) -> str:
     return match[1] or ""
 
 
-def fits_python(version: str, wanted: str) -> bool:
-    """Return whether Python ``version`` (X.Y) meets "3.11", "3.11.4", or ">=3.10,<3.13". Raises ``CarboyError``."""
+def fits_python(version: str, wanted: str, *, where: str = "the folder") -> bool:
+    """Return whether Python ``version`` (X.Y) meets "3.11", "3.11.4", or ">=3.10,<3.13", which ``where`` asks for.
+
+    Raises ``CarboyError``.
+    """
     have = tuple(map(int, version.split(".")))
     for clause in wanted.split(","):
-        match = re.fullmatch(r"\s*(~=|==|!=|>=|<=|>|<|)\s*(\d+(?:\.\d+)*)(\.\*)?\s*", clause)
+        match = re.fullmatch(r"\s*(~=|===?|!=|>=|<=|>|<|)\s*(\d+(?:\.\d+)*)(\.\*|(?:a|b|rc|\.dev)\d+)?\s*", clause)
         if match is None:
-            raise CarboyError(f"{wanted!r} is not a Python version", hint="write 3.11, or >=3.10,<3.13")
-        operator, number = match.group(1), tuple(map(int, match.group(2).split(".")))[:2]
+            raise CarboyError(
+                f"{where} asks for {wanted!r}, which is no version of Python", hint="write 3.11, or >=3.10,<3.13"
+            )
+        operator, number = match.group(1).replace("===", "=="), tuple(map(int, match.group(2).split(".")))[:2]
         other = (*number, 0)[:2] if len(number) == 1 and operator not in {"", "=="} else number
         # Only the first two numbers count: a distribution's Python gets its fixes without a new number.
         same = have[: len(other)] == other

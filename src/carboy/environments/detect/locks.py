@@ -5,6 +5,7 @@ Sources: uv's, Poetry's and PDM's own files as their current versions write them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,25 +16,27 @@ from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
 LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
+# PEP 751's lock under a name of its own, which carboy.toml may name.
+NAMED_PYLOCK = re.compile(r"pylock\.[^./]+\.toml")
 # Those that are installed as a whole, with their markers; the others stand beside a project that says what it asks for.
 WHOLE = ("pylock.toml", "Pipfile.lock")
 
 
 def parse_lock(name: str, text: str) -> str:
     """Return the lock's versions with hashes, a line for each, in pip's form. Raises ``CarboyError``."""
-    lines = {
-        "uv.lock": _uv,
-        "pylock.toml": _pylock,
-        "poetry.lock": _poetry,
-        "pdm.lock": _pdm,
-        "Pipfile.lock": _pipfile,
-    }[name](text)
+    readers = {"uv.lock": _uv, "poetry.lock": _poetry, "pdm.lock": _pdm, "Pipfile.lock": _pipfile}
+    try:
+        lines = readers[name](text) if name in readers else _pylock(text, name)
+    except (AttributeError, TypeError, KeyError) as error:  # a table where a text should be, and the like
+        raise CarboyError(
+            f"{name} has an entry that is not as its tool writes it", details=str(error), hint="write the lock anew"
+        ) from error
     return "".join(f"{line}\n" for line in sorted(set(lines)))
 
 
 def find_python(name: str, text: str) -> str:
     """Return what a lock of :data:`WHOLE` asks of the interpreter, "" for nothing."""
-    if name == "pylock.toml":
+    if name == "pylock.toml" or NAMED_PYLOCK.fullmatch(name):
         return str(parse_toml(text, name).get("requires-python", ""))
     return read_requires(_read_pipfile(text, "_meta")) if name == "Pipfile.lock" else ""
 
@@ -97,19 +100,19 @@ def _uv(text: str) -> list[str]:
     return lines
 
 
-def _pylock(text: str) -> list[str]:
+def _pylock(text: str, lock: str) -> list[str]:
     lines = []
-    for item in _packages(parse_toml(text, "pylock.toml"), "packages", "pylock.toml"):
+    for item in _packages(parse_toml(text, lock), "packages", lock):
         if item.get("directory", {}).get("path") == ".":
             continue
         place = item.get("directory") or {key: item[key] for key in ("vcs",) if key in item} or item.get("archive")
-        if (local := _elsewhere(item.get("name"), place, str(item.get("marker", "")), "pylock.toml")) is not None:
+        if (local := _elsewhere(item.get("name"), place, str(item.get("marker", "")), lock)) is not None:
             lines.append(local)
             continue
         files = [*item.get("wheels", []), *([item["sdist"]] if "sdist" in item else [])]
         hashes = (f"sha256:{f['hashes']['sha256']}" for f in files if f.get("hashes", {}).get("sha256"))
         marker = str(item.get("marker", ""))
-        lines.append(_line(item.get("name"), item.get("version"), marker, hashes, "pylock.toml"))
+        lines.append(_line(item.get("name"), item.get("version"), marker, hashes, lock))
     return lines
 
 

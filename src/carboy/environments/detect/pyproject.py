@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ from carboy.environments.detect.repositories import RepositoryLine, from_table
 from carboy.environments.detect.sources import name_source
 from carboy.errors import CarboyError
 
-_SCRIPT = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+_SCRIPT = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)*)^# ///$")
+MAX_EXTRAS = 1000
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
+_CLAUSE = re.compile(r"(?:[<>=!~]=|===|[<>])\d[\w.*+!]*", re.ASCII)
+_ITSELF = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*\[([^\]]*)\]\s*(?:;(.*))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,32 +47,81 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
     value = parse_toml(text, "pyproject.toml")
     project = _table(value.get("project"))
     poetry = _table(_table(value.get("tool")).get("poetry"))
+    old = _table(poetry.get("dependencies"))
     found: list[str] = []
-    if "dependencies" in project or not poetry.get("dependencies"):
+    if "dependencies" in project or not old:
         found += _strings(project.get("dependencies", []), "project.dependencies")
-        optional = _table(project.get("optional-dependencies"))
         for extra in extras:
-            found += _strings(_pick(optional, extra, "extra"), f"the extra {extra}")
+            found += _strings(_pick(_table(project.get("optional-dependencies")), extra, "extra"), f"the extra {extra}")
     else:
-        found += [line for name, item in poetry["dependencies"].items() for line in _from_poetry(name, item)]
-    own = _table(value.get("dependency-groups"))
+        offered = _table(poetry.get("extras"))
+        wanted = {_find_name(name) for extra in extras for name in _strings(_pick(offered, extra, "extra"), extra)}
+        found += [line for name, item in old.items() for line in _from_poetry(name, item, wanted=wanted)]
+    own = _list_groups(value)
     for group in groups:
-        if group not in own and group in _table(poetry.get("group")):
-            items = _table(_table(poetry["group"][group]).get("dependencies"))
-            found += [line for name, item in items.items() for line in _from_poetry(name, item)]
-        else:
-            found += _group(own, group)
+        found += _group(own, group)
+    found = _replace_itself(found, project)
     python = str(project.get("requires-python", ""))
-    if not python and "python" in _table(poetry.get("dependencies")):
-        python = ",".join(_from_constraint(str(poetry["dependencies"]["python"])))
-    if "dependencies" in project.get("dynamic", []):
+    if not python and "python" in old:
+        python = ",".join(_from_constraint(str(old["python"])))
+    if "dependencies" in _strings(project.get("dynamic", []), "project.dynamic"):
         found.append(name_source(".", "pyproject.toml"))  # only its own code knows them
-    if not project and not poetry.get("dependencies") and not found:
+    if not project and not old and not found:
         return None
     sources = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
     places = {_normalise(name): _table(place) for name, place in sources.items()}
     members = tuple(name for name in map(_find_name, found) if places.get(name, {}).get("workspace") is True)
     return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python, members=members)
+
+
+def _list_groups(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the groups that a project has (PEP 735), and those that Poetry, PDM and uv had before, by their names."""
+    tool = _table(value.get("tool"))
+    poetry = _table(tool.get("poetry"))
+    groups: dict[str, Any] = {}
+    if "dev-dependencies" in poetry:
+        groups["dev"] = _table(poetry["dev-dependencies"])
+    for name, group in _table(poetry.get("group")).items():
+        groups[name] = _table(_table(group).get("dependencies"))
+    groups |= _table(_table(tool.get("pdm")).get("dev-dependencies"))
+    if "dev-dependencies" in _table(tool.get("uv")):
+        groups["dev"] = tool["uv"]["dev-dependencies"]
+    return groups | _table(value.get("dependency-groups"))
+
+
+def _replace_itself(lines: Sequence[str], project: Mapping[str, Any]) -> list[str]:
+    """Return requirements with those of its extras in place of the project's own name: ``all = ["own[plots]"]``.
+
+    No index has them: what it has by that name is another project's, or an older one.
+    """
+    name = _normalise(str(project.get("name", "")))
+    optional = _table(project.get("optional-dependencies"))
+    found: list[str] = []
+    # Each with the markers that it stands below; a set of them, so that extras that name each other come to an end.
+    waiting: list[tuple[str, frozenset[str]]] = [(line, frozenset()) for line in reversed(lines)]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        line, above = waiting.pop()
+        match = _ITSELF.fullmatch(line)
+        if match is None or not name or _normalise(match[1]) != name:
+            found.append(_add_marker(line, " and ".join(f"({marker})" for marker in sorted(above))))
+            continue
+        below = above | {match[3].strip()} if match[3] else above
+        for extra in reversed([part.strip() for part in match[2].split(",") if part.strip()]):
+            if (_normalise(extra), below) not in seen:
+                seen.add((_normalise(extra), below))
+                inner = _strings(_pick(optional, extra, "extra"), f"the extra {extra}")
+                waiting += [(item, below) for item in reversed(inner)]
+        if len(seen) > MAX_EXTRAS:
+            raise CarboyError("pyproject.toml: its extras name each other too often", hint="name packages in them")
+    return found
+
+
+def _add_marker(line: str, marker: str) -> str:
+    if not marker:
+        return line
+    bare, semicolon, own = line.partition(" ;" if "@" in line else ";")
+    return f"{bare.strip()} ; {f'({own.strip()}) and ' if semicolon else ''}{marker}"
 
 
 def _find_name(line: str) -> str:
@@ -114,39 +166,44 @@ def _table(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _strings(value: Any, what: str) -> list[str]:
+def _strings(value: Any, what: str, *, where: str = "pyproject.toml") -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise CarboyError(f"pyproject.toml: {what} is not a list of strings", hint="correct it")
+        raise CarboyError(f"{where}: {what} is not a list of strings", hint='write it as ["NAME>=1", "OTHER"]')
     return value
 
 
 def _pick(tables: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in tables:
-        known = ", ".join(sorted(tables)) or "none"
-        raise CarboyError(f"pyproject.toml has no {kind} {name}", hint=f"it has: {known}")
-    return tables[name]
+    for known, value in tables.items():
+        if _normalise(known) == _normalise(name):
+            return value
+    names = ", ".join(sorted(tables)) or "none"
+    raise CarboyError(f"pyproject.toml has no {kind} {name}", hint=f"it has: {names}")
 
 
 def _group(groups: Mapping[str, Any], name: str, above: tuple[str, ...] = ()) -> list[str]:
-    if name in above:
+    if _normalise(name) in above:
         raise CarboyError(f"pyproject.toml: the group {name} includes itself", hint="take one of the includes out")
     items = _pick(groups, name, "group")
+    if isinstance(items, dict):  # one of Poetry's
+        return [line for package, item in items.items() for line in _from_poetry(package, item)]
+    if not isinstance(items, list):
+        return _strings(items, f"the group {name}")
     found: list[str] = []
-    for item in items if isinstance(items, list) else []:
+    for item in items:
         if isinstance(item, dict) and "include-group" in item:
-            found += _group(groups, str(item["include-group"]), (*above, name))
+            found += _group(groups, str(item["include-group"]), (*above, _normalise(name)))
         else:
             found += _strings([item], f"the group {name}")
     return found
 
 
-def _from_poetry(name: str, item: Any) -> Iterator[str]:
-    """Yield a dependency of Poetry's form as requirements of pip's."""
+def _from_poetry(name: str, item: Any, *, wanted: Collection[str] = ()) -> Iterator[str]:
+    """Yield a dependency of Poetry's form as requirements of pip's; an optional one is left out unless it is ``wanted``."""
     if name.lower() == "python":
         return
     for one in item if isinstance(item, list) else [item]:
         table = one if isinstance(one, dict) else {"version": one}
-        if table.get("optional"):
+        if table.get("optional") and _normalise(name) not in wanted:
             continue
         extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
         marks = [str(table["markers"])] if table.get("markers") else []
@@ -163,15 +220,17 @@ def _from_poetry(name: str, item: Any) -> Iterator[str]:
 def _python_marker(clause: str) -> str:
     match = re.fullmatch(r"(\W+)(.+)", clause)
     assert match is not None
-    return f"python_version {match.group(1)} '{match.group(2)}'"
+    variable = "python_full_version" if match.group(2).count(".") > 1 else "python_version"
+    return f"{variable} {match.group(1)} '{match.group(2)}'"
 
 
 def _from_constraint(text: str) -> list[str]:
     """Return Poetry's ``^1.2``, ``~1.2``, ``1.*``, ``>=1,<2`` as clauses of PEP 440. ``||`` has no such form."""
     if "||" in text or " | " in text:
         raise CarboyError(f"pyproject.toml: {text!r} has no form that pip knows", hint="write it without ||")
-    clauses = []
-    for clause in (part.strip() for part in text.replace(" ", ",").split(",")):
+    clauses: list[str] = []
+    joined = re.sub(r"(?<=[\^~<>=!])\s+", "", text)
+    for clause in (part.strip() for part in re.sub(r"\s+", ",", joined).split(",")):
         operator = re.match(r"[\^~<>=!]*", clause)
         sign, number = (operator.group(), clause[operator.end() :].strip()) if operator else ("", clause)
         if not clause or clause == "*":
@@ -188,6 +247,10 @@ def _from_constraint(text: str) -> list[str]:
             clauses.append(f"=={number}")
         else:
             clauses.append(f"{sign}{number}")
+    if any(_CLAUSE.fullmatch(clause) is None for clause in clauses):
+        raise CarboyError(
+            f"pyproject.toml: {text!r} is no version that is read", hint='write "^1.2", ">=1.2,<2" or "*"'
+        )
     return clauses
 
 
@@ -200,16 +263,25 @@ def parse_setup_cfg(text: str) -> Declared | None:
         parser.read_string(text)
     except configparser.Error as error:
         raise CarboyError("setup.cfg cannot be read", details=str(error), hint="correct it") from error
-    lines = parser.get("options", "install_requires", fallback="").strip().splitlines()
+    wanted = parser.get("options", "install_requires", fallback="").strip()
+    lines = wanted.splitlines()
     if not lines:
         return None
+    if wanted.startswith(("file:", "attr:")):  # setuptools reads them, when the folder is built
+        lines = [name_source(".", "setup.cfg")]
     python = parser.get("options", "python_requires", fallback="").strip()
     return Declared(requirements=tuple(line.strip() for line in lines if line.strip()), python=python)
 
 
 def parse_script(text: str, name: str) -> Declared | None:
     """Return what a script declares in a block of PEP 723, None without one. Raises ``CarboyError``."""
+    text = text.replace("\r\n", "\n")
     blocks = list(_SCRIPT.finditer(text))
+    if not blocks and re.search(r"(?m)^# /// script$", text):
+        raise CarboyError(
+            f"{name} has a script block that is not whole",
+            hint="begin each of its lines with #, and end it with a line `# ///`",
+        )
     if not blocks:
         return None
     if len(blocks) > 1:
@@ -217,6 +289,8 @@ def parse_script(text: str, name: str) -> Declared | None:
     lines = blocks[0].group("content").splitlines()
     value = parse_toml("\n".join(line[2:] if line.startswith("# ") else line[1:] for line in lines), name)
     return Declared(
-        requirements=tuple(_strings(value.get("dependencies", []), f"the script block of {name}")),
+        requirements=tuple(
+            _strings(value.get("dependencies", []), "dependencies", where=f"the script block of {name}")
+        ),
         python=str(value.get("requires-python", "")),
     )

@@ -16,7 +16,13 @@ from carboy.errors import CarboyError
 _ATTACHING = frozenset({"library", "require", "requireNamespace", "loadNamespace"})
 # Where a name may stand without quotes: they take it as it is written.
 _UNQUOTED = frozenset({"library", "require"})
-_INSTALLING = frozenset({"install.packages", "install_cran", "install", "install_version", "pkg_install"})
+_INSTALLING = frozenset(
+    {"install.packages", "install_cran", "install", "install_version", "pkg_install", "pak", "p_load", "p_install"}
+)
+# What takes names without quotes, as many as there are.
+_BARE = frozenset({"p_load", "p_install"})
+_PASSED = frozenset({"install.packages", "install_cran", "install_version", "pkg_install"})
+_ENDS_OF_ARGUMENTS = ([Token("mark", ")")], [Token("mark", ",")])
 _ELSEWHERE = re.compile(r"install_(github|gitlab|git|url|bitbucket|local|svn|dev|bioc)")
 
 
@@ -59,7 +65,11 @@ def parse_install(text: str) -> tuple[RPackage, ...]:
     known = _find_assignments(tokens)
     found: dict[str, RPackage] = {}
     for place, token in enumerate(tokens):
-        if token.kind != "name" or tokens[place + 1 : place + 2] != [Token("mark", "(")]:
+        if token.kind != "name":
+            continue
+        if tokens[place + 1 : place + 2] != [Token("mark", "(")]:
+            if token.text in _PASSED and tokens[place + 1 : place + 2] in _ENDS_OF_ARGUMENTS:
+                raise _only_running(token.text)  # lapply(packages, install.packages)
             continue
         if _ELSEWHERE.fullmatch(token.text):
             raise CarboyError(
@@ -73,9 +83,29 @@ def parse_install(text: str) -> tuple[RPackage, ...]:
         if token.text == "install" and owner not in {"BiocManager", "renv", "pak"}:
             continue
         arguments = _split_arguments(tokens[place + 2 :])
+        if token.text in _BARE:
+            found |= {package.name: package for package in _read_bare(token.text, arguments, known)}
+            continue
         for package in _read_call(token.text, owner, arguments, known):
             found[package.name] = package
     return tuple(found[name] for name in sorted(found) if name not in BASE)
+
+
+def _read_bare(call: str, arguments: Sequence[Sequence[Token]], known: Mapping[str, tuple[str, ...]]) -> list[RPackage]:
+    """Return what pacman's calls name: each argument is a package, without quotes, but for ``char`` and other options."""
+    has_variables = any(argument[0].text == "character.only" for argument in arguments)
+    found: list[RPackage] = []
+    for argument in arguments:
+        if argument[1:2] == [Token("mark", "=")]:
+            if argument[0].text != "char":
+                continue
+            named = argument[2:]
+        elif len(argument) == 1 and not has_variables:
+            named = [Token("string", argument[0].text)]
+        else:
+            named = argument
+        found += _read_call(call, "", [named], known)
+    return found
 
 
 def _find_assignments(tokens: Sequence[Token]) -> dict[str, tuple[str, ...]]:
@@ -96,9 +126,13 @@ def _read_texts(tokens: Sequence[Token]) -> tuple[str, ...] | None:
     if [token.text for token in tokens[:2]] != ["c", "("] or tokens[0].kind != "name":
         return None
     texts = []
-    for token in tokens[2:]:
+    for place, token in enumerate(tokens[2:], 2):
         if token.kind == "string":
             texts.append(token.text)
+        elif token.kind == "name" and tokens[place + 1 : place + 2] == [Token("mark", "=")]:
+            continue  # c(plots = "ggplot2"): a name for an element
+        elif token.text == "=":
+            continue
         elif token.text == ")":
             return tuple(texts)
         elif token.text != ",":
