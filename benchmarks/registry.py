@@ -1,4 +1,7 @@
-"""Images to a registry and from it, against skopeo and podman: 300 MB in ten layers, and a docker-registry on this machine."""
+"""Images to a registry and from it, against skopeo and podman: 300 MB in ten layers, and a docker-registry on this machine.
+
+And against podman: a file of 200 MB of which one part in a hundred changed, for whoever has the version before.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 LAYERS, LAYER_BYTES = 10, 30_000_000
 NAME = "bench-layers:1"
+DATA_BYTES, CHANGED_BYTES = 200_000_000, 2_000_000
+_SENT = re.compile(rb'msg="response completed".* http.request.method=GET .*/blobs/.* http.response.written=(\d+)')
 
 
 def measure_registry(bench: Bench) -> None:
@@ -47,10 +52,53 @@ def measure_registry(bench: Bench) -> None:
                 except peers.PeerError as error:
                     bench.notes.append(f"registries are not measured: {error}")
                     return
+        measure_change(bench, [client for client in clients if client.name != Skopeo.name], rounds)
     for verb in ("push", "push, again", "pull"):
         for client in clients[1:]:
             ours, theirs = times["carboy", verb], times[client.name, verb]
             bench.compare(f"{verb} of 300 MB, against {client.name}", ours, theirs, peer=client.name, target=1.0)
+
+
+def measure_change(bench: Bench, clients: list[Client], rounds: int) -> None:
+    """Measure the pull of a large file's next version: the time, against podman's, and what the registry sends."""
+    times: dict[str, list[float]] = {}
+    folder = bench.folder / "registry-data"
+    with open_registry(folder) as host:
+        names = [f"{host}/bench/data:{number}" for number in (1, 2)]
+        push_versions(bench, names)
+        for _ in range(rounds):
+            for client in clients:
+                client.forget_pulled()
+                client.pull(names[0])
+                told = (folder / "log").stat().st_size
+                times.setdefault(client.name, []).append(client.pull(names[1]))
+                if client.name == Carboy.name:
+                    sent = sum(map(int, _SENT.findall((folder / "log").read_bytes()[told:])))
+        for name in names:
+            bench.carboy("rmi", name)
+    what = "pull of 200 MB of data of which 1 % changed"
+    bench.add(f"{what}, fetched", sent / 1e6, "MB", target=10.0)
+    for client in clients[1:]:
+        bench.compare(
+            f"{what}, against {client.name}", times[Carboy.name], times[client.name], peer=client.name, target=1.0
+        )
+
+
+def push_versions(bench: Bench, names: list[str]) -> None:
+    """Build and push two versions of data, half of them numbers as text."""
+    folder = bench.folder / "data"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY data.bin /\n")
+    chance = random.Random(2)
+    data = bytearray(chance.randbytes(DATA_BYTES // 2))
+    while len(data) < DATA_BYTES:
+        data += b"%d,%.4f,%.3f\n" % (len(data), 100 * chance.random(), chance.gauss(0, 5))
+    for name in names:
+        (folder / "data.bin").write_bytes(data)
+        bench.carboy("build", "--quiet", "-t", name, str(folder))
+        bench.carboy("push", name)
+        data[DATA_BYTES // 4 : DATA_BYTES // 4 + CHANGED_BYTES] = chance.randbytes(CHANGED_BYTES + 10)
+    shutil.rmtree(folder)
 
 
 def make_image(bench: Bench) -> None:
@@ -76,6 +124,10 @@ class Client:
         """Forget what was pulled, pushed, and compressed."""
         raise NotImplementedError
 
+    def forget_pulled(self) -> None:
+        """Forget what was pulled."""
+        raise NotImplementedError
+
     def push(self, name: str) -> float:
         """Push the image under a name."""
         raise NotImplementedError
@@ -97,9 +149,13 @@ class Carboy(Client):
 
     def begin(self) -> None:
         """Push from a copy of the home, in which nothing has been compressed yet."""
-        shutil.rmtree(self._home, ignore_errors=True)
+        self.forget_pulled()
         shutil.rmtree(self._pushing, ignore_errors=True)
         shutil.copytree(self._bench.home, self._pushing, symlinks=True)
+
+    def forget_pulled(self) -> None:
+        """Pull into an empty home next."""
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def push(self, name: str) -> float:
         """Push the image under a name."""
@@ -136,6 +192,10 @@ class Skopeo(Client):
 
     def begin(self) -> None:
         """Forget what was pulled."""
+        self.forget_pulled()
+
+    def forget_pulled(self) -> None:
+        """Copy into an empty layout next."""
         shutil.rmtree(self._target, ignore_errors=True)
 
     def push(self, name: str) -> float:
@@ -186,6 +246,10 @@ class Podman(Client):
 
     def begin(self) -> None:
         """Forget what was pulled."""
+        self.forget_pulled()
+
+    def forget_pulled(self) -> None:
+        """Pull into an empty storage next."""
         subprocess.run([*self._storage("empty"), "rmi", "-af"], capture_output=True, check=False)
 
     def push(self, name: str) -> float:

@@ -17,6 +17,7 @@ from carboy.layers.compression import open_decompressed
 from carboy.layers.errors import LayerError
 from carboy.layers.extract import extract
 from carboy.layers.limits import Limits
+from carboy.layers.pieces import Piece, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,6 +165,16 @@ def test_11_a_zstd_bomb_is_stopped_early() -> None:
     zstandard = pytest.importorskip("zstandard")
     member = zstandard.ZstdCompressor(level=3).compress(bytes(2**24))
     assert read_until_refused(member * 640) < 2**30
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_11_a_bomb_in_pieces_is_stopped_early(kind: str) -> None:
+    """Tables between the pieces, which decoders pass over, neither end what is read nor begin the count anew."""
+    zstandard = pytest.importorskip("zstandard")
+    zeros = bytes(2**22)
+    member = gzip.compress(zeros, 9) if kind == "gzip" else zstandard.ZstdCompressor(level=3).compress(zeros)
+    table = make_table([Piece(bytes(16), len(member))], kind=kind)
+    assert read_until_refused((member + table) * 2560) < 2**30
 
 
 def test_11_sizes_are_capped(place: Path) -> None:

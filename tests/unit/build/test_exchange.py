@@ -15,12 +15,14 @@ import pytest
 
 from carboy.base.home import open_home
 from carboy.build.exchange.arguments import CacheOrigin, CacheTarget, parse_cache_from, parse_cache_to
-from carboy.build.exchange.document import CONFIG_TYPE, CacheRecord, make_cache, parse_cache
+from carboy.build.exchange.document import CONFIG_TYPE, DIFF_ID, CacheRecord, make_cache, parse_cache
 from carboy.build.exchange.local import LocalCache, write_cache
 from carboy.errors import CarboyError
 from carboy.images.output.request import Compression
 from carboy.layers.apply import commit_tree, find_layer
 from carboy.layers.batch import LayerResult
+from carboy.oci import mediatypes
+from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.errors import InvalidDigestError, InvalidDocumentError
 from carboy.oci.reference import Reference
@@ -96,6 +98,14 @@ def test_the_same_records_are_the_same_bytes() -> None:
     assert parse_cache(config) == {one.key: one, two.key: two}
     assert manifest.config.media_type == CONFIG_TYPE
     assert len(manifest.layers) == 2
+
+
+def test_what_is_said_of_a_packed_layer_stays() -> None:
+    record = CacheRecord(key=KEY, digest=Digest.of(b"plain"), size_bytes=5)
+    about = {"io.carboy.pieces": "40"}
+    packed = Descriptor(media_type=mediatypes.LAYER_GZIP, digest=Digest.of(b"x"), size=1, annotations=about)
+    (layer,) = make_cache([record], packed={record.digest: packed})[1].layers
+    assert layer.annotations == {**about, DIFF_ID: str(record.digest)}
 
 
 GOOD = {"key": KEY, "digest": f"sha256:{'1' * 64}", "size": 3}
