@@ -247,6 +247,27 @@ def test_places_of_uv_and_poetry_without_a_lock() -> None:
     assert declared.requirements == ("b[x] @ git+https://x.example/b@v1 ; m",)
 
 
+def test_an_address_of_uv_s_sources_is_read_as_a_requirement_s() -> None:
+    def read(table: str) -> str:
+        declared = parse_pyproject(
+            f'[project]\ndependencies = ["Own_One[a]>=1 ; m"]\n[tool.uv.sources]\nown-one = {{ {table} }}\n'
+        )
+        assert declared is not None
+        return declared.requirements[0]
+
+    wheel = "https://x.example/own_one-1-py3-none-any.whl"
+    assert read(f'url = "{wheel}"') == f"Own_One[a] @ {wheel} ; m"
+    archive = "https://x.example/own.zip"
+    inner = 'subdirectory = "libs/one"'
+    assert read(f'url = "{archive}", {inner}') == f"Own_One[a] @ {archive}#subdirectory=libs/one ; m"
+    marked = f"{archive}#sha256={'0' * 64}"
+    assert read(f'url = "{marked}", {inner}') == f"Own_One[a] @ {marked}&subdirectory=libs/one ; m"
+    with pytest.raises(CarboyError, match="is no folder of an archive"):
+        read(f'url = "{archive}", subdirectory = "../one"')
+    with pytest.raises(CarboyError, match="is no address"):
+        read('url = "https://x.example/a b.zip"')
+
+
 def test_what_only_code_knows_is_asked_of_the_folder_itself() -> None:
     declared = parse_pyproject('[project]\nname = "x"\ndynamic = ["dependencies"]\n')
     assert declared is not None

@@ -131,13 +131,13 @@ def _find_name(line: str) -> str:
 
 
 def _from_place(line: str, places: Mapping[str, dict[str, Any]]) -> str:
-    """Return a requirement with the place that ``[tool.uv.sources]`` gives for its package: in the folder, or a repository."""
+    """Return a requirement with the place that ``[tool.uv.sources]`` gives: in the folder, a repository, an address."""
     match = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(\[[^\]]*\])?[^;]*(;.*)?$", line)
     name = _find_name(line)
     place = places.get(name)
     if match is None or not place:
         return line
-    if "git" not in place and "path" not in place:
+    if not place.keys() & {"git", "path", "url"}:
         return line  # an index, or a member of the workspace, whose place the lock knows
     extras, marker = match.group(2) or "", match.group(3) or ""
     return place_line(place, name=match.group(1), extras=extras, marker=marker, where="pyproject.toml") or line
@@ -154,8 +154,20 @@ def place_line(table: Mapping[str, Any], *, name: str, extras: str, marker: str,
     place = str(table.get("path") or table.get("file") or table.get("url") or "")
     if not place:
         return None
-    address = place if "://" in place else name_source(place, where)
+    address = _name_archive(place, table, where) if "://" in place else name_source(place, where)
     return f"{name}{extras} @ {address}{f' {marker}' if marker else ''}"
+
+
+def _name_archive(address: str, table: Mapping[str, Any], where: str) -> str:
+    """Return the address of an archive with the folder in it that is the package, where its table names one."""
+    if re.search(r"\s", address):
+        raise CarboyError(f"{where}: {address!r} is no address", hint="write its spaces as %20")
+    folder = str(table.get("subdirectory") or "").strip("/")
+    if not folder:
+        return address
+    if ".." in folder.split("/") or not re.fullmatch(r"[\w./~-]+", folder, re.ASCII):
+        raise CarboyError(f"{where}: {folder!r} is no folder of an archive", hint="name one that lies in it: libs/name")
+    return f"{address}{'&' if '#' in address else '#'}subdirectory={folder}"
 
 
 def _normalise(name: str) -> str:
