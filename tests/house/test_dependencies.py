@@ -42,7 +42,7 @@ LATER = {"_sha2"}
 # Never carboy's own: a task's values are turned into these where their owner has them; programs in a container use its own.
 OPTIONAL = {
     "numpy": "wire.py", "pandas": "wire.py", "nbclient": "execute.py", "nbformat": "execute.py", "ipykernel": "kernel.py",
-    "jupyterlab": "lab.py", "traitlets": "execute.py",
+    "jupyter_client": "execute.py", "jupyterlab": "lab.py", "traitlets": "execute.py",
 }  # fmt: skip
 
 

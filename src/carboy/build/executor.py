@@ -131,6 +131,7 @@ class Execution:
         self._key = self._base_key = ""
         self._made_base: MadeBase | None = None
         self._interpreter = ""
+        self._below_tools = 1  # how many layers tools stand on: those of the base, and of conda's packages
         self._lock = ""
         self._trees: dict[Repository, Tree] = {}
         self._tools_lock: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -351,9 +352,10 @@ class Execution:
         with_pip = any(isinstance(other, EnvironmentStep) for other in self._plan.steps)
         python = find_python(made.lock.splitlines(), self._plan.command, with_pip=with_pip)
         self._interpreter = f"{python} in {PREFIX}"
-        self._key = step_key(step, parent=self._key, inputs=(made.lock,))
+        self._key = self._base_key = step_key(step, parent=self._key, inputs=(made.lock,))
         self._detail = "" if made.cached else describe_made(made.layers)
         self._put("conda", made.layers)
+        self._below_tools = len(self._layers)
         return made.cached
 
     def _put(self, kind: str, layers: Sequence[MadeLayer]) -> None:
@@ -499,15 +501,15 @@ class Execution:
         request = plan_tools(
             step,
             environ=context.environ,
-            base=self._layers[0].layer.diff_id,
-            key=step_key(step, parent=self._base_key),
+            base=[item.layer.diff_id for item in self._layers[: self._below_tools]],
+            below=self._base_key,
             interpreter=self._interpreter,
             epoch_s=self._ground.layer.epoch_s,
         )
         return self._assembler(), request
 
     def _tools(self, step: ToolsStep) -> bool:
-        """Install tools on the base alone, so that all folders share them, and put beside them what carboy has them do."""
+        """Install tools on the base (and conda's) alone, so that folders share them, and put beside them what they are to do."""
         from carboy.build.tools import put_programs
 
         assembler, request = self._tools_request(step)

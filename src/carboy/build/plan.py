@@ -137,10 +137,15 @@ class RStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolsStep:
-    """Install tools of carboy's choice into a place of their own, and what carboy has them do (``build.workbench``)."""
+    """Install tools of carboy's choice into a place of their own, and what carboy has them do (``build.workbench``).
+
+    ``above_conda``: conda's Python runs them. ``kernels`` are those that notebooks can have, by Jupyter's names.
+    """
 
     requirements: str
     reason: str
+    kernels: tuple[str, ...] = ("python3",)
+    above_conda: bool = False
 
     @property
     def what(self) -> str:

@@ -140,20 +140,31 @@ def rebuild_folder(
 
 
 def build_any(
-    engine: Engine, folder: str, *, name: str | None, progress: Progress, refresh: bool = False
+    engine: Engine,
+    folder: str,
+    *,
+    name: str | None,
+    progress: Progress,
+    refresh: bool = False,
+    source: OfflineSource | None = None,
 ) -> BuiltFolder:
     """Build ``folder`` with the front end that it chooses (``build.front``): its Dockerfile, or as a folder of Python.
 
-    Raises ``CarboyError`` when it cannot be planned, or a step fails.
+    ``source``: without a network, of that, which a Dockerfile cannot be. Raises ``CarboyError`` when it cannot be planned, or a
+    step fails.
     """
     from carboy.build.sources import read_front
 
     choice = read_front(folder, file=None)
     if choice.front == "python":
-        built = build_folder(engine, folder, name=name, progress=progress, refresh=refresh)
+        built = build_folder(engine, folder, name=name, progress=progress, refresh=refresh, source=source)
         return BuiltFolder(
             descriptor=built.descriptor, size_bytes=built.size_bytes, network=built.network, notes=built.notes
         )
+    if source is not None:
+        from carboy.engine.builds.offline import refuse_dockerfile
+
+        raise refuse_dockerfile(f"{folder}/{choice.file}")
     from carboy.build.solver.progress import InTurn
     from carboy.engine.dockerfile import build_dockerfile
     from carboy.engine.dockerfile_request import DockerfileRequest

@@ -83,7 +83,7 @@ class _Collection(Execution):
         packages, paths = assembler.fetch(request, fresh=self._context.refresh)
         names = {package.sha256: os.path.basename(package.path) for package in packages}
         files, by_hash = describe_files({path: names[sha256] for sha256, path in paths.items()})
-        if any(isinstance(other, EnvironmentStep) for other in self._plan.steps):
+        if any(isinstance(other, EnvironmentStep | ToolsStep) for other in self._plan.steps):
             self._key = before
             self._conda(step)  # its Python chooses what stands above
         source = CondaSource(wants=want_conda(step), packages=pack_conda(packages), files=files)

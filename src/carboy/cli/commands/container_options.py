@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.containers.request import RunRequest
 
 HELP = """
@@ -70,13 +71,14 @@ health
       --health-cmd COMMAND, --health-interval TIME, --health-timeout TIME, --health-start-period TIME
       --health-start-interval TIME, --health-retries NUMBER, --no-healthcheck
 
-  -q, --quiet               do not show the build"""
+  -q, --quiet               do not show the build
+      --offline             build a folder without asking anybody: of what is here, or of --bundle FILE (docs/offline.md)"""
 
 FLAGS = {
     "-i": "interactive", "--interactive": "interactive", "-t": "terminal", "--tty": "terminal", "--rm": "auto_remove",
     "--read-only": "read_only", "-q": "quiet", "--quiet": "quiet", "-d": "detach", "--detach": "detach",
     "-P": "publish_all", "--publish-all": "publish_all", "--init": "init", "--no-healthcheck": "no_health",
-    "--privileged": "privileged", "--record": "record",
+    "--privileged": "privileged", "--record": "record", "--offline": "offline",
 }  # fmt: skip
 TEXTS = {
     "-w": "workdir", "--workdir": "workdir", "-u": "user", "--user": "user", "--entrypoint": "entrypoint",
@@ -87,7 +89,7 @@ TEXTS = {
     "--health-start-interval": "health_start_interval", "--health-retries": "health_retries",
     "--log-driver": "log_driver", "--cidfile": "cidfile", "--pull": "pull", "--platform": "platform", "--gpus": "gpus",
     "--pid": "pid", "--ipc": "ipc", "--uts": "uts", "--userns": "userns", "--cgroupns": "cgroupns",
-    "--seed": "seed",
+    "--seed": "seed", "--bundle": "bundle",
 }  # fmt: skip
 LISTS = {
     "-p": "publish", "--publish": "publish", "--add-host": "add_hosts", "--dns": "dns", "--device": "devices",
@@ -231,6 +233,18 @@ class Options:
             else:
                 raise CarboyError(f"there is no log option {name}", hint="use max-size or max-file", code=2)
         return values
+
+
+def read_offline(options: Options) -> OfflineSource | None:
+    """Return what a folder is built of without a network, None for a build that has one. Raises ``CarboyError`` (2)."""
+    bundle = options.texts.get("bundle", "")
+    if "offline" not in options.flags:
+        if bundle:
+            raise CarboyError("--bundle is for a build without a network", hint="add --offline", code=2)
+        return None
+    from carboy.engine.builds.offline import OfflineSource
+
+    return OfflineSource(bundle=bundle)
 
 
 def parse_options(verb: str, words: list[str]) -> Options:

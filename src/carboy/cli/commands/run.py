@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from carboy.cli.commands.container_options import HELP, parse_options
+from carboy.cli.commands.container_options import HELP, parse_options, read_offline
 from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 
@@ -183,6 +183,9 @@ def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:
         raise CarboyError(
             f"there is no folder {options.target}", hint="name a folder, or an image that `carboy images` lists"
         )
+    source = read_offline(options) if "offline" in options.flags or "bundle" in options.texts else None
+    if source is not None and not is_folder:
+        raise CarboyError("--offline is for a folder, which is built", hint="an image is here: --pull never", code=2)
     engine = Engine.open(os.environ)
     if not is_folder:
         return engine, None, None
@@ -190,7 +193,7 @@ def _prepare(options: Options) -> tuple[Engine, str | None, str | None]:
     from carboy.engine.build import build_any
 
     with open_progress(sys.stderr, mode="quiet" if "quiet" in options.flags else "auto") as progress:
-        result = build_any(engine, options.target, name=None, progress=progress)
+        result = build_any(engine, options.target, name=None, progress=progress, source=source)
     for note in () if "quiet" in options.flags else result.notes:
         print(f"note: {note}", file=sys.stderr)
     return engine, str(result.descriptor.digest), result.network

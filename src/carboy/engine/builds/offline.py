@@ -16,7 +16,7 @@ from carboy.build.fetching.steps import collect
 from carboy.build.plan import plan_project
 from carboy.build.project import read_project
 from carboy.build.sources import read_front
-from carboy.build.workbench import LAB, plan_workbench
+from carboy.build.workbench import EXECUTE, LAB, plan_workbench
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def fetch_folder(
 ) -> FetchedBundle:
     """Fetch all that a build of ``folder`` needs, and write it to ``path``, where it appears when it is whole.
 
-    ``notebook``: and what JupyterLab needs beside it, whatever the folder says of what runs.
+    ``notebook``: and what executes notebooks, and JupyterLab, whatever the folder says of what runs.
     What was fetched stays in the caches: the next one begins where this one was interrupted. Raises ``CarboyError``.
     """
     _check_target(path)
@@ -59,7 +59,7 @@ def fetch_folder(
     if choice.front == "dockerfile":
         raise refuse_dockerfile(f"{folder}/{choice.file}")
     facts = read_project(folder)
-    plan = plan_workbench(facts, tools=LAB, reason="it is taken along") if notebook else plan_project(facts)
+    plan = plan_workbench(facts, tools=(EXECUTE, LAB), reason="it is taken along") if notebook else plan_project(facts)
     with engine.store.lease("fetch"):
         started_s = time.monotonic()
         progress.step_started("fetch what a build needs")

@@ -1,4 +1,4 @@
-"""Executes a notebook, cell by cell: ``execute.py NOTEBOOK TARGET``.
+"""Executes a notebook, cell by cell: ``execute.py NOTEBOOK TARGET KERNEL``.
 
 What the cells print is printed; the notebook with all that came of it is written to TARGET, at the end and as a whole, also
 when a cell fails: the exit status is 1 then. No times are written, so that the same results are the same bytes.
@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from traitlets.config import Config
@@ -18,16 +19,18 @@ from traitlets.config import Config
 
 def main() -> int:
     """Execute it and return the exit status."""
-    source, target = sys.argv[1:3]
+    source, target, kernel = sys.argv[1:4]
     warnings.simplefilter("ignore")  # of missing ids, which are given below
     try:
         notebook = nbformat.read(source, as_version=4)
     except Exception as error:  # whatever a file holds that is no notebook
         return complain(f"{source} is no notebook: {type(error).__name__}: {error}")
-    spec = notebook.metadata.get("kernelspec", {})
-    language = spec.get("language") or notebook.metadata.get("language_info", {}).get("name") or "python"
-    if language.lower() != "python":
-        return complain(f"{source} is written in {language}, and there is a kernel for Python only")
+    known = KernelSpecManager().find_kernel_specs()
+    if kernel not in known:
+        return complain(
+            f"{source} wants the kernel {kernel}, which the environment does not have; there is {', '.join(sorted(known))}\n"
+            "hint: add the package that brings it to the dependencies (r-irkernel for R)"
+        )
     number_cells(notebook)
     cells = len(notebook.cells)
 
@@ -41,7 +44,7 @@ def main() -> int:
     client = NotebookClient(
         notebook,
         timeout=None,
-        kernel_name="python3",
+        kernel_name=kernel,
         record_timing=False,
         config=Config(
             {"KernelManager": {"transport": "ipc"}}

@@ -23,7 +23,9 @@ def fetch(words: list[str]) -> int:
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the bundle, a tar archive")
     parser.add_argument("--pull", action="store_true", help="ask the archive for a newer base")
-    parser.add_argument("--notebook", action="store_true", help="and what `carboy notebook --offline` needs beside it")
+    parser.add_argument(
+        "--notebook", action="store_true", help="and what `carboy notebook` and notebooks need beside it"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as a JSON object")
     parser.add_argument("--progress", metavar="auto|plain|tty|quiet", default="auto", help="how the steps are shown")

@@ -12,6 +12,7 @@ from carboy.engine.context import Engine
 from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
+    from carboy.build.plan import Plan
     from carboy.cli.commands.container_options import Options
     from carboy.engine.builds.offline import OfflineSource
     from carboy.engine.notebooks.workbench import Workbench
@@ -24,17 +25,23 @@ TOKEN_BYTES = 24
 def run_notebook(options: Options) -> int:
     """Execute a notebook of a folder and return the exit status; recorded where that is asked for."""
     from carboy.build.workbench import EXECUTE
-    from carboy.engine.notebooks.workbench import EXECUTED, find_notebook, plan_notebook
+    from carboy.cli.commands.container_options import read_offline
+    from carboy.engine.notebooks.workbench import EXECUTED, find_kernel, find_notebook, plan_bench, plan_notebook
 
     if "detach" in options.flags:
         raise CarboyError("a notebook is executed while you wait", hint="leave -d out", code=2)
     notebook = find_notebook(options.target, options.arguments[0])
     if len(options.arguments) > 1:
-        hint = "give it variables: -e NAME=VALUE"
+        hint = "give it variables, before the folder: -e NAME=VALUE"
+        if options.arguments[1].startswith("-"):
+            hint = f"options stand before the folder: carboy run {options.arguments[1]} ... {options.target} {notebook}"
         raise CarboyError("a notebook takes no arguments", hint=hint, code=2)
+    source = read_offline(options)
+    plan = plan_bench(options.target, tools=EXECUTE, reason="it executes the notebook")
+    kernel = find_kernel(plan, notebook)
     engine = Engine.open(os.environ)
-    bench = _build(engine, options.target, EXECUTE, "it executes the notebook", quiet="quiet" in options.flags)
-    request = plan_notebook(options.request(network=None), bench, notebook)
+    bench = _build(engine, plan, quiet="quiet" in options.flags, source=source)
+    request = plan_notebook(options.request(network=None), bench, notebook, kernel=kernel)
     if options.is_recorded:
         from carboy.cli.commands.runs.record import record_run
 
@@ -73,16 +80,16 @@ def notebook(words: list[str]) -> int:
 
     from carboy.build.workbench import LAB
     from carboy.engine.containers.run import run_image
-    from carboy.engine.notebooks.workbench import plan_lab
+    from carboy.engine.notebooks.workbench import plan_bench, plan_lab
 
+    plan = plan_bench(options.folder, tools=LAB, reason="JupyterLab is served from there")
     engine = Engine.open(os.environ)
     source = None
     if options.offline:
         from carboy.engine.builds.offline import OfflineSource
 
         source = OfflineSource(bundle=options.bundle)
-    reason = "JupyterLab is served from there"
-    bench = _build(engine, options.folder, LAB, reason, quiet=options.quiet, source=source)
+    bench = _build(engine, plan, quiet=options.quiet, source=source)
     port = find_port(options.port)
     request = plan_lab(bench, port=port, token=secrets.token_hex(TOKEN_BYTES), network=options.network or bench.network)
     try:
@@ -119,13 +126,11 @@ def rstudio(words: list[str]) -> int:
     )
 
 
-def _build(
-    engine: Engine, folder: str, tools: str, reason: str, *, quiet: bool, source: OfflineSource | None = None
-) -> Workbench:
+def _build(engine: Engine, plan: Plan, *, quiet: bool, source: OfflineSource | None = None) -> Workbench:
     from carboy.engine.notebooks.workbench import build_workbench
 
     with open_progress(sys.stderr, mode="quiet" if quiet else "auto") as progress:
-        bench = build_workbench(engine, folder, tools=tools, reason=reason, progress=progress, source=source)
+        bench = build_workbench(engine, plan, progress=progress, source=source)
     for note in () if quiet else bench.notes:
         print(f"note: {note}", file=sys.stderr)
     return bench
