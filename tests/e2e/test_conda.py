@@ -21,6 +21,8 @@ PROJECTS = Path(__file__).resolve().parents[1] / "projects"
 # Where the names and addresses that the sample folders have lead to.
 NAMES = ("sample", "https://conda.example.org/sample")
 
+CELL = "import sys, answers, ipykernel\nprint(sys.prefix, answers.ANSWER, ipykernel.__file__[:10])"
+
 
 @pytest.fixture(scope="module")
 def channel(run_base: Path, worker_id: str) -> CondaChannel:
@@ -83,6 +85,31 @@ def test_a_folder_comes_along_in_a_bundle(folders_carboy: Carboy, channel: Conda
     assert "answer 42" in without_network(empty, "run", "--rm", "offline:conda", "python", "-c", code).stdout
     (folder / "environment.yml").write_text(text.replace("answers >=1", "answers >=1.1"))
     assert "the bundle has no packages of conda's" in without_network(empty, *command, expect=1).stderr
+
+
+def test_a_notebook_has_conda_s_python_and_is_executed_of_a_bundle(
+    folders_carboy: Carboy, channel: CondaChannel, tmp_path: Path
+) -> None:
+    folder = prepare(folders_carboy, channel, PROJECTS / "conda", tmp_path / "conda")
+    for name, language in (("a", "python"), ("r", "R")):
+        code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": CELL}
+        spec = {"name": "ir" if language == "R" else "python3", "display_name": "x", "language": language}
+        value = {"cells": [code], "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 4}
+        (folder / f"{name}.ipynb").write_text(json.dumps(value))
+    done = folders_carboy("run", "--record", str(folder), "a.ipynb", timeout_s=400)
+    assert done.stdout == "/opt/conda 42 /opt/tools\n"
+    assert (folder / "a.executed.ipynb").exists()
+    error = folders_carboy("run", str(folder), "r.ipynb", expect=1).stderr
+    assert "wants the kernel ir, which the environment does not have; there is python3" in error
+    bundle = str(tmp_path / "bundle.tar")
+    folders_carboy("fetch", "--notebook", str(folder), "-o", bundle, timeout_s=400)
+    empty = folders_carboy.using(tmp_path / "home")
+    assert (
+        "install 2 packages of conda's"
+        in without_network(empty, "run", "--offline", str(folder), "a.ipynb", expect=1).stderr
+    )
+    command = ("run", "--network", "none", "--offline", "--bundle", bundle, str(folder), "a.ipynb")
+    assert without_network(empty, *command).stdout == done.stdout
 
 
 def test_a_folder_runs_in_every_tier(tier_carboy: Carboy, channel: CondaChannel) -> None:

@@ -142,9 +142,9 @@ exec {loader} --argv0 "$0" --library-path {prefix}/lib {prefix}/bin/python-progr
 """
 _LEFT_OUT = {
     "test", "idlelib", "tkinter", "lib2to3", "turtledemo", "pydoc_data", "distutils", "ensurepip", "__pycache__",
-    "dist-packages", "site-packages", "unittest", "asyncio", "xml", "xmlrpc", "multiprocessing", "sqlite3", "wsgiref",
+    "dist-packages", "site-packages", "xmlrpc", "sqlite3", "wsgiref",
 }  # fmt: skip
-_LIBRARIES = ("libexpat.so.1", "libz.so.1", "libffi.so.8", "libuuid.so.1")
+_LIBRARIES = ("libexpat.so.1", "libz.so.1", "libffi.so.8", "libuuid.so.1", "libssl.so.3", "libcrypto.so.3")
 
 
 def find_debian_python() -> Path | None:

@@ -28,7 +28,7 @@ from carboy.environments.conda.wants import PREFIX
 from carboy.environments.r.wants import RPackage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from carboy.build.plan import Step
     from carboy.build.project import ProjectFacts
@@ -45,10 +45,10 @@ _PLACES = {PYTHON_KERNEL: f"{SCRIPTS}/share/jupyter", R_KERNEL: f"{SCRIPTS}/r"}
 _ENV = ("JUPYTER_PLATFORM_DIRS=1", "PYDEVD_DISABLE_FILE_VALIDATION=1")
 
 
-def plan_workbench(facts: ProjectFacts, *, tools: Sequence[str], reason: str) -> Plan:
+def plan_workbench(facts: ProjectFacts, *, tools: tuple[str, ...], reason: str) -> Plan:
     """Return the plan of a folder's environment with tools (requirements in pip's format), and without its files.
 
-    The tools' last step, of the last of ``tools``, says which kernels there are (:func:`list_kernels`). Raises ``CarboyError`` as
+    Each of ``tools`` is a step; they say which kernels there are (:func:`list_kernels`). Raises ``CarboyError`` as
     ``plan_project`` does, but for a folder that says nothing about what to run.
     """
     # What runs is a notebook's affair, so that a folder need not say it.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_the_latest_run_is_the_one_that_began_last(home: Home):
 def test_a_notebook_s_folder_is_mounted_where_it_runs():
     request = plan_notebook(RunRequest(arguments=("sub/a.ipynb",), env=("A=1",)), BENCH, "sub/a.ipynb")
     assert request.arguments == (
-        "/opt/tools/bin/python", "/opt/carboy/execute.py", "sub/a.ipynb", "sub/a.executed.ipynb",
+        "/opt/tools/bin/python", "/opt/carboy/execute.py", "sub/a.ipynb", "sub/a.executed.ipynb", "python3",
     )  # fmt: skip
     assert request.env == ("A=1",)
     ((_, text),) = request.mounts
@@ -141,6 +142,9 @@ def test_jupyterlab_listens_on_the_loopback_alone():
     shared = plan_lab(BENCH, port=9000, token="t", network="host")
     assert (shared.publish, shared.network) == ((), "host")
     assert {"--ServerApp.ip=127.0.0.1", "--ServerApp.port=9000"} < set(shared.arguments)
+    assert not any("KernelSpec" in word for word in shared.arguments)
+    r = plan_lab(replace(BENCH, kernels=("ir",)), port=9000, token="t", network="")
+    assert "--KernelSpecManager.allowed_kernelspecs=ir" in r.arguments
 
 
 def test_notebooks_are_found_in_their_folder_only(tmp_path: Path):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_NOTEBOOK_BYTES = 2**28
 _LANGUAGES = {"python": PYTHON_KERNEL, "r": R_KERNEL}
+_TITLES = {PYTHON_KERNEL: "Python", R_KERNEL: "R"}
 _HINTS = {
     PYTHON_KERNEL: "add a requirements.txt with its packages; an empty one says that there are none",
     R_KERNEL: 'add an install.R with its packages, as install.packages("dplyr"); an empty one says that there are none',
@@ -70,9 +71,8 @@ def choose_kernel(kind: NotebookKind, kernels: Collection[str], *, notebook: str
     if conda and (kind.kernel or kernel):
         return kind.kernel or kernel
     if kernel:
-        raise CarboyError(
-            f"{notebook} is written in {language}, and its folder asks for no {language.title()}", hint=_HINTS[kernel]
-        )
+        name = _TITLES[kernel]
+        raise CarboyError(f"{notebook} is written in {name}, and its folder asks for no {name}", hint=_HINTS[kernel])
     raise CarboyError(
         f"{notebook} is written in {language}, and there are kernels for Python and R only",
         hint="build a folder with a Dockerfile that has Jupyter and that kernel, or name both in conda's environment.yml",
