@@ -171,7 +171,7 @@ def test_jupyterlab_is_served_from_a_bundle(folders_carboy: Carboy, tmp_path: Pa
     files = {"requirements.txt": "tabulate==0.9.0\n", "count.ipynb": make_notebook("1")}
     folder, bundle = make_folder(folders_carboy, "lab", files), str(tmp_path / "bundle.tar")
     said = folders_carboy("fetch", "--notebook", str(folder), "-o", bundle).stdout
-    assert said.count("Python: ") == 2
+    assert said.count("Python: ") == 3  # what executes notebooks is chosen by itself
     command = ("notebook", "--offline", "--bundle", bundle, str(folder))
     process = folders_carboy.start(*command, prefix=("unshare", "-n"))
     try:
@@ -180,7 +180,42 @@ def test_jupyterlab_is_served_from_a_bundle(folders_carboy: Carboy, tmp_path: Pa
         os.killpg(process.pid, signal.SIGINT)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
-    assert "add --offline" in folders_carboy("notebook", "--bundle", bundle, str(folder), expect=2).stderr
+    for words in (
+        ("notebook", "--bundle", bundle, str(folder)),
+        ("run", "--bundle", bundle, str(folder), "count.ipynb"),
+    ):
+        assert "add --offline" in folders_carboy(*words, expect=2).stderr
+
+
+@pytest.mark.parametrize("_", [pytest.param(0, marks=LONG)])
+def test_a_folder_of_both_languages_has_both_kernels(folders_carboy: Carboy, leftovers: Leftovers, _: int) -> None:
+    carboy = folders_carboy
+    r = 'cat("seed", Sys.getenv("CARBOY_SEED"), "\\n")'
+    files = {
+        "requirements.txt": "tabulate==0.9.0\n",
+        "install.R": 'install.packages("abind")\n',
+        "r.ipynb": make_notebook(
+            r, 'writeLines("5", "result.txt")\ndim(abind::abind(1:2, 3:4, along = 2))', language="R"
+        ),
+        "bad.ipynb": make_notebook('cat("before\\n")', 'stop("by intent")', language="R"),
+        "python.ipynb": make_notebook("import tabulate\nprint(tabulate.__version__)"),
+        "julia.ipynb": make_notebook("1", language="julia"),
+    }
+    folder = make_folder(carboy, "both", files)
+    done = carboy("run", "--record", "--seed", "5", str(folder), "r.ipynb", timeout_s=580)
+    assert done.stdout == "seed 5 \n[1] 2 2\n"
+    notebook = json.loads((folder / "r.executed.ipynb").read_text())
+    assert [cell["outputs"][0]["output_type"] for cell in notebook["cells"]] == ["stream", "display_data"]
+    run = done.stderr.rpartition("recorded as ")[2].split()[0]
+    assert carboy("rerun", "--check", run).stdout.endswith("equal: 2 outputs, exit status 0\n")
+    assert carboy("run", "--offline", str(folder), "python.ipynb").stdout == "0.9.0\n"
+    process = carboy.start("run", str(folder), "bad.ipynb")
+    output, error = process.communicate(timeout=100)
+    assert (process.returncode, output) == (1, "before\n")
+    assert "by intent" in error
+    refused = carboy("run", str(folder), "julia.ipynb", expect=1).stderr
+    assert "julia.ipynb is written in julia, and there are kernels for Python and R only" in refused
+    assert leftovers.find() == []
 
 
 def test_what_cannot_be_a_notebook_is_refused_before_anything_is_built(carboy: Carboy) -> None:
@@ -189,6 +224,9 @@ def test_what_cannot_be_a_notebook_is_refused_before_anything_is_built(carboy: C
     assert "there is no notebook b.ipynb" in missing
     assert "it has a.ipynb" in missing
     assert "takes no arguments" in carboy("run", str(folder), "a.ipynb", "x", expect=2).stderr
+    assert "stand before the folder" in carboy("run", str(folder), "a.ipynb", "--offline", expect=2).stderr
+    assert "cannot be built of a bundle" in carboy("run", "--offline", str(folder), expect=1).stderr
+    assert "--offline is for a folder" in carboy("run", "--offline", "an-image", expect=2).stderr
     assert "leave -d out" in carboy("run", "-d", str(folder), "a.ipynb", expect=2).stderr
     assert "is built by its Dockerfile" in carboy("run", str(folder), "a.ipynb", expect=1).stderr
     assert "is built by its Dockerfile" in carboy("notebook", str(folder), expect=1).stderr
