@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +79,18 @@ PROGRAM = "from carboy.cli.main import program; program()"
 SECOND_TIER_IS_LONG = frozenset(
     {
         "test_verify",
+        "test_attestations",
+        "test_build_output",
         "test_containers",
         "test_container_trouble",
         "test_container_processes",
         "test_container_memory",
+        "test_dockerfile",
+        "test_files_of_containers",
+        "test_image_archives",
         "test_observing",
+        "test_platforms",
+        "test_registry_builds",
         "test_runs",
         "test_registries",
     }
@@ -436,7 +444,8 @@ def _list_cgroups() -> set[str]:
 def _list_children() -> set[int]:
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

@@ -161,7 +161,7 @@ def run_on_full_disk(carboy: Carboy, *arguments: str, size: str, fill: str = "-"
 @pytest.mark.root
 @pytest.mark.network
 @pytest.mark.skipif(os.getuid() != 0, reason="a disk of its own can be mounted by root only")
-@pytest.mark.parametrize("size", ["8m", pytest.param("60m", marks=pytest.mark.long), "200m"])
+@pytest.mark.parametrize("size", ["8m", *(pytest.param(size, marks=pytest.mark.long) for size in ("60m", "200m"))])
 def test_disk_fills_up_during_bootstrap(carboy: Carboy, size: str, leftovers: Leftovers) -> None:
     done = run_on_full_disk(carboy, "bootstrap", "debian:bookworm", size=size)
     check_error(done, "full")

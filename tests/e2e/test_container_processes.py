@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import select
 import signal
 import subprocess
 import time
@@ -152,13 +152,18 @@ def test_attach_shows_both_streams_and_passes_input_on(containers: Containers) -
     carboy = containers.carboy
     name = containers.run("cat", "sh", "-c", "while read line; do echo got $line; echo err >&2; done", options=("-i",))
     one, two = carboy.start("attach", name, stdin=subprocess.PIPE), carboy.start("attach", "--no-stdin", name)
-    assert one.stdin is not None
-    wait_for(lambda: len(os.listdir(f"/proc/{containers.inspect(name)['State']['Pid']}/fd")) > 0)
-    one.stdin.write("hello\n")
-    one.stdin.flush()
-    for process in (one, two):
-        assert process.stdout is not None
-        assert process.stdout.readline() == "got hello\n"
+    stdin, outputs = one.stdin, (one.stdout, two.stdout)
+    assert stdin is not None
+
+    def are_both_told() -> bool:  # who attaches later has not missed the last line
+        stdin.write("hello\n")
+        stdin.flush()
+        return len(select.select(outputs, (), (), 0.2)[0]) == 2
+
+    wait_for(are_both_told)
+    for output in outputs:
+        assert output is not None
+        assert output.readline() == "got hello\n"
     one.kill()
     one.wait()
     close_pipes(one)
