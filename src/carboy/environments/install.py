@@ -284,7 +284,7 @@ class PackageAssembler:
         chosen = [package for group in wanted for package in group.packages]
         # Indexes and the like that the requirements name; where the packages are from is in no layer.
         options = [line for line in request.requirements.splitlines() if re.match(r"-(?!-no-binary\b)", line)]
-        # What was to be built is a wheel by now, but for sources in the folder or at an address. Where a lock allows several
+        # What was to be built is a wheel by now, but for sources at an address. Where a lock allows several
         # files of a package, uv takes the one that fits best.
         if not any(package.built or package.requirement.count("--hash=") > 1 for package in chosen):
             options.append("--only-binary :all:")

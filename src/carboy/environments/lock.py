@@ -48,8 +48,8 @@ class Package:
 
     @property
     def is_source(self) -> bool:
-        """Whether it is the source distribution of an index."""
-        return self.built and "==" in self.requirement.partition(" ")[0]
+        """Whether it is the source distribution of an index, or a source in the folder itself; else an address has it."""
+        return self.built and ("==" in self.requirement.partition(" ")[0] or bool(find_sources(self.requirement)))
 
 
 def normalise(name: str) -> str:

@@ -12,7 +12,7 @@ One line for each package, in a stable order; no address, no time, nothing of th
     [python]
     packages = ["numpy==2.1.3 --hash=sha256:...", ...]
 
-    [built]                     where something is built of a repository or of an index's source: package by package, with what
+    [built]                     where something is built of a source: package by package, with what
     "own" = ["setuptools==80.9.0 --hash=sha256:...", ...]
     "own/setuptools" = [...]    where that is built of its source as well
 

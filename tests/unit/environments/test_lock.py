@@ -69,7 +69,9 @@ def test_an_archive_at_an_address_is_named_by_it() -> None:
     assert parse_pylock(inside)[0].requirement == f"own @ {url}#subdirectory=libs/own --hash=sha256:{A}"
     for path in ("sources/libs/own.folder.tar.gz", f"{PLACE}/libs/own.folder.tar.gz"):
         place = text.replace(f'url = "{url}"', f'path = "{path}"')
-        assert parse_pylock(place)[0].requirement == f"own @ file://{PLACE}/libs/own.folder.tar.gz --hash=sha256:{A}"
+        (own,) = parse_pylock(place)
+        assert own.requirement == f"own @ file://{PLACE}/libs/own.folder.tar.gz --hash=sha256:{A}"
+        assert own.is_source
     (own,) = parse_pylock(text)
     assert own.requirement == f"own @ {url} --hash=sha256:{A}"
     assert (own.version, own.built) == (A[:12], False)

@@ -56,16 +56,17 @@ class PythonCollector:
     def collect(self, wants: str, *, progress: Progress) -> Collected:
         """Return the source; ``wants`` is the digest of what is asked for.
 
-        Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by."""
+        Raises ``CarboyError`` for what has no file with its hash, or no network to fetch it by.
+        """
         resolved, _ = self._assembler.resolve(self._request, log=progress.log)
         packages = tuple(package for package in resolved if not find_sources(package.requirement))
         made, _ = self._assembler.build_sources(self._request, resolved)
         tools = list_tools(made.origins)
         waiting = self._files.ask(packages, progress=progress) if packages else ()
-        # What source distributions are built with was found out by building them.
+        # What other sources are built with was found out by building them.
         ready = "".join(package.requirement for package in packages if package.is_source)
         others = tuple(file for file in waiting if file.sha256 not in ready)
-        built = [*self._list_own(), *self._list_built(others)]
+        built = self._list_built(others)
         needed = self._ask_tools(tools, progress)
         found: dict[str, SourceFile] = {file.sha256: file for file in needed}
         self._files.fetch(needed, progress=progress)
@@ -107,10 +108,6 @@ class PythonCollector:
             files = self._files.ask(tuple(map(parse_pin, lines)), progress=progress)
             found |= {file.sha256: file for file in files}
         return tuple(found.values())
-
-    def _list_own(self) -> list[_Built]:
-        """Return the packages of the folder itself that are built."""
-        return [_Built(source.file, source.place) for source in self._request.sources if source.place[-4:] != ".whl"]
 
     def _list_built(self, files: Sequence[SourceFile]) -> list[_Built]:
         return [_Built(f"{self._cache}/{file.sha256}", file.name) for file in files if not file.is_wheel]

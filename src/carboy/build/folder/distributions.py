@@ -1,4 +1,4 @@
-"""Source distributions of indexes: fetched by their hashes on the host, and built in the sandbox without a network.
+"""Source distributions of indexes, fetched by their hashes on the host, and packages of the folder: built without a network.
 
 That comes after versions were chosen, and only for what has no wheel that counts. What a package is built with is what a lock
 says, else the newest that it accepts, chosen once. That may be a source itself, and is built in the same way.
@@ -10,6 +10,7 @@ says, else the newest that it accepts, chosen once. That may be a source itself,
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +25,7 @@ from carboy.environments.building.builder import (
     restore_build_system,
 )
 from carboy.environments.building.requires import check_wheel
-from carboy.environments.detect.sources import ARCHIVES, PLACE
+from carboy.environments.detect.sources import ARCHIVES, PLACE, find_sources, show_sources
 from carboy.environments.install import Origin, PackageAssembler, SourceArchive, read_step
 from carboy.environments.reach import OFFLINE
 from carboy.environments.trees import open_trees, read_left
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from carboy.base.home import Home
     from carboy.build.progress import Progress
+    from carboy.environments.addresses import SourceFile
     from carboy.environments.building.builder import Wheel
     from carboy.environments.install import EnvironmentRequest, Runtime
     from carboy.environments.lock import Package
@@ -95,7 +97,7 @@ class SourceDistributions:
     def _build(self, builder: WheelBuilder, package: Package, file: _File) -> Wheel:
         source = Source(
             name=package.name,
-            what=f"{package.name} {package.version}",
+            what=_show(package),
             file=file.path,
             sha256=file.sha256,
             system=file.system,
@@ -107,34 +109,48 @@ class SourceDistributions:
         self, assembler: PackageAssembler, request: EnvironmentRequest, wanted: tuple[Package, ...]
     ) -> dict[str, _File]:
         """Return the files of sources by the names of packages, fetched and read where they are not here yet."""
-        found = {package.name: self._find(package) for package in wanted}
-        missing = tuple(package for package in wanted if found[package.name] is None)
-        if missing:
-            names = self._fetch(assembler, request, missing)
-            for package, (sha256, name) in zip(missing, names, strict=True):
-                form = next(end for end in ARCHIVES if name.endswith(end))
-                system = self._read(assembler, request, package, sha256=sha256, form=form)
-                value = {"form": form, "system": asdict(system)}
-                self._store.cache.put(f"sdist:{sha256}", "sdist", value, [])
-                found[package.name] = self._find(package)
-        return {name: file for name, file in found.items() if file is not None}
+        own = {source.place: source for source in request.sources}
+        found: dict[str, _File] = {}
+        missing: list[Package] = []
+        for package in wanted:
+            if places := find_sources(package.requirement):
+                archive = own[places[0][0]]
+                found[package.name] = self._read(assembler, request, package, archive, name=archive.place)
+            elif (known := self._find(package)) is not None:
+                found[package.name] = known
+            else:
+                missing.append(package)
+        for package, file in zip(missing, self._fetch(assembler, request, missing), strict=True):
+            path = f"{self._home.cache}/packages/{file.sha256}"
+            archive = SourceArchive(place="", file=path, sha256=file.sha256)
+            found[package.name] = self._read(assembler, request, package, archive, name=file.name)
+        return found
 
     def _find(self, package: Package) -> _File | None:
+        """Return the file of an index's source, None where it is not here."""
         for sha256 in _HASH.findall(package.requirement):
-            path, entry = f"{self._home.cache}/packages/{sha256}", self._store.cache.get(f"sdist:{sha256}")
-            if entry is not None and os.path.exists(path):
-                system = restore_build_system(entry.value["system"])
-                return _File(path=path, sha256=sha256, form=entry.value["form"], system=system)
+            path = f"{self._home.cache}/packages/{sha256}"
+            if os.path.exists(path) and (known := self._know(path, sha256)) is not None:
+                return known
         return None
 
+    def _know(self, path: str, sha256: str) -> _File | None:
+        entry = self._store.cache.get(f"sdist:{sha256}")
+        if entry is None:
+            return None
+        system = restore_build_system(entry.value["system"])
+        return _File(path=path, sha256=sha256, form=entry.value["form"], system=system)
+
     def _fetch(
-        self, assembler: PackageAssembler, request: EnvironmentRequest, missing: tuple[Package, ...]
-    ) -> list[tuple[str, str]]:
-        """Have the files of sources here, and return the hash and the name of each."""
+        self, assembler: PackageAssembler, request: EnvironmentRequest, missing: Sequence[Package]
+    ) -> tuple[SourceFile, ...]:
+        """Have the files of an index's sources here, and return them in the order of the packages."""
+        if not missing:
+            return ()
         from carboy.build.folder.package_files import PackageFiles
 
         files = PackageFiles(assembler, request, home=self._home)
-        found = files.ask(missing, progress=self._progress)
+        found = files.ask(tuple(missing), progress=self._progress)
         if dict(request.indexes.env).get(OFFLINE):
             lost = [f for f in found if not os.path.exists(f"{self._home.cache}/packages/{f.sha256}")]
             if lost:
@@ -145,19 +161,31 @@ class SourceDistributions:
                 )
         else:
             files.fetch(found, progress=self._progress)
-        return [(file.sha256, file.name) for file in found]
+        return found
 
     def _read(
-        self, assembler: PackageAssembler, request: EnvironmentRequest, package: Package, *, sha256: str, form: str
-    ) -> BuildSystem:
-        """Return how a source says that it is built."""
-        archive = SourceArchive(place=f"source{form}", file=f"{self._home.cache}/packages/{sha256}", sha256=sha256)
+        self,
+        assembler: PackageAssembler,
+        request: EnvironmentRequest,
+        package: Package,
+        archive: SourceArchive,
+        *,
+        name: str,
+    ) -> _File:
+        """Return how a source says that it is built; ``name`` is its file's."""
+        if (known := self._know(archive.file, archive.sha256)) is not None:
+            return known
+        form = next(end for end in ARCHIVES if name.endswith(end))
+        archive = replace(archive, place=f"source{form}")
         files = {"read_step.py": read_step("building/read_step.py")}
         step = replace(request, sources=(archive,))
         words, log = (request.python,), self._progress.log
         with assembler.open_step(step, _READ, words, files, log, closed=True) as (work, _), open_trees(work, "out"):
             text = read_left(f"{work}/out", f"{archive.place}.toml", limit=_MAX_TEXT_BYTES)
-        return parse_build_system(text, f"{package.name} {package.version}")
+        system = parse_build_system(text, _show(package))
+        value = {"form": form, "system": asdict(system)}
+        self._store.cache.put(f"sdist:{archive.sha256}", "sdist", value, [])
+        return _File(path=archive.file, sha256=archive.sha256, form=form, system=system)
 
 
 def make_assembler(
@@ -180,12 +208,19 @@ def _check_builds(wanted: Sequence[Package], builds: tuple[str, ...]) -> None:
             )
 
 
+def _show(package: Package) -> str:
+    """Return a package for people: one of the folder is known by its place."""
+    where = find_sources(package.requirement)
+    return show_sources(package.requirement.partition(" --hash")[0]) if where else f"{package.name} {package.version}"
+
+
 def _describe(package: Package, wheel: Wheel, builds: tuple[str, ...]) -> Origin:
-    mark = digest_json([wheel.file, wheel.sha256])[:16]
+    address = package.requirement.partition(" @ ")[2].partition(" --hash")[0]
+    mark = digest_json([address, wheel.file, wheel.sha256])[:16]
     name = "/".join((*builds, package.name))
     return Origin(
         address=f"file://{PLACE}/sdist/{mark}/{wheel.file}",
         line=package.requirement,
-        note="null",
+        note=json.dumps({"url": address, "archive_info": {}}) if find_sources(address) else "null",
         tools=((name, wheel.tools), *wheel.inner),
     )

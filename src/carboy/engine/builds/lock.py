@@ -26,6 +26,7 @@ from carboy.errors import CarboyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from carboy.build.executor import BuildContext
     from carboy.build.plan import Plan, Step
     from carboy.build.progress import Progress
     from carboy.engine.context import Engine
@@ -61,10 +62,7 @@ def lock_folder(
     if old is None or upgrade:
         lock = resolve(plan, context, fresh=fresh)
     else:
-        try:
-            lock = resolve(_constrain(plan, old, upgrade=packages), context, fresh=fresh)
-        except CarboyError:
-            lock = resolve(plan, context, fresh=fresh)  # what is asked for now does not go with what was chosen
+        lock = _resolve_near(plan, old, context, upgrade=packages, fresh=fresh)
     new = render_lockfile(lock)
     if new != text:
         path = f"{folder}/{NAME}"
@@ -76,6 +74,20 @@ def lock_folder(
         base_changes=_explain_changes(old, lock) if old else (),
         written=new != text,
     )
+
+
+def _resolve_near(plan: Plan, old: LockFile, context: BuildContext, *, upgrade: Sequence[str], fresh: bool) -> LockFile:
+    """Return a lock with the versions of the old one, as far as what is asked for now goes with these.
+
+    A source that changed may have to be built with something else, while all that is installed stays.
+    """
+    for kept in (old, replace(old, tools=())):
+        try:
+            return resolve(_constrain(plan, kept, upgrade=upgrade), context, fresh=fresh)
+        except CarboyError:
+            if not old.tools:
+                break
+    return resolve(plan, context, fresh=fresh)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ def read_project(archive: str) -> bytes:
     top = os.path.join(place, names[0]) if len(names) == 1 else place
     path = os.path.join(top, "pyproject.toml")
     if not os.path.exists(path):
-        if not os.path.exists(os.path.join(top, "setup.py")):
+        if not any(os.path.exists(os.path.join(top, name)) for name in ("setup.py", "setup.cfg")):
             sys.exit("it has no pyproject.toml and no setup.py")
         return b""
     with open(path, "rb") as file:

@@ -44,7 +44,7 @@ def _compare(wheel: Wheel, package: Package) -> Iterator[str]:
         same = Version(wheel.version) == Version(package.version)
     except InvalidVersion:
         same = wheel.version == package.version
-    if not same:
+    if not same and " @ " not in package.requirement:
         yield f"it is of version {wheel.version}"
 
 
