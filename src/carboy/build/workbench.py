@@ -23,8 +23,11 @@ from carboy.build.plan import (
     ToolsStep,
     plan_project,
 )
-from carboy.build.r import CORE
+from carboy.build.r import CORE, list_r_scripts
+from carboy.build.settings import parse_settings
+from carboy.environments.conda.choose import FILES
 from carboy.environments.conda.wants import PREFIX
+from carboy.environments.detect.choose import choose_wants
 from carboy.environments.r.wants import RPackage
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ def plan_workbench(facts: ProjectFacts, *, tools: tuple[str, ...], reason: str) 
     ``plan_project`` does, but for a folder that says nothing about what to run.
     """
     # What runs is a notebook's affair, so that a folder need not say it.
-    plan = plan_project(replace(facts, texts={**facts.texts, "Procfile": "notebook: python3\n"}))
+    scripts = {**facts.scripts, "notebook.py": True} if _names_python(facts) else facts.scripts
+    plan = plan_project(replace(facts, scripts=scripts, texts={**facts.texts, "Procfile": "notebook: python3\n"}))
     conda = any(isinstance(step, CondaStep) for step in plan.steps)
     base = next(step for step in plan.steps if isinstance(step, BaseStep))
     python = conda or "python3" in base.packages
@@ -85,6 +89,15 @@ def plan_workbench(facts: ProjectFacts, *, tools: tuple[str, ...], reason: str) 
         else:
             steps.append(step)
     return replace(plan, steps=tuple(steps), notes=notes)
+
+
+def _names_python(facts: ProjectFacts) -> bool:
+    """Return whether R scripts lie beside a list of Python's packages: by themselves they ask for no R then."""
+    if not list_r_scripts(facts) or any(name in facts.texts for name in FILES):
+        return False
+    settings = parse_settings(facts.texts.get("carboy.toml", ""))
+    found = choose_wants(facts.texts, named=settings.requirements, extras=settings.extras, groups=settings.groups)
+    return found is not None
 
 
 def add_r_kernel(step: RStep) -> RStep:

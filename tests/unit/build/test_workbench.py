@@ -91,6 +91,17 @@ def test_a_folder_of_both_has_both_kernels():
     assert [step.packages for step in bench.steps if isinstance(step, RStep)] == [(RPackage(name="IRkernel"),)]
 
 
+def test_an_r_script_beside_python_s_packages_asks_for_no_r():
+    texts = {"requirements.txt": "a==1\n", "plots.R": "library(dplyr)\n"}
+    folder = ProjectFacts(folder="/mine", files=tuple(texts), texts=texts, scripts={})
+    assert list_kernels(plan_workbench(folder, tools=(LAB,), reason="")) == ("python3",)
+    del texts["requirements.txt"]
+    with pytest.raises(CarboyError, match="the code names dplyr"):
+        plan_workbench(folder, tools=(LAB,), reason="")
+    texts["plots.R"] = ""
+    assert list_kernels(plan_workbench(folder, tools=(LAB,), reason="")) == ("ir",)
+
+
 def test_a_kernel_of_r_that_the_folder_asks_for_is_the_one():
     step = RStep(packages=(RPackage(name="IRkernel", operator="==", version="1.3"),), distribution=False, reason="")
     assert add_r_kernel(step) is step
