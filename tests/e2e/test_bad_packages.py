@@ -97,6 +97,12 @@ def test_a_yanked_version_is_not_chosen(builder: Carboy, index: PackageIndex, na
     index.add(make_wheel(name, "2.1", GOOD))
     (folder / "requirements.txt").write_text(f"{name}>=2 \n")
     works(builder, folder)
+    # As pip has it: whoever pins it gets it, and is warned.
+    (folder / "requirements.txt").write_text(f"{name}[none]==2.0\n")
+    warnings = [line for line in builder("build", str(folder)).stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert 'is yanked (reason: "broken")' in "".join(warnings)
+    assert "does not have an extra named `none`" in "".join(warnings)
 
 
 def test_a_source_that_cannot_be_built(builder: Carboy, index: PackageIndex, name: str, tmp_path: Path) -> None:

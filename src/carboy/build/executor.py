@@ -365,6 +365,7 @@ class Execution:
     def _request(self, step: EnvironmentStep, *, fresh: bool = False) -> tuple[PackageAssembler, EnvironmentRequest]:
         from carboy.environments.groups import MAX_OWN, MAX_OWN_BESIDE
         from carboy.environments.host import read_index_config
+        from carboy.environments.indexes import add_variables
         from carboy.environments.install import PYTHON, EnvironmentRequest, installer_version
 
         context = self._context
@@ -381,7 +382,7 @@ class Execution:
             key=self._key,
             interpreter=self._interpreter,
             epoch_s=self._ground.layer.epoch_s,
-            indexes=read_index_config(context.environ),
+            indexes=add_variables(read_index_config(context.environ), step.requirements, context.environ),
             python=f"{PREFIX}/bin/python" if step.above_conda else PYTHON,
             has_packages=step.above_conda,
             own=MAX_OWN_BESIDE if step.beside else MAX_OWN,

@@ -15,6 +15,10 @@ class StepResult:
     seconds: float
 
 
+WARNING = "warning: "
+"""How a line begins that is to be seen whatever else a step prints: uv's, of a yanked version or of a missing extra."""
+
+
 class Progress(Protocol):
     """Takes the news of a build, step by step. Calls return at once; they may come from any thread, one at a time."""
 
@@ -48,11 +52,12 @@ class SilentProgress:
 
 
 class PlainProgress:
-    """A line for each step that was done, for logs; with ``lines`` what it printed as well. All cached: nothing is said."""
+    """A line for each step that was done, and each warning; with ``lines`` all that it printed. All cached: nothing is said."""
 
     def __init__(self, stream: IO[str], *, lines: bool = False) -> None:
         self._stream = stream
         self._lines = lines
+        self._warned: set[str] = set()
 
     def step_started(self, title: str) -> None:
         """Take the beginning of a step; said when something is done for it."""
@@ -61,9 +66,12 @@ class PlainProgress:
         """Take nothing of it: a log has no use for it."""
 
     def log(self, line: str) -> None:
-        """Print it where that was asked for; what a failed step printed is in its error anyway."""
+        """Print it where that was asked for, or where it warns, once; what a failed step printed is in its error anyway."""
         if self._lines:
             print(f"  {line}", file=self._stream, flush=True)
+        elif line.startswith(WARNING) and line not in self._warned:
+            self._warned.add(line)
+            print(line, file=self._stream, flush=True)
 
     def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:
         """Print the step that was done."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from carboy.build.progress import WARNING
 from carboy.cli.render import printable, render_size
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class TerminalProgress:
         self._done_bytes = 0
         self._total_bytes: int | None = None
         self._log: list[str] = []
+        self._warned: set[str] = set()
 
     def __enter__(self) -> TerminalProgress:
         return self
@@ -48,7 +50,11 @@ class TerminalProgress:
         self._done_bytes, self._total_bytes = done_bytes, total_bytes
 
     def log(self, line: str) -> None:
-        """Take a line that the step printed."""
+        """Take a line that the step printed; one that warns stays, once."""
+        if line.startswith(WARNING) and line not in self._warned:
+            self._warned.add(line)
+            self._console.print(Text(printable(line.rstrip())))
+            return
         self._log = [*self._log[1 - LOG_LINES :], printable(line.rstrip())]
 
     def step_finished(self, title: str, *, cached: bool, seconds: float) -> None:

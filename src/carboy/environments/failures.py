@@ -37,7 +37,7 @@ _REASONS = (
         "name a version that has one, or build on a machine of that kind, where it is built from its source",
     ),
     (
-        r"Failed to build|build backend returned an error",
+        r"Failed to build|build backend returned an error|Build failures usually indicate",
         "a package cannot be built from its source",
         "see its last lines: name a version that has a wheel, or what it is built with in apt.txt (a compiler is "
         "build-essential)",
@@ -46,6 +46,17 @@ _REASONS = (
         r"the current Python version|requires Python|matching Python (?:version|ABI)",
         "the requirements are for another Python than the base has",
         'say which one in carboy.toml: [python] version = "3.13"; or change the requirements',
+    ),
+    (
+        r"Couldn't parse requirement|Expected `--hash`, found",
+        "a requirement is not written as pip reads it",
+        "write it as NAME[EXTRA]>=1.0 ; MARKER, each in a line of its own; options of a single package are not read",
+    ),
+    (
+        r"was not found in the package registry|was not found in the provided package locations",
+        "no index has a package that is required",
+        "correct its name; or name its index, with the login that it wants: "
+        "PIP_EXTRA_INDEX_URL or UV_INDEX (https://USER:PASSWORD@...), which no image keeps",
     ),
     (
         "",

@@ -7,13 +7,17 @@ step's environment, never a layer, a cache key or the history; secrets in them s
 from __future__ import annotations
 
 import configparser
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
+
+from carboy.errors import CarboyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")  # as pip has them
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "UV_CERT", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -100,6 +104,29 @@ def plan_indexes(environ: Mapping[str, str], pip_texts: Sequence[str], *, existi
     candidates += [pip["cert"]] if "cert" in pip else []
     bundle = next((path for path in (*candidates, *SYSTEM_BUNDLES) if path in existing), None)
     return IndexConfig(env=tuple(sorted(env.items())), folders=folders, ca_bundle=bundle, has_index=has_index)
+
+
+def add_variables(config: IndexConfig, requirements: str, environ: Mapping[str, str]) -> IndexConfig:
+    """Return the configuration with the variables that options of requirements name: ``--index-url https://${TOKEN}@HOST``.
+
+    uv puts their values in, as pip does; what is kept anywhere has their names.
+    """
+    named = {name: environ[name] for name in _find_variables(requirements) if name in environ}
+    return replace(config, env=tuple(sorted((named | dict(config.env)).items())))
+
+
+def check_variables(config: IndexConfig, requirements: str) -> None:
+    """Raise ``CarboyError`` where options of requirements name a variable that is not set: uv would ask for its name."""
+    for name in _find_variables(requirements):
+        if name not in dict(config.env):
+            raise CarboyError(
+                f"the address of an index has ${{{name}}}, and there is no such variable",
+                hint=f"set {name} in the environment of this command",
+            )
+
+
+def _find_variables(requirements: str) -> list[str]:
+    return [name for line in requirements.splitlines() if line.startswith("-") for name in _VARIABLE.findall(line)]
 
 
 def plan_places(config: IndexConfig, below: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:

@@ -23,7 +23,7 @@ from carboy.environments.connection import Connection, read_step_files
 from carboy.environments.detect.sources import PLACE
 from carboy.environments.failures import explain_build, explain_failure
 from carboy.environments.groups import MAX_OWN, Group, MadeLayer, name_layers, plan_groups
-from carboy.environments.indexes import find_local_path
+from carboy.environments.indexes import check_variables, find_local_path
 from carboy.environments.lock import Package, normalise, parse_pylock, render_lock, settle_chosen
 from carboy.environments.reach import CLOSED, find_network
 from carboy.environments.trees import list_parts, open_trees, read_left
@@ -65,8 +65,9 @@ cd {_WORK}
 """
 _LOCK = f"""{_PRELUDE}
 [ -z "$2" ] || "$1" -I list_step.py >installed.txt
-$uv pip compile requirements.txt --constraints constraints.txt --generate-hashes --format pylock.toml \\
-    --constraints installed.txt --overrides overrides.txt --no-header --no-annotate --quiet --python "$1" \\
+also() {{ [ ! -s "$2" ] || echo "$1 $2"; }}  # uv warns of files that have nothing
+$uv pip compile requirements.txt $(also --constraints constraints.txt) --generate-hashes --format pylock.toml \\
+    $(also --constraints installed.txt) $(also --overrides overrides.txt) --no-header --no-annotate --python "$1" \\
     ${{4:+--python-platform $4}} --output-file pylock.toml >/dev/null
 """
 _INSTALL = f"""{_PRELUDE}
@@ -367,6 +368,8 @@ class PackageAssembler:
             work = f"{container.path}/work"
             _write_files(work, {**files, **({} if request.indexes.has_index else {"uv.toml": "no-index = true\n"})})
             _copy_sources(work, request.sources)
+            if not closed:
+                check_variables(request.indexes, request.requirements)
             reach = CLOSED if closed else find_network(self._tier.name, dict(request.indexes.env), request.requirements)
             mounts = [BindMount(source=work, target=_WORK, read_only=False)]
             if reach.network == "host":

@@ -32,6 +32,9 @@ from carboy.environments.failures import explain_failure
             "another Python",
             "version =",
         ),
+        ("Because a was not found in the package registry and you", "no index has a package", "USER:PASSWORD"),
+        ("error: Couldn't parse requirement in `requirements.txt` at position 0", "not written as pip", "NAME"),
+        ("hint: Build failures usually indicate a problem with the package", "cannot be built", "apt.txt"),
         ("because there is no version of a==2", "cannot be installed", "change the requirements"),
     ],
 )

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from carboy.base.credentials import redact
-from carboy.environments.indexes import SYSTEM_BUNDLES, parse_pip_config, plan_indexes, plan_places
+from carboy.environments.indexes import (
+    SYSTEM_BUNDLES,
+    add_variables,
+    check_variables,
+    parse_pip_config,
+    plan_indexes,
+    plan_places,
+)
+from carboy.errors import CarboyError
 
 PIP_FILE = (
     "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/x\n    file:///no/such\n"
@@ -78,3 +88,13 @@ def test_no_index_is_said_in_the_way_that_uv_knows() -> None:
         assert config.has_index == there
         assert not config.env
     assert not plan_indexes({}, ["[install]\nno-index = yes\n"], existing=frozenset()).has_index
+
+
+def test_variables_in_addresses_of_indexes_reach_the_step_and_no_others() -> None:
+    text = "-i https://${USER_1}:${TOKEN}@a.example/simple\nx @ git+https://${OTHER}@a.example/x\n"
+    config = plan_indexes({}, [], existing=frozenset())
+    environ = {"TOKEN": "secret", "USER_1": "me", "OTHER": "no", "HOME": "/root"}
+    assert dict(add_variables(config, text, environ).env) == {"TOKEN": "secret", "USER_1": "me"}
+    check_variables(add_variables(config, text, environ), text)
+    with pytest.raises(CarboyError, match=r"\$\{TOKEN\}"):
+        check_variables(add_variables(config, text, {"USER_1": "me"}), text)
