@@ -392,7 +392,7 @@ class Execution:
         return self._assembler(fresh=fresh), request
 
     def _assembler(self, *, fresh: bool = False) -> PackageAssembler:
-        from carboy.build.folder.distributions import make_assembler
+        from carboy.build.folder.assembling import make_assembler
 
         c = self._context
         return make_assembler(c.store, c.home, runtime=c.runtime, tier=c.tier, progress=c.progress, fresh=fresh)

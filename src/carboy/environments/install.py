@@ -181,7 +181,13 @@ class PackageAssembler:
     """An environment, at /opt/env as a rule, as one layer for each large package, and a few for the small ones (``groups``)."""
 
     def __init__(
-        self, *, store: Store, home: Home, runtime: Runtime, tier: Tier, sources: SourceBuilder | None = None
+        self,
+        *,
+        store: Store,
+        home: Home,
+        runtime: Runtime,
+        tier: Tier,
+        sources: Callable[[], SourceBuilder] | None = None,
     ) -> None:
         self._sources = sources
         self._store = store
@@ -217,7 +223,7 @@ class PackageAssembler:
         """Return packages that were chosen with wheels in the place of sources: see :class:`SourceBuilder`."""
         if self._sources is None or not any(package.is_source for package in packages):
             return request, packages
-        return self._sources.build(self, request, packages)
+        return self._sources().build(self, request, packages)
 
     def _find(
         self, request: EnvironmentRequest, packages: tuple[Package, ...]

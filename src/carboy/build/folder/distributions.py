@@ -26,7 +26,7 @@ from carboy.environments.building.builder import (
 )
 from carboy.environments.building.requires import check_wheel
 from carboy.environments.detect.sources import ARCHIVES, PLACE, find_sources, show_sources
-from carboy.environments.install import Origin, PackageAssembler, SourceArchive, read_step
+from carboy.environments.install import Origin, SourceArchive, read_step
 from carboy.environments.reach import OFFLINE
 from carboy.environments.trees import open_trees, read_left
 from carboy.errors import CarboyError
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from carboy.build.progress import Progress
     from carboy.environments.addresses import SourceFile
     from carboy.environments.building.builder import Wheel
-    from carboy.environments.install import EnvironmentRequest, Runtime
+    from carboy.environments.install import EnvironmentRequest, PackageAssembler
     from carboy.environments.lock import Package
-    from carboy.linux.identity import Tier
     from carboy.store.store import Store
 
 _MAX_TEXT_BYTES = 2**20
@@ -186,14 +185,6 @@ class SourceDistributions:
         value = {"form": form, "system": asdict(system)}
         self._store.cache.put(f"sdist:{archive.sha256}", "sdist", value, [])
         return _File(path=archive.file, sha256=archive.sha256, form=form, system=system)
-
-
-def make_assembler(
-    store: Store, home: Home, *, runtime: Runtime, tier: Tier, progress: Progress, fresh: bool = False
-) -> PackageAssembler:
-    """Return an assembler whose sources are built here."""
-    sources = SourceDistributions(store=store, home=home, progress=progress, fresh=fresh)
-    return PackageAssembler(store=store, home=home, runtime=runtime, tier=tier, sources=sources)
 
 
 def _check_builds(wanted: Sequence[Package], builds: tuple[str, ...]) -> None:
