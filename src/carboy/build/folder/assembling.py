@@ -1,4 +1,4 @@
-"""The assembler of a folder's environment: what builds sources is imported when there is one, which most environments have not."""
+"""The assembler of a folder's environment: what builds sources is imported where there is one. Most environments have none."""
 
 from __future__ import annotations
 
