@@ -52,12 +52,25 @@ def bring_data(engine: Engine, container_id: str, asked: Sequence[tuple[str, str
             continue
         image, path = parse_data_ref(text)
         with engine.store.lease("data"):  # its layers stay until they are read
-            record = read_launch_record(engine, image)
+            record = _read_record(engine, image)
             for folder in [path] if path else _find_paths(image, record):
                 name = _bring(engine, container_id, image, record, folder)
                 request = MountRequest(kind="volume", source=name, target=folder, read_only=True, copy_up=False)
                 result.append(("mount", format_mount(request)))
     return tuple(result)
+
+
+def _read_record(engine: Engine, image: str) -> LaunchRecord:
+    """Return the record of an image with data. Raises ``CarboyError`` (125), never that the container's own image is missing.
+
+    Whoever is told that fetches what the container runs, in place of the image of that name that is here.
+    """
+    from carboy.engine.images import NoImageError
+
+    try:
+        return read_launch_record(engine, image)
+    except NoImageError as error:
+        raise CarboyError(f"--data-ref: {error.brief}", hint=f"`carboy pull {image}` fetches it", code=125) from error
 
 
 def _find_paths(image: str, record: LaunchRecord) -> list[str]:
