@@ -91,7 +91,7 @@ def parse_lockfile(text: str) -> LockFile:
     """Return the lock. Raises ``CarboyError`` for what this version has not written."""
     import tomllib  # a base that is there is found without it
 
-    hint = "`carboy lock` writes it anew"
+    hint = "take it from your history, or remove it: `carboy lock` writes it anew then"
     try:
         value = tomllib.loads(text)
         version, inputs = value["version"], value["inputs"]

@@ -116,7 +116,9 @@ def parse_line(line: str) -> CondaPackage:
     match = LINE.fullmatch(line)
     if match is None:
         raise CarboyError(
-            "carboy.lock has a line that names no package", details=line[:200], hint="`carboy lock` writes it anew"
+            "carboy.lock has a line that names no package",
+            details=line[:200],
+            hint="remove it, and `carboy lock` writes it anew",
         )
     _, _, channel, path, sha256 = match.groups()
     return make_package(channel=channel, path=path, sha256=sha256, where="carboy.lock")
