@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from carboy.environments.building.builder import Wheel
-from carboy.environments.building.requires import check_wheel
+from carboy.environments.building.requires import check_platform, check_wheel
 from carboy.environments.lock import Package
 from carboy.errors import CarboyError
 
@@ -44,3 +46,12 @@ def test_another_package_or_version_is_named() -> None:
     with pytest.raises(CarboyError) as caught:
         check(name="other", version="2")
     assert caught.value.details == "it is the package other\nit is of version 2"
+
+
+def test_code_of_this_machine_is_none_of_another() -> None:
+    plain = Wheel(file="own-1-py3-none-any.whl", path="/w", sha256="0" * 64, name="own", version="1", requires=())
+    native = replace(plain, file="own-1-cp311-cp311-linux_x86_64.whl")
+    check_platform(plain, "aarch64-manylinux_2_36")
+    check_platform(native, "")
+    with pytest.raises(CarboyError, match="has no wheel for the platform"):
+        check_platform(native, "aarch64-manylinux_2_36")

@@ -24,7 +24,7 @@ from carboy.environments.building.builder import (
     parse_build_system,
     restore_build_system,
 )
-from carboy.environments.building.requires import check_wheel
+from carboy.environments.building.requires import check_platform, check_wheel
 from carboy.environments.detect.sources import ARCHIVES, PLACE, find_sources, show_sources
 from carboy.environments.install import Origin, SourceArchive, read_step
 from carboy.environments.reach import OFFLINE
@@ -80,6 +80,7 @@ class SourceDistributions:
         built: dict[str, Package] = {}
         for package in wanted:
             wheel = self._build(builder, package, files[package.name])
+            check_platform(wheel, request.platform)
             check_wheel(
                 wheel, package, packages, interpreter=request.interpreter, machine=machine,
                 provided=request.has_packages,

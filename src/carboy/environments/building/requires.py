@@ -35,6 +35,16 @@ def check_wheel(
         )
 
 
+def check_platform(wheel: Wheel, platform: str) -> None:
+    """Raise ``CarboyError`` for a wheel with code of this machine, where packages are for another ``platform`` ("": for this one)."""
+    if platform and not wheel.file.endswith("-any.whl"):
+        raise CarboyError(
+            "a package has no wheel for the platform that the image is for",
+            details=f"{wheel.name} {wheel.version}, built of its source, is for this machine's: {wheel.file}",
+            hint="name a version that has one, or build on a machine of that kind",
+        )
+
+
 def _compare(wheel: Wheel, package: Package) -> Iterator[str]:
     from packaging.version import InvalidVersion, Version
 
