@@ -36,7 +36,7 @@ def check_wheel(
 
 
 def check_platform(wheel: Wheel, platform: str) -> None:
-    """Raise ``CarboyError`` for a wheel with code of this machine, where packages are for another ``platform`` ("": for this one)."""
+    """Raise ``CarboyError`` for a wheel with code of this machine, where packages are for another ``platform`` ("": for this)."""
     if platform and not wheel.file.endswith("-any.whl"):
         raise CarboyError(
             "a package has no wheel for the platform that the image is for",
