@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -313,13 +314,33 @@ def test_commands_that_are_killed_at_any_moment(
         # Whatever there is now can be seen and removed.
         carboy("ps", "-a")
     containers.remove_all()
-    # A name whose container went without it, as when its remover was killed, goes with the next that is made.
+    assert leftovers.find() == []
+    # What nobody sees any more, because its remover was killed as well, goes with the next that is made.
     carboy("create", "--name", containers.name("last"), SMALL, "true")
     containers.remove_all()
     assert containers.prefix not in carboy("ps", "-a").stdout
-    assert leftovers.find() == []
     assert not list((carboy.home / "names").glob(f"{containers.prefix}*"))
     carboy("system", "check")
+
+
+def test_ctrl_c_when_a_container_is_all_but_made_leaves_none(carboy: Carboy) -> None:
+    """It comes behind the mark that keeps the folder: a container would stay that has no name."""
+    make_small_image(carboy)
+    script = """
+import sys
+from carboy.cli.main import program
+from carboy.engine.containers import create
+
+def press_ctrl_c(*arguments, **options):
+    raise KeyboardInterrupt
+
+create.write_container_event = press_ctrl_c
+sys.argv = ["carboy", *sys.argv[1:]]
+program()
+"""
+    python = str(Path(carboy.program[0]).with_name("python"))
+    replace(carboy, program=(python, "-I", "-c", script))("create", "--name", "web", SMALL, "true", expect=130)
+    assert [list((carboy.home / place).iterdir()) for place in ("containers", "names")] == [[], []]
 
 
 @pytest.mark.long

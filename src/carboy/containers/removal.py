@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from carboy.base.home import Home
 from carboy.containers.events import write_event
 from carboy.containers.names import read_name, release_names, remove_stale_names
@@ -18,32 +16,35 @@ def remove_container(
 
     Its unnamed volumes go with it where ``remove_anonymous`` says so.
 
-    Idempotent; killed half-way, it is whole and can be removed again, or nobody sees it any more and the next opener removes
-    the folder: the name goes last, because by it the container is found. ``name`` None: the one in the folder. Raises
-    ``CarboyError`` when something cannot be removed.
+    Idempotent; killed or interrupted half-way, it is whole and can be removed again, or nobody sees it any more and the next
+    opener removes it: the folder goes last, because it tells that there may be names. ``name`` None: the one in the folder.
+    Raises ``CarboyError`` when something cannot be removed.
     """
     place = Home(home)
     container = snapshot.adopt_container(place, container_id, lock)
     with container:
+        container.hand_over()  # an interruption leaves all that is there to the next opener, never a name without a folder
         name = read_name(container.path) if name is None else name
         release_volumes(home, container_id, remove_anonymous=remove_anonymous)
         container.forsake()
         remove_cgroup(container_id)
         release_names(place, container_id)
+        container.take_back()
         write_event(home, "container", "destroy", id=container_id, name=name)
 
 
 def remove_stale(home: Home) -> None:
-    """Remove what containers left whose processes were all killed at once: folders, control groups and names.
+    """Remove what containers left whose processes were all killed at once: names, control groups, and folders last.
 
-    Any number of processes may do so at once; quick when there is nothing to do: each container has one name, so that only
-    where there are more names than folders one of them is nobody's.
+    Any number of processes may do so at once, beside others that make containers; quick when there is nothing to do.
     """
-    stale = snapshot.remove_stale(home)
-    for container_id in stale:
+
+    def remove_rest(container_id: str) -> None:
+        release_names(home, container_id)
         remove_cgroup(container_id)
-    if stale or len(os.listdir(home.names)) > len(os.listdir(home.containers)):
-        remove_stale_names(home)
+
+    snapshot.remove_stale(home, before=remove_rest)
+    remove_stale_names(home)
 
 
 def release_volumes(home: str, container_id: str, *, remove_anonymous: bool) -> None:

@@ -24,7 +24,7 @@ from carboy.errors import CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from carboy.base.home import Home
@@ -78,16 +78,19 @@ class Container:
         self._kept = True
 
     def forsake(self) -> None:
-        """Undo :meth:`keep`: whoever holds the lock last removes the folder."""
+        """Undo :meth:`keep` for everybody else; this context removes the folder only after :meth:`take_back`."""
         try:  # noqa: SIM105
             os.unlink(f"{self.path}/kept")
         except FileNotFoundError:
             pass
-        self._kept = False
 
     def hand_over(self) -> None:
-        """Leave the folder to another process, which has inherited the lock."""
+        """Leave the folder to another process: one that has inherited the lock, or the next clean-up, unless it is kept."""
         self._kept = True
+
+    def take_back(self) -> None:
+        """Undo :meth:`hand_over`: this context removes the folder."""
+        self._kept = False
 
     def claim(self, diff_ids: Sequence[str]) -> None:
         """Name the layers that clean-up must keep while this container lives. Raises ``CarboyError`` (125)."""
@@ -342,25 +345,27 @@ def iter_stale(home: Home) -> Iterator[str]:
             yield path
 
 
-def remove_stale(home: Home) -> list[str]:
+def remove_stale(home: Home, before: Callable[[str], None] | None = None) -> list[str]:
     """Remove the folders whose process died without removing them, and return the ids of their containers.
 
-    Any number of processes may do so at once; quick when there is nothing to do.
+    ``before`` is called with each id while its folder is still there. Any number of processes may do so at once; quick when
+    there is nothing to do.
     """
     removed = []
     for path in _iter_paths(home):
-        if _is_dying(path):
-            _remove(path)
-            removed.append(os.path.basename(path).partition(_DYING)[0])
+        is_dying = _is_dying(path)
+        fd = None if is_dying or _is_kept(path) else _lock_dead(path)
+        if fd is None and not is_dying:
             continue
-        fd = None if _is_kept(path) else _lock_dead(path)
-        if fd is None:
-            continue
+        container_id = os.path.basename(path).partition(_DYING)[0]
         try:
+            if before is not None:
+                before(container_id)
             _remove(path)
-            removed.append(os.path.basename(path))
+            removed.append(container_id)
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
     return removed
 
 

@@ -130,9 +130,10 @@ def test_names_of_the_dead_are_taken_away_and_no_others(home: Home) -> None:
 
 
 def test_a_name_whose_container_went_without_it_goes_with_the_next(home: Home) -> None:
-    """Killed between the removal of the folder and of the name: there is no folder then that would tell of it."""
+    """There is no folder that would tell of it, and another folder has no name: the numbers of both tell nothing."""
     claim_name(home, add(home, "c1"), "web")
-    Path(home.containers, "c1", "kept").touch()
+    for container in ("c1", add(home, "nameless")):
+        Path(home.containers, container, "kept").touch()
     os.symlink("gone", f"{home.names}/ghost")
     remove_stale(home)
     assert os.listdir(home.names) == ["web"]

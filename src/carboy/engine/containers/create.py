@@ -63,6 +63,7 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
         )
         check_network(config, home=home, tier=engine.tier.name)
         given = ""
+        container.hand_over()  # until the name is free again: a second Ctrl-C leaves the folder, which tells of the name
         try:
             given = claim_name(home, container_id, request.name)
             write_name(container.path, given)
@@ -73,8 +74,10 @@ def create_container(engine: Engine, name: str, request: RunRequest, *, manifest
             container.keep()
             write_container_event(container.path, "create", name=given, image=config.image)
         except BaseException:
+            container.forsake()  # Ctrl-C can come behind `keep`, too: without this, a container would stay that has no name
             release_claimed(home, given, owner=container_id)
             release_volumes(home.path, container_id, remove_anonymous=True)
+            container.take_back()
             raise
     return container_id
 

@@ -72,6 +72,7 @@ def run_image(
         )
         check_network(config, home=home, tier=engine.tier.name)
         given = ""
+        container.hand_over()  # until the name is free again: a second Ctrl-C leaves the folder, which tells of the name
         try:
             given = claim_name(home, container_id, request.name)
             write_name(container.path, given)
@@ -102,5 +103,6 @@ def run_image(
             if config.mounts:
                 release_volumes(home.path, container_id, remove_anonymous=True)
             release_claimed(home, given, owner=container_id)
+            container.take_back()
             if given:
                 write_event(home.path, "container", "destroy", id=container_id, name=given, image=name)

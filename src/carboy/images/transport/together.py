@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class Together:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._ended = threading.Semaphore(0)
+        # Written in C: Ctrl-C in a Semaphore's own Python can leave its lock, or who waits for it, in another state.
+        self._ended: SimpleQueue[None] = SimpleQueue()
         self._lock = threading.Lock()
 
     def check(self) -> None:
@@ -36,10 +39,10 @@ class Together:
 
     def run(self, action: Callable[[T], None], items: Iterable[T]) -> None:
         """Return when all are done. Raises the first failure, when nothing goes on any more, or will soon end."""
-        waiting, failures = deque(items), deque[BaseException]()
+        waiting, failures, ended = deque(items), deque[BaseException](), deque[None]()
         threads = [
             threading.Thread(
-                target=self._work, args=(action, waiting, failures), name=f"transfer-{number}", daemon=True
+                target=self._work, args=(action, waiting, failures, ended), name=f"transfer-{number}", daemon=True
             )
             for number in range(min(AT_ONCE, len(waiting)))
         ]
@@ -49,23 +52,26 @@ class Together:
                 begun += 1
                 thread.start()
             for _ in threads:
-                self._ended.acquire()
-                begun -= 1
+                self._ended.get()
                 if failures:
                     break
         finally:
             self._stop.set()
             end_s = time.monotonic() + PATIENCE_S
-            # Each says when it has ended: one whose start was interrupted has no number yet, and cannot be joined.
-            while begun and self._ended.acquire(timeout=max(0.0, end_s - time.monotonic())):
-                begun -= 1
+            # Each says when it has ended: one whose start was interrupted has no number yet, and cannot be joined. They are
+            # counted where they end: Ctrl-C can come when the word of one has been taken and nothing was made of it yet.
+            while len(ended) < begun and (rest_s := end_s - time.monotonic()) > 0:
+                with suppress(Empty):
+                    self._ended.get(timeout=rest_s)
             for thread in threads:
                 if thread.ident is not None:
                     thread.join(max(0.0, end_s - time.monotonic()))
         if failures:
             raise failures[0]
 
-    def _work(self, action: Callable[[T], None], waiting: deque[T], failures: deque[BaseException]) -> None:
+    def _work(
+        self, action: Callable[[T], None], waiting: deque[T], failures: deque[BaseException], ended: deque[None]
+    ) -> None:
         try:
             while not self._stop.is_set():
                 with self._lock:
@@ -76,4 +82,5 @@ class Together:
         except BaseException as error:  # noqa: BLE001  told to whoever waits, in the first thread
             failures.append(error)
         finally:
-            self._ended.release()
+            ended.append(None)
+            self._ended.put(None)

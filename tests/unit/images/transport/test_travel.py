@@ -9,7 +9,9 @@ import os
 import signal
 import tarfile
 import threading
+import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -568,6 +570,25 @@ def test_ctrl_c_does_not_wait_for_a_registry_that_says_nothing(monkeypatch: pyte
     for thread in threading.enumerate():
         if thread.name.startswith("transfer"):
             thread.join(5)
+    assert list_transfers() == []
+
+
+def test_ctrl_c_when_the_word_of_an_end_was_taken_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal's handler can run between the return of the wait and the line that would count it."""
+    monkeypatch.setattr("carboy.images.transport.together.PATIENCE_S", 60)
+    together = Together()
+
+    class Interrupted(SimpleQueue[None]):
+        def get(self, block: bool = True, timeout: float | None = None) -> None:
+            super().get(block, timeout)
+            if timeout is None:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(together, "_ended", Interrupted())
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        together.run(lambda _number: None, range(3))
+    assert time.monotonic() - begin < 30
     assert list_transfers() == []
 
 
