@@ -305,7 +305,7 @@ def plan_project(facts: ProjectFacts, *, locked: bool = False, platform: Platfor
         path = f"/opt/env/bin:{path}"
     elif conda is None:
         command = tuple("python3" if word == "python" and i == 0 else word for i, word in enumerate(command))
-    ignore = _read_ignore(facts)
+    ignore = _read_ignore(facts, settings)
     if settings.data:
         steps.append(DataStep(target=APP, paths=settings.data, ignore=ignore, reason="carboy.toml says so"))
     why_files = "the folder's own files, above what changes more rarely"
@@ -570,7 +570,7 @@ def parse_apt(text: str) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:
+def _read_ignore(facts: ProjectFacts, settings: Settings) -> tuple[str, ...]:
     names = (".carboyignore", ".containerignore", ".dockerignore")
     text = next((facts.texts[name] for name in names if name in facts.texts), "")
     lines = [line.strip() for line in text.splitlines()]
@@ -578,6 +578,8 @@ def _read_ignore(facts: ProjectFacts) -> tuple[str, ...]:
         *_ALWAYS_IGNORED,
         *(IGNORED if _has_r_files(facts) else ()),
         *(line for line in lines if line and not line.startswith("#")),
+        *settings.exclude,
+        *(f"!{pattern}" for pattern in settings.include),
     )
 
 

@@ -19,6 +19,7 @@ _KEYS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "conda": {"skip-scripts": list},
     "build": {"front": str, "post-build": (str, bool)},
     "data": {"paths": list},
+    "files": {"include": list, "exclude": list},
 }
 _SHELL = ("/bin/sh", "-c")
 
@@ -27,6 +28,7 @@ _SHELL = ("/bin/sh", "-c")
 class Settings:
     """What ``carboy.toml`` asks for; empty where it says nothing.
 
+    ``exclude`` and ``include`` are patterns as ignore files have them: what stays out of the image, and what of that does not.
     ``post_build`` is the script that ends a build, by its path ("": the folder's postBuild, None: no script).
     """
 
@@ -41,6 +43,8 @@ class Settings:
     front: str = ""
     post_build: str | None = ""
     data: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     has_r: bool = False
     r_version: str = ""
     r_requirements: str = ""
@@ -81,6 +85,8 @@ def parse_settings(text: str) -> Settings:
         front=front,
         post_build=_post_build(value["build"]["post-build"]) if "post-build" in value.get("build", {}) else "",
         data=_data(value.get("data", {}).get("paths", [])),
+        exclude=_patterns(value.get("files", {}).get("exclude", []), "files.exclude"),
+        include=_patterns(value.get("files", {}).get("include", []), "files.include"),
         has_r="r" in value,
         r_version=r.get("version", ""),
         r_requirements=r.get("requirements", ""),
@@ -141,6 +147,17 @@ def _data(value: list[Any]) -> tuple[str, ...]:
     if inner:
         raise CarboyError(f"carboy.toml: data.paths names {inner[0]} twice", hint="name the outer folder only")
     return tuple(sorted(paths))
+
+
+def _patterns(value: list[Any], name: str) -> tuple[str, ...]:
+    """Return patterns of an ignore file. Raises ``CarboyError``."""
+    for text in _strings(value, name):
+        if not text.strip() or text.startswith(("!", "#")) or not text.isprintable():
+            raise CarboyError(
+                f"carboy.toml: {name} has {text!r}, which is no pattern",
+                hint='write exclude = ["*.log"], and what stays all the same as include = ["keep.log"]',
+            )
+    return tuple(value)
 
 
 def _strings(value: list[Any], name: str) -> tuple[str, ...]:

@@ -128,6 +128,13 @@ def test_what_is_ignored_says_containerignore_too(tmp_path: Path) -> None:
     assert step.ignore[-1] == "b"
 
 
+def test_carboy_toml_says_what_is_in_the_image(tmp_path: Path) -> None:
+    text = '[files]\nexclude = ["*.csv", "big/**"]\ninclude = ["keep.csv"]\n'
+    folder = make(tmp_path, __dockerignore="a\n", carboy__toml=text)
+    step = next(step for step in plan(folder).steps if isinstance(step, FilesStep))
+    assert step.ignore[-4:] == ("a", "*.csv", "big/**", "!keep.csv")
+
+
 def test_a_member_of_a_workspace_needs_the_lock(tmp_path: Path) -> None:
     text = '[project]\nname = "x"\ndependencies = ["Own_Part>=1"]\n[tool.uv.sources]\nown-part = { workspace = true }\n'
     folder = make(tmp_path, pyproject__toml=text)

@@ -32,6 +32,8 @@ def test_a_line_is_for_the_shell() -> None:
         ("[run]\ncommand = []\n", "empty", "python"),
         ("[run]\ncommand = [1]\n", "not a list of strings", "quotes"),
         ("[run]\nnetwork = 'bridge'\n", "no network 'bridge'", "none, host or private"),
+        ("[files]\nexclude = ['!x']\n", "files.exclude has '!x'", "include ="),
+        ("[files]\ninclude = ['']\n", "files.include has ''", "exclude ="),
         ("run = 1\n", "not a table", "[run]"),
     ],
 )

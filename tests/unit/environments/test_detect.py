@@ -247,6 +247,44 @@ def test_places_of_uv_and_poetry_without_a_lock() -> None:
     assert declared.requirements == ("b[x] @ git+https://x.example/b@v1 ; m",)
 
 
+INDEXES = """
+[project]
+dependencies = ["torch", "b"]
+[[tool.uv.index]]
+name = "own"
+url = "https://own.example/simple"
+[[tool.uv.index]]
+name = "cpu"
+url = "https://cpu.example/whl"
+explicit = true
+"""
+
+
+def test_indexes_of_uv_count_for_all_packages() -> None:
+    declared = parse_pyproject(INDEXES)
+    assert declared is not None
+    assert declared.requirements == ("--extra-index-url https://own.example/simple", "torch", "b")
+    declared = parse_pyproject(INDEXES.replace('"own"\n', '"own"\ndefault = true\n'))
+    assert declared is not None
+    assert declared.requirements[0] == "--index-url https://own.example/simple"
+    for wrong in ("[tool.uv]\nindex = 3\n", '[[tool.uv.index]]\nurl = "./wheels"\n'):
+        with pytest.raises(CarboyError, match=r"index"):
+            parse_pyproject('[project]\ndependencies = ["b"]\n' + wrong)
+
+
+@pytest.mark.parametrize("source", ['{ index = "cpu" }', '[{ index = "cpu", marker = "x" }, { path = "y" }]'])
+def test_a_package_that_is_of_one_index_needs_the_lock(source: str) -> None:
+    text = f"{INDEXES}[tool.uv.sources]\ntorch = {source}\n"
+    with pytest.raises(CarboyError, match=r"from which index torch is"):
+        choose_wants({"pyproject.toml": text})
+    lock = 'version = 1\n[[package]]\nname = "torch"\nversion = "2.5.1+cpu"\nsource = { registry = "https://cpu.example/whl" }\n'
+    lock += f'wheels = [{{ url = "https://cpu.example/t.whl", hash = "sha256:{"a" * 64}" }}]\n'
+    wants = choose_wants({"pyproject.toml": text, "uv.lock": lock})
+    assert wants is not None
+    assert "--extra-index-url https://cpu.example/whl" in wants.requirements
+    assert "torch==2.5.1+cpu" in wants.constraints
+
+
 def test_an_address_of_uv_s_sources_is_read_as_a_requirement_s() -> None:
     def read(table: str) -> str:
         declared = parse_pyproject(

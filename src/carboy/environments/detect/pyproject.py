@@ -23,12 +23,14 @@ _ITSELF = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*\[([^\]]*)\]\s*(?:;(.*))?")
 class Declared:
     """What a project declares: ``requirements`` in pip's format, and ``python``, the interpreters that it is for.
 
-    ``members`` are those of its requirements that uv's workspace has, at a place which its lock names.
+    ``members`` are those of its requirements that uv's workspace has, at a place which its lock names; ``bound`` those that uv
+    takes from one index of several, or from one of several places.
     """
 
     requirements: tuple[str, ...]
     python: str = ""
     members: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
 
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
@@ -68,10 +70,43 @@ def parse_pyproject(text: str, *, extras: Sequence[str] = (), groups: Sequence[s
         found.append(name_source(".", "pyproject.toml"))  # only its own code knows them
     if not project and not old and not found:
         return None
-    sources = _table(_table(_table(value.get("tool")).get("uv")).get("sources"))
-    places = {_normalise(name): _table(place) for name, place in sources.items()}
+    uv = _table(_table(value.get("tool")).get("uv"))
+    sources = {_normalise(name): place for name, place in _table(uv.get("sources")).items()}
+    bound = {name: sources[name] for name in map(_find_name, found) if _is_bound(sources.get(name))}
+    places = {name: _table(place) for name, place in sources.items()}
     members = tuple(name for name in map(_find_name, found) if places.get(name, {}).get("workspace") is True)
-    return Declared(requirements=tuple(_from_place(line, places) for line in found), python=python, members=members)
+    lines = (*_read_indexes(uv, bound), *(_from_place(line, places) for line in found))
+    return Declared(requirements=lines, python=python, members=members, bound=tuple(bound))
+
+
+def _is_bound(place: object) -> bool:
+    """Return whether a source of uv's is what no requirement can say: an index for one package, or one of several places."""
+    return isinstance(place, list) or (isinstance(place, dict) and "index" in place)
+
+
+def _read_indexes(uv: Mapping[str, Any], bound: Mapping[str, Any]) -> list[str]:
+    """Return the indexes of ``[[tool.uv.index]]`` as pip's options; one that is explicit where a source of ``bound`` names it.
+
+    Raises ``CarboyError``.
+    """
+    tables = uv.get("index", [])
+    if not isinstance(tables, list) or not all(isinstance(t, dict) and isinstance(t.get("url"), str) for t in tables):
+        raise CarboyError(
+            "pyproject.toml: tool.uv.index is no list of tables with a url",
+            hint='write [[tool.uv.index]], and below it url = "https://..."',
+        )
+    wrong = next((str(table["url"]) for table in tables if not re.fullmatch(r"https?://\S+", table["url"])), "")
+    if wrong:
+        raise CarboyError(
+            f"pyproject.toml: the index {wrong!r} is no address", hint="PIP_FIND_LINKS names a folder of this machine"
+        )
+    places = [place for source in bound.values() for place in (source if isinstance(source, list) else [source])]
+    named = {_table(place).get("index") for place in places}
+    return [
+        f"--index-url {table['url']}" if table.get("default") is True else f"--extra-index-url {table['url']}"
+        for table in tables
+        if table.get("explicit") is not True or table.get("name") in named
+    ]
 
 
 def _list_groups(value: Mapping[str, Any]) -> dict[str, Any]:
