@@ -164,7 +164,7 @@ def _from_declared(name: str, source: str, declared: Declared | None) -> Wants |
 
 
 def _check_members(declared: Declared) -> None:
-    """Raise ``CarboyError`` for requirements of which only a lock of uv's says where in the folder, or on which index they are."""
+    """Raise ``CarboyError`` for requirements of which only uv's lock says where in the folder, or on which index they are."""
     for name in declared.bound:
         raise CarboyError(
             f"pyproject.toml says in [tool.uv.sources] from which index {name} is, which a requirement cannot say",
