@@ -137,14 +137,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
         parameters = getattr(getattr(item, "callspec", None), "params", {})
+        groups = _list_groups(item)
         if "shared_carboy" in names:
             item.add_marker(pytest.mark.xdist_group("shared-home"))
         elif "folders_carboy" in names:
             item.add_marker(pytest.mark.xdist_group("folders-home"))
-        elif "tier_carboy" in parameters and item.get_closest_marker("network"):
+        elif "tier_carboy" in parameters and item.get_closest_marker("network") and not groups:
             item.add_marker(pytest.mark.xdist_group(f"tier-{parameters['tier_carboy']}"))
+        if len(_list_groups(item)) > 1:  # xdist takes two for a third, whose worker would remove another one's home
+            raise pytest.UsageError(f"{item.nodeid} is of two groups: {', '.join(sorted(_list_groups(item)))}")
         if parameters.get("tier_carboy") == "subuid" and item.path.stem in SECOND_TIER_IS_LONG:
             item.add_marker(pytest.mark.long)
+
+
+def _list_groups(item: pytest.Item) -> set[str]:
+    return {str(mark.args[0]) for mark in item.iter_markers("xdist_group")}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -153,7 +153,6 @@ def test_what_is_built_with_itself_is_refused(builder: Carboy, index: PackageInd
 
 @pytest.mark.long
 @pytest.mark.root
-@pytest.mark.xdist_group("tiers")
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_sources_of_an_index_and_of_a_repository_come_along_to_an_empty_home(
     tier_carboy: Carboy, folders_carboy: Carboy, index: PackageIndex, name: str, tmp_path: Path
