@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+FREE_SPACE = "free some space, or `carboy system prune --all`"
+"""What to do about a full disk."""
+
+
 class CarboyError(Exception):
     """A failure that a person can act on.
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from carboy.errors import CarboyError
+from carboy.errors import FREE_SPACE, CarboyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _MESSAGES = {
-    errno.ENOSPC: ("the disk is full", "free some space, or `carboy system prune`; CARBOY_HOME names another place"),
+    errno.ENOSPC: ("the disk is full", f"{FREE_SPACE}; CARBOY_HOME names another place"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or set CARBOY_HOME to another disk"),
     errno.EROFS: ("the file system is read-only", "set CARBOY_HOME to a folder that can be written"),
     errno.EIO: ("the disk reports an error", "check the disk, then `carboy system check`"),

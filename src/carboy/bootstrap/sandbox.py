@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from carboy.base.lines import Lines
 from carboy.bootstrap.errors import ConfigureError
+from carboy.errors import FREE_SPACE
 from carboy.runtime.native.launch import Stdio
 from carboy.runtime.spec import DirectoryRoot, SandboxSpec, default_capabilities
 from carboy.snapshots.snapshot import open_container
@@ -62,4 +63,4 @@ def run_in_tree(
 def find_hint(lines: Iterable[str]) -> str:
     """Return what to do about a failure that printed these lines, "" where they do not tell."""
     full = any("No space left on device" in line or "Disk quota exceeded" in line for line in lines)
-    return "the disk is full: free some space, or `carboy system prune`" if full else ""
+    return f"the disk is full: {FREE_SPACE}" if full else ""

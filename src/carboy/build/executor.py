@@ -480,16 +480,17 @@ class Execution:
 
     def _assemble(self, assembler: PackageAssembler, request: EnvironmentRequest) -> Environment:
         context = self._context
-        if context.offline is None or context.offline.bundle is None:
+        has_bundle = context.offline is not None and context.offline.bundle is not None
+        if not has_bundle:
             request = self._build_repositories(assembler, request)
         if context.offline is None:
             return assembler.assemble(request, log=context.progress.log)
         try:
             with context.offline.open_request(request, home=context.home, store=context.store) as changed:
-                built = self._build_repositories(assembler, changed)
+                built = self._build_repositories(assembler, changed) if has_bundle else changed
                 return assembler.assemble(built, log=context.progress.log)
         except CarboyError as error:
-            if context.offline.bundle is not None:
+            if has_bundle:
                 raise
             from carboy.build.bundles.offline import explain_packages
 

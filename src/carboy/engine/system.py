@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carboy.containers.names import remove_stale_names
 from carboy.containers.removal import remove_stale
 from carboy.engine.builds.cache import (
     CachePiece,
@@ -45,7 +44,6 @@ class Pruned:
 def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Pruned:
     """Remove what no name, lease, build cache or running container needs; with ``everything`` the build cache and downloads."""
     remove_stale(engine.home)
-    remove_stale_names(engine.home)
     pieces: list[CachePiece] = []
     if everything:
         pieces = [piece for piece in plan_prune(list_pieces(engine), PruneRequest()) if not piece.rows]
@@ -58,6 +56,5 @@ def prune(engine: Engine, *, everything: bool, dry_run: bool) -> Pruned:
 def check_store(engine: Engine, *, repair: bool) -> list[Problem]:
     """Read every blob and layer again and return what is wrong; with ``repair`` it is set right or set aside."""
     remove_stale(engine.home)
-    remove_stale_names(engine.home)
     with engine.store.lease("check"):
         return check(engine.store, repair=repair, verify_layer=lambda diff_id: verify_tree(engine.store, diff_id))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from carboy.errors import CarboyError
+from carboy.errors import FREE_SPACE, CarboyError
 
 # What the lines have, what that means, and what to do about it; the first that fits counts.
 _REASONS = (
     (
         r"No space left on device|os error 28\b|Disk quota exceeded",
         "the disk is full",
-        "free some space, or `carboy system prune`",
+        FREE_SPACE,
     ),
     (
         r"[Hh]ash mismatch",

@@ -56,11 +56,11 @@ def open_database(path: str) -> sqlite3.Connection:
 
 def translate(error: sqlite3.Error) -> CarboyError:
     """Return what a failure of SQLite's means to a person."""
-    from carboy.errors import CarboyError
+    from carboy.errors import FREE_SPACE, CarboyError
 
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
-        hint = "free some space, or `carboy system prune`; CARBOY_HOME names another place"
+        hint = f"{FREE_SPACE}; CARBOY_HOME names another place"
         return CarboyError(
             "the state database cannot be written: the disk is full, or fails", details=str(error), hint=hint
         )

@@ -27,18 +27,23 @@ class Usage:
 def measure(store: Store, *, in_use: Iterable[str] = (), apart: Collection[str] = ()) -> list[Usage]:
     """Return what the home holds, but for what builds keep in folders of their own, and the content ``apart`` (digests)."""
     marked = mark(store, keep_cache=True, in_use=in_use)
-    blobs = [(f"sha256:{d.hex}", os.stat(store.blobs.path(d)).st_blocks * 512) for d in store.blobs.digests()]
+    blobs = [
+        (str(digest), os.stat(store.blobs.path(digest)).st_blocks * 512)
+        for digest in store.blobs.digests()
+        if str(digest) not in apart
+    ]
     root = store.home.layers
     layers = [
         (f"sha256:{name}", tree_size(f"{root}/{kind}/{name}"))
         for kind in os.listdir(root)
         for name in os.listdir(f"{root}/{kind}")
+        if f"sha256:{name}" not in apart
     ]
     containers = os.listdir(store.home.containers)
     written = sum(tree_size(f"{store.home.containers}/{name}") for name in containers)
     return [
-        _usage("blobs", [row for row in blobs if row[0] not in apart], marked),
-        _usage("unpacked layers", [row for row in layers if row[0] not in apart], marked),
+        _usage("blobs", blobs, marked),
+        _usage("unpacked layers", layers, marked),
         Usage(kind="containers", count=len(containers), size_bytes=written, reclaimable_bytes=0),
     ]
 

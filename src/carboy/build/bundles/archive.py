@@ -20,7 +20,7 @@ from carboy.build.bundles.manifest import (
     Bundle,
     parse_manifest,
 )
-from carboy.errors import CarboyError
+from carboy.errors import FREE_SPACE, CarboyError
 from carboy.layers.errors import LayerError
 from carboy.layers.limits import Limits
 from carboy.layers.tarread import REGULAR, Member, TarReader
@@ -133,7 +133,7 @@ def _check_space(bundle: Bundle, home: Home) -> None:
         raise CarboyError(
             "the disk has no room for the bundle",
             details=f"it has {needed} bytes, and {status.f_bavail * status.f_frsize} are free",
-            hint="free some space, or `carboy system prune --all`; CARBOY_HOME names another place",
+            hint=f"{FREE_SPACE}; CARBOY_HOME names another place",
         )
 
 

@@ -12,7 +12,7 @@ from carboy.build.graph.options import BuildOptions
 from carboy.build.running.step import StepFailedError, StepRunner
 from carboy.build.solver.state import Layer, StateResult, Trees
 from carboy.build.solver.steps import Step
-from carboy.errors import CarboyError
+from carboy.errors import FREE_SPACE, CarboyError
 from carboy.layers.apply import TakenLayer
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NETWORKS: tuple[Network, Network] = ("default", "none")
 _OFFLINE = "this build has no network, which the script has in others: build where there is one, or have it do without"
 _HINTS = (
-    (r"No space left on device", "free some space, or `carboy system prune --all`"),
+    (r"No space left on device", FREE_SPACE),
     (
         r"Temporary failure (resolving|in name resolution)|Could(n't| not) resolve host|Network is unreachable",
         "check the machine's network, its name servers and its proxies (`carboy doctor`)",

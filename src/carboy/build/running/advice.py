@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 
+from carboy.errors import FREE_SPACE
+
 _PRINTED = (
-    (r"No space left on device", "free some space, or `carboy system prune --all`"),
+    (r"No space left on device", FREE_SPACE),
     (
         r"Temporary failure (resolving|in name resolution)",
         "leave out --network=none, check the machine's name servers, or try `carboy build --network host`",

@@ -152,13 +152,13 @@ def _list_content(engine: Engine) -> list[CachePiece]:
                 by_digest.setdefault(digest, []).append(row)
     pieces = []
     for text, own in by_digest.items():
-        size_bytes, touched_s = _measure_content(store, text)
-        used_s = max(touched_s, *(row.created_at_s for row in own))
         shared = text in needed
+        size_bytes, touched_s = _measure_content(store, text, is_size_wanted=not shared)
+        used_s = max(touched_s, *(row.created_at_s for row in own))
         meaning = ", ".join(dict.fromkeys(_MEANINGS[row.kind] for row in own))
         pieces.append(
             CachePiece(
-                id=text.partition(":")[2][:12], type=REGULAR, description=meaning, size_bytes=0 if shared else size_bytes,
+                id=text.partition(":")[2][:12], type=REGULAR, description=meaning, size_bytes=size_bytes,
                 used_s=used_s, in_use=oldest_s is not None and used_s >= oldest_s, shared=shared, rows=tuple(own),
                 digest=text,
             )
@@ -179,19 +179,19 @@ def _list_content(engine: Engine) -> list[CachePiece]:
     return pieces
 
 
-def _measure_content(store: Store, digest: str) -> tuple[int, float]:
-    """Return (bytes on the disk, when it was used last) of a blob and the layers that were unpacked of it."""
+def _measure_content(store: Store, digest: str, *, is_size_wanted: bool) -> tuple[int, float]:
+    """Return (bytes on the disk, when it was used last) of a blob and the layers that were unpacked of it; 0 bytes unasked."""
     size_bytes, used_s = 0, 0.0
     hex_digits = Digest.parse(digest).hex
     try:
         status = os.stat(store.blobs.path(Digest.parse(digest)))
-        size_bytes, used_s = status.st_blocks * 512, status.st_mtime
+        size_bytes, used_s = status.st_blocks * 512 if is_size_wanted else 0, status.st_mtime
     except FileNotFoundError:
         pass
     for kind in os.listdir(store.home.layers):
         place = f"{store.home.layers}/{kind}/{hex_digits}"
         if os.path.isdir(place):
-            size_bytes += tree_size(place)
+            size_bytes += tree_size(place) if is_size_wanted else 0
             used_s = max(used_s, os.stat(place).st_mtime)
     return size_bytes, used_s
 

@@ -18,7 +18,7 @@ from carboy.base.lines import Lines
 from carboy.environments.groups import plan_groups
 from carboy.environments.lock import Package
 from carboy.environments.r.system import find_missing
-from carboy.errors import CarboyError
+from carboy.errors import FREE_SPACE, CarboyError
 from carboy.layers.apply import commit_tree, find_layer, keep_layer
 from carboy.layers.batch import LayerResult
 from carboy.layers.inside import open_directory
@@ -217,7 +217,7 @@ def explain_failure(package: str, lines: Sequence[str], status: int) -> CarboyEr
     """Return the error of a package that R could not install: its last lines, and the Debian packages that it misses."""
     text = "\n".join(lines[-_TAIL_LINES:])
     if "No space left on device" in text:
-        return CarboyError("the disk is full", details=text, hint="free some space, or `carboy system prune`")
+        return CarboyError("the disk is full", details=text, hint=FREE_SPACE)
     missing = find_missing(lines)
     hint = "build with a Dockerfile, or take another version of it"
     if missing:
