@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from package_index import PackageIndex, make_sdist, make_wheel, serve_index
+from package_index import PackageIndex, make_sdist, make_wheel, serve_index, use_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,16 +28,7 @@ def index() -> Iterator[PackageIndex]:
 @pytest.fixture
 def builder(folders_carboy: Carboy, index: PackageIndex) -> Carboy:
     """Return a runner that knows no other place of packages than the test's index."""
-    home = folders_carboy.home
-    return folders_carboy.using(
-        home,
-        UV_DEFAULT_INDEX=index.address,
-        PIP_FIND_LINKS="",
-        PIP_EXTRA_INDEX_URL="",
-        PIP_CONFIG_FILE=os.devnull,
-        NO_PROXY="127.0.0.1",
-        UV_HTTP_RETRIES="0",
-    )
+    return use_index(folders_carboy, index)
 
 
 @pytest.fixture

@@ -175,18 +175,23 @@ trap 'echo -1 > /proc/sys/fs/binfmt_misc/{name}' EXIT
     return prefix
 
 
+@pytest.fixture
+def prefix() -> tuple[str, ...]:
+    """Return the words before a command for which programs for arm64 run by Debian's own emulator."""
+    emulator = shutil.which("qemu-aarch64-static")
+    if emulator is None or HERE == "arm64":
+        pytest.skip("qemu-aarch64-static is not installed (Debian: qemu-user-static), or not needed")
+    return register(make_header("arm64"), emulator)
+
+
 @pytest.mark.root
 @pytest.mark.long
 @pytest.mark.network
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
-def test_a_base_and_a_step_of_another_processor(carboy: Carboy, tmp_path: Path) -> None:
+def test_a_base_and_a_step_of_another_processor(carboy: Carboy, prefix: tuple[str, ...], tmp_path: Path) -> None:
     """Debian for arm64, made, configured and used on this machine by Debian's own emulator."""
-    emulator = shutil.which("qemu-aarch64-static")
-    if emulator is None or HERE == "arm64":
-        pytest.skip("qemu-aarch64-static is not installed (Debian: qemu-user-static), or not needed")
     (tmp_path / "Dockerfile").write_text("FROM debian:bookworm\nRUN uname -m && dpkg --print-architecture > /made\n")
-    prefix = register(make_header("arm64"), emulator)
     carboy("build", "--platform", "linux/arm64", "-t", "foreign:1", str(tmp_path), prefix=prefix, timeout_s=580)
     done = carboy("run", "--rm", "foreign:1", "sh", "-c", "uname -m; cat /made", prefix=prefix)
     assert done.stdout == "aarch64\narm64\n"
@@ -206,11 +211,8 @@ def test_a_folder_for_another_processor_needs_its_base(small_root_carboy: Carboy
 @pytest.mark.network
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root registers an emulator")
-def test_a_folder_for_two_processors(carboy: Carboy, tmp_path: Path) -> None:
+def test_a_folder_for_two_processors(carboy: Carboy, prefix: tuple[str, ...], tmp_path: Path) -> None:
     """Wheels for arm64 are installed and compiled here; the emulator configures the base, and runs what comes of it."""
-    emulator = shutil.which("qemu-aarch64-static")
-    if emulator is None or HERE == "arm64":
-        pytest.skip("qemu-aarch64-static is not installed (Debian: qemu-user-static), or not needed")
     folder = tmp_path / "folder"
     (folder / "own").mkdir(parents=True)
     (folder / "own" / "pyproject.toml").write_text('[project]\nname = "own"\nversion = "1"\n')
@@ -220,7 +222,6 @@ def test_a_folder_for_two_processors(carboy: Carboy, tmp_path: Path) -> None:
         "import platform, numpy, own\nprint(platform.machine(), numpy.arange(4).sum(), own.NAME)\n"
         "print(numpy.__spec__.cached.endswith('.pyc'))\n"
     )
-    prefix = register(make_header("arm64"), emulator)
     built = ("build", "-q", "--platform", BOTH, "-t", "folder:both", str(folder))
     digest = carboy(*built, prefix=prefix, timeout_s=580).stdout
     found = inspect(carboy, "folder:both")

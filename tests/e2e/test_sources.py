@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from git_server import commit
 from offline import without_network
-from package_index import PackageIndex, make_sdist, make_wheel, serve_index
+from package_index import PackageIndex, make_sdist, make_wheel, serve_index, use_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,18 +58,6 @@ def index() -> Iterator[PackageIndex]:
 def builder(folders_carboy: Carboy, index: PackageIndex) -> Carboy:
     """Return a runner that knows no other place of packages than the test's index."""
     return use_index(folders_carboy, index)
-
-
-def use_index(carboy: Carboy, index: PackageIndex) -> Carboy:
-    return carboy.using(
-        carboy.home,
-        UV_DEFAULT_INDEX=index.address,
-        PIP_FIND_LINKS="",
-        PIP_EXTRA_INDEX_URL="",
-        PIP_CONFIG_FILE=os.devnull,
-        NO_PROXY="127.0.0.1",
-        UV_HTTP_RETRIES="0",
-    )
 
 
 @pytest.fixture

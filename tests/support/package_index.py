@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import io
+import os
 import tarfile
 import threading
 import zipfile
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from conftest import Carboy
 
 
 def make_wheel(name: str, version: str, code: str, *, requires: str = "") -> tuple[str, bytes]:
@@ -118,3 +121,16 @@ def serve_index() -> Iterator[PackageIndex]:
         yield index
         server.shutdown()
         thread.join()
+
+
+def use_index(carboy: Carboy, index: PackageIndex) -> Carboy:
+    """Return a runner that knows no other place of packages than this index."""
+    return carboy.using(
+        carboy.home,
+        UV_DEFAULT_INDEX=index.address,
+        PIP_FIND_LINKS="",
+        PIP_EXTRA_INDEX_URL="",
+        PIP_CONFIG_FILE=os.devnull,
+        NO_PROXY="127.0.0.1",
+        UV_HTTP_RETRIES="0",
+    )

@@ -11,7 +11,6 @@ import pytest
 import zstandard
 from registries import Registry, Seen, serve
 
-from carboy.base.home import open_home
 from carboy.images.transport.assembly import LayerSource, Place, Step, find_places, find_tables, plan_assembly
 from carboy.images.transport.together import Stopped
 from carboy.layers.pieces import ANNOTATION, Piece, make_table, prove
@@ -20,11 +19,9 @@ from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.reference import Reference
 from carboy.remote.repository import Registries
-from carboy.remote.transport import Transport
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from registries import Answer, Server
@@ -37,30 +34,9 @@ PARTS = [CHANCE.randbytes(200_000) for _ in range(12)]
 NEW = CHANCE.randbytes(150_000)
 
 
-@pytest.fixture(autouse=True)
-def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Transport, "wait", lambda *_: None)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(open_home(str(tmp_path / "home")))
-
-
-@pytest.fixture
-def ours(registry: tuple[Registry, Server]) -> Registry:
-    return registry[0]
-
-
 @pytest.fixture
 def seen(registry: tuple[Registry, Server]) -> list[Seen]:
     return registry[1].seen
-
-
-@pytest.fixture
-def repository(registry: tuple[Registry, Server], tmp_path: Path) -> Iterator[Repository]:
-    with Registries(str(tmp_path), {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}) as registries:
-        yield registries.open(Reference.parse(f"{registry[1].host}/a/b:1"))
 
 
 class Layer:

@@ -18,16 +18,12 @@ from carboy.oci.descriptor import Descriptor
 from carboy.oci.digest import Digest
 from carboy.oci.errors import InvalidDocumentError
 from carboy.oci.manifest import make_manifest
-from carboy.oci.reference import Reference
 from carboy.remote.errors import RegistryError
-from carboy.remote.repository import Registries
-from carboy.remote.transport import Transport
 from carboy.store.gc import collect
 from carboy.store.referrers import Referrers, find_making, find_referrers, note_making
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from registries import Server
@@ -43,11 +39,6 @@ DOCUMENTS = (
 TAG = f"sha256-{IMAGE.digest.hex}"
 
 
-@pytest.fixture(autouse=True)
-def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Transport, "wait", lambda *_: None)
-
-
 def open_store(folder: Path) -> Store:
     store = Store.open(open_home(str(folder)))
     store.blobs.put(RAW)
@@ -58,14 +49,6 @@ def open_store(folder: Path) -> Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "home")
-
-
-@pytest.fixture
-def repository(registry: tuple[Registry, Server], tmp_path: Path) -> Iterator[Repository]:
-    (tmp_path / "settings").mkdir()
-    environ = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    with Registries(str(tmp_path / "settings"), environ) as registries:
-        yield registries.open(Reference.parse(f"{registry[1].host}/a/b:1"))
 
 
 def keep(store: Store) -> Referrers:

@@ -32,13 +32,10 @@ from carboy.oci.reference import Reference
 from carboy.remote.errors import RegistryError, UnreachableError
 from carboy.remote.repository import Registries
 from carboy.remote.settings import read_registries
-from carboy.remote.transport import Transport
 from carboy.store.errors import CorruptBlobError
 from carboy.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from registries import Answer, Server
 
     from carboy.images.transport.pull import PulledDocuments
@@ -63,27 +60,6 @@ class Told:
 
     def end(self, digest: Digest, outcome: str) -> None:
         self.outcomes.append(outcome)
-
-
-@pytest.fixture(autouse=True)
-def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Transport, "wait", lambda *_: None)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(open_home(str(tmp_path / "home")))
-
-
-@pytest.fixture
-def ours(registry: tuple[Registry, Server]) -> Registry:
-    return registry[0]
-
-
-@pytest.fixture
-def repository(registry: tuple[Registry, Server], tmp_path: Path) -> Iterator[Repository]:
-    with open_registries(tmp_path) as registries:
-        yield registries.open(name(registry[1]))
 
 
 def open_registries(folder: Path, config: str = "") -> Registries:
